@@ -1,0 +1,122 @@
+//! Why a model said what it said.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::prediction::Space;
+
+/// How attributions were computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Method {
+    /// Exact interventional Shapley values of a tree ensemble.
+    TreeShapley,
+    /// Exact interventional Shapley values by enumerating all coalitions.
+    Enumeration,
+}
+
+impl Method {
+    /// The name used in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TreeShapley => "tree-shapley",
+            Self::Enumeration => "enumeration",
+        }
+    }
+}
+
+/// One feature's share in the difference between the output and the base value.
+///
+/// Unit, value and usual range travel along, so that a record can be read years after its model is gone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attribution {
+    /// The feature's name.
+    pub feature: Arc<str>,
+    /// Its share, in the explanation's space.
+    pub value: f64,
+    /// Standard error of the share; zero when exact.
+    pub standard_error: f64,
+    /// What the model was given.
+    pub input: f64,
+    /// The feature's unit, empty where it has none.
+    pub unit: Arc<str>,
+    /// The middle 80 % of the background's values: what is usual.
+    pub usual: (f64, f64),
+    /// The name of the category that `input` stands for, for features with categories.
+    pub category: Option<Arc<str>>,
+}
+
+/// Attributions of one prediction: `base_value + Σ attributions = output`, within `additivity_gap`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The space of all figures here.
+    pub space: Space,
+    /// Mean output over the background rows.
+    pub base_value: f64,
+    /// The model's output for this row, in `space`.
+    pub output: f64,
+    /// One per feature, in model order.
+    pub attributions: Vec<Attribution>,
+    /// How they were computed.
+    pub method: Method,
+    /// Model evaluations spent.
+    pub evaluations: u64,
+    /// |base value + Σ attributions − output|.
+    pub additivity_gap: f64,
+}
+
+/// What became of a prediction's explanation. A prediction has exactly one; until then it is unsettled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Settlement {
+    /// Computed. The id names this explanation in feedback.
+    Explained {
+        /// Names this explanation.
+        id: Uuid,
+        /// The explanation.
+        explanation: Explanation,
+    },
+    /// Left out, with the reason: nothing to explain, or no capacity.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+    /// Tried and failed.
+    Failed {
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+impl Settlement {
+    /// The value of the column `explanation_status`.
+    pub fn status(&self) -> &'static str {
+        match self {
+            Self::Explained { explanation, .. } => {
+                if explanation.attributions.iter().all(|a| a.standard_error == 0.0) {
+                    "exact"
+                } else {
+                    "estimated"
+                }
+            }
+            Self::Skipped { .. } => "skipped",
+            Self::Failed { .. } => "failed",
+        }
+    }
+
+    /// The explanation, where there is one.
+    pub fn explanation(&self) -> Option<&Explanation> {
+        match self {
+            Self::Explained { explanation, .. } => Some(explanation),
+            Self::Skipped { .. } | Self::Failed { .. } => None,
+        }
+    }
+
+    /// The reason why there is none.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Explained { .. } => None,
+            Self::Skipped { reason } | Self::Failed { reason } => Some(reason),
+        }
+    }
+}

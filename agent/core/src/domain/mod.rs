@@ -1,0 +1,11 @@
+//! The words of the field, as types. No room of the house is below this one.
+
+pub mod alert;
+pub mod command;
+pub mod explanation;
+pub mod feedback;
+pub mod prediction;
+pub mod record;
+pub mod sample;
+pub mod time;
+pub mod units;

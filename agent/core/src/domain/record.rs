@@ -1,0 +1,158 @@
+//! What is kept, numbered and sent home.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::alert::AlertTransition;
+use super::explanation::Settlement;
+use super::feedback::Feedback;
+use super::prediction::Prediction;
+use super::time::Now;
+
+/// The version of the column set of every stream. Columns are only ever added.
+pub const SCHEMA_VERSION: u16 = 1;
+
+/// A sequence of records of one kind, numbered without gaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Stream {
+    /// Predictions, with their explanations.
+    Predictions,
+    /// Transitions of alerts.
+    Alerts,
+    /// What people said.
+    Feedback,
+    /// Who did what on this gateway.
+    Audit,
+    /// The gateway's own state: evictions, gaps, salvage.
+    Health,
+}
+
+impl Stream {
+    /// All streams, most precious first: the order in which sync serves them.
+    pub const ALL: [Self; 5] = [Self::Feedback, Self::Alerts, Self::Audit, Self::Health, Self::Predictions];
+
+    /// The name used in paths, metrics and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Predictions => "predictions",
+            Self::Alerts => "alerts",
+            Self::Feedback => "feedback",
+            Self::Audit => "audit",
+            Self::Health => "health",
+        }
+    }
+
+    /// The stream of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stream| stream.as_str() == name)
+    }
+}
+
+/// Somebody did something that changes the gateway or who may use it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Audit {
+    /// Who.
+    pub actor: String,
+    /// Did what: `sign_in`, `acknowledge`, …
+    pub action: String,
+    /// To what.
+    pub object: String,
+    /// With what result: `done`, or the reason of a refusal.
+    pub outcome: String,
+    /// The hash of the audit record before this one; zeros for the first. Set by the buffer.
+    pub previous_hash: [u8; 32],
+    /// SHA-256 over `previous_hash` and this record's own fields. Set by the buffer.
+    pub hash: [u8; 32],
+}
+
+/// Something about the gateway itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// What it is about: `buffer`, `source/press-plc`, …
+    pub subject: String,
+    /// What is the case: `evicted`, `gap`, …
+    pub state: String,
+    /// The figures behind it.
+    pub evidence: Vec<(String, String)>,
+}
+
+/// A record's content.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Body {
+    /// See [`Prediction`].
+    Prediction(Prediction),
+    /// See [`AlertTransition`].
+    Alert(AlertTransition),
+    /// See [`Feedback`].
+    Feedback(Feedback),
+    /// See [`Audit`].
+    Audit(Audit),
+    /// See [`Health`].
+    Health(Health),
+}
+
+impl Body {
+    /// The stream it belongs to.
+    pub fn stream(&self) -> Stream {
+        match self {
+            Self::Prediction(_) => Stream::Predictions,
+            Self::Alert(_) => Stream::Alerts,
+            Self::Feedback(_) => Stream::Feedback,
+            Self::Audit(_) => Stream::Audit,
+            Self::Health(_) => Stream::Health,
+        }
+    }
+}
+
+/// A record before it is stored: the id is minted by who made it, the sequence is the buffer's to give.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRecord {
+    /// A UUIDv7.
+    pub id: Uuid,
+    /// When it was made.
+    pub at: Now,
+    /// The content.
+    pub body: Body,
+}
+
+/// What all records of one run of the daemon share.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// The gateway's name.
+    pub gateway: Arc<str>,
+    /// The store that numbers these records.
+    pub store_id: Uuid,
+    /// The machine's boot.
+    pub boot_id: Uuid,
+    /// The agent's version.
+    pub agent_version: Arc<str>,
+    /// SHA-256 of the effective configuration, in hexadecimal.
+    pub config_digest: Arc<str>,
+}
+
+/// A stored record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// A UUIDv7.
+    pub id: Uuid,
+    /// Its number in its stream, from 1, without gaps but for recorded evictions.
+    pub sequence: u64,
+    /// When it was made.
+    pub at: Now,
+    /// Whether the wall clock was known to be right then.
+    pub clock_synchronised: bool,
+    /// The run of the daemon that made it.
+    pub session: Arc<Session>,
+    /// The content.
+    pub body: Body,
+    /// What became of a prediction's explanation; `None` for other streams, and until it is settled.
+    pub settlement: Option<Settlement>,
+}
+
+/// A UUIDv7: the time in its leading bits, so that ids sort by when they were made. `random` must be fresh.
+pub fn mint(at: Now, random: [u8; 10]) -> Uuid {
+    let millis = u64::try_from(at.utc.as_micros() / 1000).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+}

@@ -1,0 +1,3 @@
+//! Models: bundles, networks, tree ensembles.
+
+pub mod tree;

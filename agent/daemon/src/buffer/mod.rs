@@ -1,0 +1,1 @@
+//! Keeps every record, durably, in sled.

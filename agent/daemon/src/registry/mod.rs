@@ -1,0 +1,1 @@
+//! What central offers: a plain directory as the embedded registry.

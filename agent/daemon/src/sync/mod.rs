@@ -1,0 +1,1 @@
+//! Closes batches, writes Parquet, uploads.

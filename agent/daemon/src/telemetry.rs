@@ -1,0 +1,142 @@
+//! Logging, and the one list of metric names.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use tracing_subscriber::EnvFilter;
+
+/// Label sets, as Prometheus names them.
+type Labels<const N: usize> = [(&'static str, String); N];
+
+/// Every figure that the daemon shows. Cheap to clone; all clones count together.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    source_up: Family<Labels<1>, Gauge>,
+    samples: Family<Labels<2>, Counter>,
+    predictions: Family<Labels<3>, Counter>,
+    inference: Histogram,
+    explanation: Histogram,
+    buffer_records: Family<Labels<1>, Gauge>,
+    buffer_bytes: Gauge,
+    dropped: Family<Labels<2>, Counter>,
+    sync_lag: Family<Labels<1>, Gauge<f64, AtomicU64>>,
+    alerts: Family<Labels<2>, Gauge>,
+    registry: Arc<Registry>,
+}
+
+impl Metrics {
+    /// All metrics, at zero.
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("explaind");
+        let seconds = || Histogram::new([1e-5, 1e-4, 1e-3, 5e-3, 2e-2, 0.1, 0.5, 2.0, 10.0]);
+        let mut metrics = Self {
+            source_up: Family::default(),
+            samples: Family::default(),
+            predictions: Family::default(),
+            inference: seconds(),
+            explanation: seconds(),
+            buffer_records: Family::default(),
+            buffer_bytes: Gauge::default(),
+            dropped: Family::default(),
+            sync_lag: Family::default(),
+            alerts: Family::default(),
+            registry: Arc::default(),
+        };
+        registry.register("source_up", "Whether data flows from the source", metrics.source_up.clone());
+        registry.register("samples", "Samples that arrived", metrics.samples.clone());
+        registry.register("predictions", "Predictions made or withheld", metrics.predictions.clone());
+        registry.register("inference_seconds", "Time of one model run", metrics.inference.clone());
+        registry.register("explanation_seconds", "Time of one explanation", metrics.explanation.clone());
+        registry.register("buffer_records", "Records kept", metrics.buffer_records.clone());
+        registry.register("buffer_bytes", "Bytes that the buffer takes on disk", metrics.buffer_bytes.clone());
+        registry.register("buffer_dropped_records", "Records evicted or refused", metrics.dropped.clone());
+        registry.register("sync_lag_seconds", "Age of the oldest record not uploaded", metrics.sync_lag.clone());
+        registry.register("alerts", "Open alerts", metrics.alerts.clone());
+        metrics.registry = Arc::new(registry);
+        metrics
+    }
+
+    /// Whether data flows from a source.
+    pub(crate) fn source_up(&self, source: &str, up: bool) {
+        self.source_up.get_or_create(&[("source", source.to_owned())]).set(up.into());
+    }
+
+    /// Samples of one quality arrived.
+    pub(crate) fn samples(&self, source: &str, quality: &str, count: u64) {
+        let labels = [("source", source.to_owned()), ("quality", quality.to_owned())];
+        self.samples.get_or_create(&labels).inc_by(count);
+    }
+
+    /// A prediction was made or withheld.
+    pub(crate) fn prediction(&self, asset: &str, model: &str, outcome: &str) {
+        let labels = [("asset", asset.to_owned()), ("model", model.to_owned()), ("outcome", outcome.to_owned())];
+        self.predictions.get_or_create(&labels).inc();
+    }
+
+    /// A model ran for so long.
+    pub(crate) fn inference(&self, seconds: f64) {
+        self.inference.observe(seconds);
+    }
+
+    /// An explanation took so long.
+    pub(crate) fn explanation(&self, seconds: f64) {
+        self.explanation.observe(seconds);
+    }
+
+    /// Records kept in a stream.
+    pub(crate) fn buffer_records(&self, stream: &str, records: u64) {
+        self.buffer_records
+            .get_or_create(&[("stream", stream.to_owned())])
+            .set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+
+    /// Bytes that the buffer takes on disk.
+    pub(crate) fn buffer_bytes(&self, bytes: u64) {
+        self.buffer_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Records were evicted or refused.
+    pub(crate) fn dropped(&self, stream: &str, reason: &str, count: u64) {
+        let labels = [("stream", stream.to_owned()), ("reason", reason.to_owned())];
+        self.dropped.get_or_create(&labels).inc_by(count);
+    }
+
+    /// Age of the oldest record of a stream that is not uploaded; zero when all are.
+    pub(crate) fn sync_lag(&self, stream: &str, seconds: f64) {
+        self.sync_lag.get_or_create(&[("stream", stream.to_owned())]).set(seconds);
+    }
+
+    /// Open alerts of one state and priority.
+    pub(crate) fn alerts(&self, state: &str, priority: &str, count: usize) {
+        let labels = [("state", state.to_owned()), ("priority", priority.to_owned())];
+        self.alerts.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// The Prometheus text format.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        if encode(&mut text, &self.registry).is_err() {
+            let _ = writeln!(text, "# the metrics could not be written");
+        }
+        text
+    }
+}
+
+/// Sends log lines to standard error. `EXPLAIND_LOG` filters them as `RUST_LOG` would (default `info`);
+/// `json` is for log collectors.
+pub(crate) fn init_logging(json: bool) {
+    // The OPC UA stack and sled report as errors what our supervisors handle and log themselves.
+    let filter = EnvFilter::try_from_env("EXPLAIND_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,opcua=warn,sled=warn,tract=warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let installed = if json { builder.json().try_init() } else { builder.with_target(false).try_init() };
+    // A second call (tests) keeps the first subscriber.
+    let _ = installed;
+}
