@@ -20,7 +20,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "m" => 60.0,
         "h" => 3600.0,
         "d" => 86_400.0,
-        _ => return Err(format!("\"{text}\" is not a duration; write a number and us, ms, s, m, h or d, like \"10s\"")),
+        _ => {
+            return Err(format!("\"{text}\" is not a duration; write a number and us, ms, s, m, h or d, like \"10s\""));
+        }
     };
     match number.parse::<f64>() {
         Ok(value) if value >= 0.0 && value * seconds <= MOST_SECONDS => Ok(Duration::from_secs_f64(value * seconds)),
@@ -44,7 +46,11 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
         "TiB" => 1 << 40,
-        _ => return Err(format!("\"{text}\" is not a size; write a number and B, kB, MB, GB, KiB, MiB or GiB, like \"2GiB\"")),
+        _ => {
+            return Err(format!(
+                "\"{text}\" is not a size; write a number and B, kB, MB, GB, KiB, MiB or GiB, like \"2GiB\""
+            ));
+        }
     };
     number
         .parse::<u64>()
