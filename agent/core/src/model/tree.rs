@@ -1,5 +1,8 @@
 //! Decision trees as plain arrays of nodes, checked once and then safe to walk.
 
+/// Deepest tree that is accepted: deeper than trainers grow them, shallow enough to bound every walk.
+pub const MAX_DEPTH: usize = 1_000;
+
 /// How a split compares the row's value with its threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Branch {

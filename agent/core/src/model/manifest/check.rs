@@ -1,0 +1,220 @@
+//! From the manifest as written to types that cannot be wrong.
+
+use std::collections::BTreeMap;
+
+use super::{Decision, ExplanationSettings, Feature, InputSpec, Manifest, OutputKind, OutputSpec, Threshold, raw};
+use crate::domain::prediction::Space;
+
+/// More features than this is taken for a mistake.
+const MOST_FEATURES: usize = 10_000;
+/// Longest name of anything, in bytes: names travel with every record.
+const LONGEST_NAME: usize = 200;
+/// Most reference rows that Shapley values are taken against.
+const MOST_BACKGROUND_ROWS: usize = 10_000;
+
+/// What is wrong with a key, before its line is looked up.
+pub(super) struct Fault {
+    pub(super) key: String,
+    pub(super) problem: String,
+}
+
+fn fault<T>(key: impl Into<String>, problem: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault { key: key.into(), problem: problem.into() })
+}
+
+/// Checks everything that can be checked without the model.
+pub(super) fn manifest(raw: raw::Manifest) -> Result<Manifest, Fault> {
+    check_name("name", &raw.name)?;
+    check_name("version", &raw.version)?;
+    check_input(&raw.input)?;
+    let output = check_output(raw.output)?;
+    let decision = raw.decision.map(|decision| check_decision(decision, &output)).transpose()?;
+    if !(1..=MOST_BACKGROUND_ROWS).contains(&raw.explanation.background_rows) {
+        return fault(
+            "explanation.background_rows",
+            format!("{} is out of bounds; write 1 to {MOST_BACKGROUND_ROWS}", raw.explanation.background_rows),
+        );
+    }
+    Ok(Manifest {
+        name: raw.name.into(),
+        version: raw.version.into(),
+        input: InputSpec::Row,
+        features: check_features(raw.feature)?,
+        output,
+        decision,
+        explanation: ExplanationSettings {
+            background_rows: raw.explanation.background_rows,
+            budget: raw.explanation.budget,
+        },
+    })
+}
+fn check_name(key: &str, name: &str) -> Result<(), Fault> {
+    if name.trim().is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+        return fault(key, format!("a name is 1 to {LONGEST_NAME} bytes of text on one line"));
+    }
+    Ok(())
+}
+
+fn check_input(input: &raw::Input) -> Result<(), Fault> {
+    if input.kind == raw::InputKind::Window {
+        return fault(
+            "input.kind",
+            "windows are not supported in this version; use a model of single rows, kind = \"row\"",
+        );
+    }
+    for (key, given) in [("input.steps", input.steps.is_some()), ("input.period", input.period.is_some())] {
+        if given {
+            return fault(key, "this belongs to windows; remove it, since kind is \"row\"");
+        }
+    }
+    Ok(())
+}
+
+fn check_features(raw: Vec<raw::Feature>) -> Result<Vec<Feature>, Fault> {
+    if raw.is_empty() || raw.len() > MOST_FEATURES {
+        return fault("feature", format!("a model has 1 to {MOST_FEATURES} features; write one [[feature]] for each"));
+    }
+    let mut seen = BTreeMap::new();
+    for (index, feature) in raw.iter().enumerate() {
+        if let Some(first) = seen.insert(feature.name.as_str(), index) {
+            let problem = format!("\"{}\" is also the name of feature[{first}]; names must differ", feature.name);
+            return fault(format!("feature[{index}].name"), problem);
+        }
+    }
+    raw.into_iter().enumerate().map(|(index, feature)| check_feature(feature, &format!("feature[{index}]"))).collect()
+}
+
+fn check_feature(raw: raw::Feature, key: &str) -> Result<Feature, Fault> {
+    check_name(&format!("{key}.name"), &raw.name)?;
+    if raw.name.trim() != raw.name || raw.name == "origin" || raw.name.starts_with("output:") {
+        let problem = "a feature's name has no space around it, is not \"origin\" and does not start with \"output:\", \
+                       since golden.csv uses these";
+        return fault(format!("{key}.name"), problem);
+    }
+    let range = check_bounds(&format!("{key}.range"), raw.range)?;
+    let adjustable = check_bounds(&format!("{key}.adjustable"), raw.adjustable)?;
+    if let (Some((low, high)), Some((from, to))) = (range, adjustable)
+        && (from < low || to > high)
+    {
+        let problem = format!("[{from}, {to}] reaches outside range [{low}, {high}]; keep it inside");
+        return fault(format!("{key}.adjustable"), problem);
+    }
+    if raw.max_rate.is_some_and(|rate| !(rate > 0.0 && rate.is_finite())) {
+        return fault(format!("{key}.max_rate"), "write a number above 0, in units per second");
+    }
+    if raw.max_age.is_some_and(|age| age.is_zero()) {
+        return fault(format!("{key}.max_age"), "write a duration above 0, like \"5s\"");
+    }
+    if let Some((word, _)) = raw.categories.iter().find(|(_, number)| !(**number as f32).is_finite()) {
+        return fault(format!("{key}.categories"), format!("\"{word}\" needs a finite number"));
+    }
+    Ok(Feature {
+        name: raw.name.into(),
+        unit: raw.unit.into(),
+        range,
+        max_rate: raw.max_rate,
+        max_age: raw.max_age,
+        adjustable,
+        categories: raw.categories,
+        refuse_uncertain: raw.refuse_uncertain,
+    })
+}
+
+fn check_bounds(key: &str, bounds: Option<Vec<f64>>) -> Result<Option<(f64, f64)>, Fault> {
+    match bounds.as_deref() {
+        None => Ok(None),
+        Some(&[low, high]) if low < high && low.is_finite() && high.is_finite() => Ok(Some((low, high))),
+        Some(other) => fault(key, format!("{other:?} is no range; write [low, high]")),
+    }
+}
+
+fn check_output(raw: raw::Output) -> Result<OutputSpec, Fault> {
+    let kind = match raw.kind {
+        raw::OutputKind::Classification => OutputKind::Classification,
+        raw::OutputKind::Regression => OutputKind::Regression,
+        raw::OutputKind::Anomaly => OutputKind::Anomaly,
+        raw::OutputKind::Reconstruction => {
+            let problem = "reconstruction is not supported in this version; export the model with its score as an output, \
+                           and write kind = \"anomaly\"";
+            return fault("output.kind", problem);
+        }
+    };
+    let space = match raw.space {
+        raw::Space::Auto => None,
+        raw::Space::Margin => Some(Space::Margin),
+        raw::Space::Probability => Some(Space::Probability),
+        raw::Space::Value => Some(Space::Value),
+    };
+    if space == Some(Space::Probability) && kind != OutputKind::Classification {
+        return fault("output.space", "only a classification has probabilities; write \"auto\" or \"value\"");
+    }
+    if !raw.labels.is_empty() && kind != OutputKind::Classification {
+        return fault("output.labels", "only a classification has labels; remove them");
+    }
+    for (index, label) in raw.labels.iter().enumerate() {
+        check_name(&format!("output.labels[{index}]"), label)?;
+        if raw.labels.iter().take(index).any(|other| other == label) {
+            return fault(format!("output.labels[{index}]"), format!("\"{label}\" is there twice; labels must differ"));
+        }
+    }
+    if raw.labels.len() == 1 {
+        return fault("output.labels", "a classification has at least two classes; name each");
+    }
+    Ok(OutputSpec { kind, tensor: raw.tensor, index: raw.index, labels: raw.labels, space, target: raw.target })
+}
+
+fn check_decision(raw: raw::Decision, output: &OutputSpec) -> Result<Decision, Fault> {
+    if raw.latching {
+        return fault("decision.latching", "latching alerts are not supported in this version; remove the key");
+    }
+    let given = [
+        ("decision.raise_above", raw.raise_above),
+        ("decision.raise_below", raw.raise_below),
+        ("decision.clear_below", raw.clear_below),
+        ("decision.clear_above", raw.clear_above),
+    ];
+    let probability = output.kind == OutputKind::Classification && output.space != Some(Space::Value);
+    for (key, value) in given.into_iter().filter_map(|(key, value)| Some((key, value?))) {
+        if !value.is_finite() {
+            return fault(key, "write a finite number");
+        }
+        if probability && !(0.0..=1.0).contains(&value) && output.space != Some(Space::Margin) {
+            return fault(key, format!("{value} is no probability; write a number from 0 to 1"));
+        }
+    }
+    let (raise, clear) = match (raw.raise_above, raw.raise_below, raw.clear_below, raw.clear_above) {
+        (Some(raise), None, clear, None) => {
+            let clear = clear.unwrap_or(raise);
+            if clear > raise {
+                return fault(
+                    "decision.clear_below",
+                    format!("{clear} is above raise_above = {raise}; write at most that"),
+                );
+            }
+            (Threshold::Above(raise), Threshold::Below(clear))
+        }
+        (None, Some(raise), None, clear) => {
+            let clear = clear.unwrap_or(raise);
+            if clear < raise {
+                return fault(
+                    "decision.clear_above",
+                    format!("{clear} is below raise_below = {raise}; write at least that"),
+                );
+            }
+            (Threshold::Below(raise), Threshold::Above(clear))
+        }
+        (Some(_), None, _, Some(_)) => return fault("decision.clear_above", "raise_above goes with clear_below"),
+        (None, Some(_), Some(_), _) => return fault("decision.clear_below", "raise_below goes with clear_above"),
+        (Some(_), Some(_), ..) => return fault("decision.raise_below", "write raise_above or raise_below, not both"),
+        (None, None, ..) => return fault("decision", "the rule needs a threshold; write raise_above or raise_below"),
+    };
+    Ok(Decision {
+        raise,
+        clear,
+        on_delay: raw.on_delay,
+        off_delay: raw.off_delay,
+        priority: raw.priority,
+        consequence: raw.consequence,
+        response: raw.response,
+    })
+}

@@ -1,0 +1,173 @@
+//! What makes Shapley values Shapley values, on random ensembles, and traps in which tree explainers have been caught.
+
+mod support;
+
+use explaind_core::explain::ExplainError;
+use explaind_core::explain::cells::TreeTables;
+use explaind_core::explain::tree::TreeShapley;
+use explaind_core::model::tree::{Branch, Node, Split, Tree, TreeSum};
+use support::{Random, assert_close, base_value, by_definition, by_integral, output, random_sum, random_tree};
+
+/// By the walk, once the tables have been seen to say the same.
+#[expect(clippy::unwrap_used, reason = "a test's helper fails as the test would")]
+fn explain(sum: &TreeSum, background: &[f32], row: &[f32]) -> Vec<f64> {
+    let walked = TreeShapley::new(sum, background).unwrap().attributions(row).unwrap();
+    let tabled = TreeTables::new(sum, background).unwrap().attributions(row).unwrap();
+    assert_close(&tabled, &walked, 1e-12, "tables against walk");
+    // What is exactly nothing is so either way.
+    assert!(tabled.iter().zip(&walked).all(|(tabled, walked)| *walked != 0.0 || *tabled == 0.0));
+    walked
+}
+
+fn background(random: &mut Random, width: usize, rows: usize) -> Vec<f32> {
+    random.row(width * rows)
+}
+
+#[test]
+fn equal_to_the_definition_whatever_the_trees() {
+    for seed in 0..150 {
+        let random = &mut Random::new(seed);
+        let (width, trees, depth) = (1 + random.below(6), random.below(5), random.below(8));
+        let sum = random_sum(random, width, trees, depth);
+        // Around the word boundaries of the bitset now and then.
+        let rows = [1, 2, 5, 9, 63, 64, 65, 130][random.below(8)];
+        let background = background(random, width, rows);
+        let row = random.row(width);
+        let expected = by_definition(|mixed| output(&sum, mixed), &row, &background);
+        assert_close(&explain(&sum, &background, &row), &expected, 1e-12, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn base_value_and_attributions_make_the_output() {
+    for seed in 0..50 {
+        let random = &mut Random::new(1000 + seed);
+        let width = 1 + random.below(40);
+        let mut sum = random_sum(random, width, 5, 9);
+        // Too many features on a path for tables: this one is walked beside them.
+        sum.trees.push(chain(random, width));
+        let background = background(random, width, 100);
+        let row = random.row(width);
+        let made = base_value(&sum, &background) + explain(&sum, &background, &row).iter().sum::<f64>();
+        assert_close(&[made], &[output(&sum, &row)], 1e-12, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn features_that_do_the_same_get_the_same() {
+    for seed in 0..40 {
+        let random = &mut Random::new(2000 + seed);
+        let sum = random_sum(random, 5, 3, 6);
+        // The mirror image of every tree under exchange of the first two features, and rows in which both are equal.
+        let mut mirrored = sum.clone();
+        for node in mirrored.trees.iter_mut().flat_map(|tree| &mut tree.nodes) {
+            if let Node::Split(split) = node {
+                split.feature = [1, 0, 2, 3, 4][split.feature as usize];
+            }
+        }
+        mirrored.trees.extend(sum.trees);
+        let mut background = background(random, 5, 40);
+        background.chunks_exact_mut(5).for_each(|row| row[1] = row[0]);
+        let mut row = random.row(5);
+        row[1] = row[0];
+        let values = explain(&mirrored, &background, &row);
+        assert_close(&values[..1], &values[1..2], 1e-12, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn a_feature_that_no_tree_asks_for_gets_exactly_nothing() {
+    for seed in 0..40 {
+        let random = &mut Random::new(3000 + seed);
+        let trees = (0..4).map(|_| random_tree(random, &[0, 2, 3], 7)).collect();
+        let sum = TreeSum { width: 5, base: 1.0, trees };
+        let background = background(random, 5, 70);
+        let values = explain(&sum, &background, &random.row(5));
+        assert_eq!((values[1], values[4]), (0.0, 0.0), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_sum_of_two_ensembles_gets_the_sum_of_their_attributions() {
+    for seed in 0..40 {
+        let random = &mut Random::new(4000 + seed);
+        let (first, second) = (random_sum(random, 8, 3, 8), random_sum(random, 8, 4, 8));
+        let mut both = first.clone();
+        both.trees.extend(second.trees.iter().cloned());
+        let background = background(random, 8, 90);
+        let row = random.row(8);
+        let (one, two) = (explain(&first, &background, &row), explain(&second, &background, &row));
+        let expected: Vec<f64> = one.iter().zip(&two).map(|(one, two)| one + two).collect();
+        assert_close(&explain(&both, &background, &row), &expected, 1e-12, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn a_row_of_the_background_alone_explains_itself_with_nothing() {
+    let random = &mut Random::new(5);
+    let sum = random_sum(random, 6, 5, 8);
+    let row = random.row(6);
+    assert_eq!(explain(&sum, &row, &row), [0.0; 6]);
+}
+
+/// A tree that asks each of `width` features once, one below the other, with a leaf at each.
+fn chain(random: &mut Random, width: usize) -> Tree {
+    let mut nodes = Vec::new();
+    for feature in 0..width {
+        let here = nodes.len() as u32;
+        let split = Split {
+            feature: feature as u32,
+            threshold: 0.0,
+            branch: Branch::Leq,
+            missing_yes: random.below(2) == 0,
+            yes: here + 1,
+            no: here + 2,
+        };
+        nodes.extend([Node::Split(split), Node::Leaf(random.unit())]);
+    }
+    nodes.push(Node::Leaf(1.0 + random.unit()));
+    Tree { nodes }
+}
+
+#[test]
+fn paths_with_more_features_than_a_machine_word_has_bits() {
+    for (seed, width) in [34, 40, 65, 90].into_iter().enumerate() {
+        let random = &mut Random::new(6000 + seed as u64);
+        let sum = TreeSum { width, base: 0.0, trees: vec![chain(random, width), chain(random, width)] };
+        // Most go on at each feature, so that all depths matter: some of the row's, some of the background's.
+        let mut go_on = |odds: usize| if random.below(odds) == 0 { -1.0 } else { 1.0 };
+        let row: Vec<f32> = (0..width).map(|_| go_on(20)).collect();
+        let background: Vec<f32> = (0..width * 3).map(|_| go_on(3)).collect();
+        let expected = by_integral(&sum, &row, &background);
+        assert_close(&explain(&sum, &background, &row), &expected, 1e-10, &format!("{width} features"));
+    }
+}
+
+#[test]
+fn a_path_as_long_as_the_tree_is_large() {
+    // The last leaf needs every feature from the row: each is worth the same.
+    let width = 20_000;
+    let random = &mut Random::new(7);
+    let mut tree = chain(random, width);
+    tree.nodes.iter_mut().for_each(|node| {
+        if let Node::Leaf(value) = node {
+            *value = f64::from(*value >= 1.0);
+        }
+    });
+    let sum = TreeSum { width, base: 0.0, trees: vec![tree] };
+    let values = explain(&sum, &vec![-1.0; width], &vec![1.0; width]);
+    assert_close(&values, &vec![1.0 / width as f64; width], 1e-15, "all from the row");
+    let values = explain(&sum, &vec![1.0; width], &vec![-1.0; width]);
+    assert_close(&values, &vec![-1.0 / width as f64; width], 1e-15, "all from the background");
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let sum = random_sum(&mut Random::new(8), 3, 1, 2);
+    assert_eq!(TreeShapley::new(&sum, &[]).err(), Some(ExplainError::Background { values: 0, width: 3 }));
+    assert_eq!(TreeShapley::new(&sum, &[1.0; 4]).err(), Some(ExplainError::Background { values: 4, width: 3 }));
+    let walk = TreeShapley::new(&sum, &[1.0; 6]).unwrap();
+    assert_eq!(walk.attributions(&[1.0; 2]), Err(ExplainError::Width { expected: 3, got: 2 }));
+    let tables = TreeTables::new(&sum, &[1.0; 6]).unwrap();
+    assert_eq!(tables.attributions(&[1.0; 2]), Err(ExplainError::Width { expected: 3, got: 2 }));
+}
