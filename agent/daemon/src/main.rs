@@ -1,8 +1,13 @@
 //! explaind: machine learning on factory gateways that explains itself.
 
+mod app;
 mod backoff;
 mod buffer;
+mod cli;
 mod clock;
+mod config;
+mod driver;
+mod explainer;
 mod mailbox;
 mod registry;
 mod source;
@@ -10,4 +15,13 @@ mod sync;
 mod telemetry;
 mod web;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    telemetry::log_panics();
+    match std::panic::catch_unwind(cli::main) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(failure)) => failure.report(),
+        Err(panic) => cli::Failure::internal(panic.as_ref()).report(),
+    }
+}

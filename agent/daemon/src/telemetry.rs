@@ -1,6 +1,7 @@
 //! Logging, and the one list of metric names.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -134,9 +135,23 @@ impl Metrics {
 pub(crate) fn init_logging(json: bool) {
     // The OPC UA stack and sled report as errors what our supervisors handle and log themselves.
     let filter = EnvFilter::try_from_env("EXPLAIND_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,opcua=warn,sled=warn,tract=warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        .unwrap_or_else(|_| EnvFilter::new("info,opcua=off,sled=warn,tract=warn"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let installed = if json { builder.json().try_init() } else { builder.with_target(false).try_init() };
     // A second call (tests) keeps the first subscriber.
     let _ = installed;
+}
+
+/// Makes of every panic one line of the log, where one is kept, instead of a backtrace on standard error: libraries
+/// panic on damaged files, and whoever catches that says what follows from it.
+pub(crate) fn log_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let message = info.payload_as_str().unwrap_or("no reason given");
+        let thread = std::thread::current();
+        tracing::error!(thread = thread.name().unwrap_or_default(), place, message, "panicked");
+    }));
 }

@@ -1,1 +1,443 @@
 //! Keeps every record, durably, in sled.
+//!
+//! # Invariants
+//!
+//! - A stream's records are numbered from 1 without gaps, but for ranges that are noted (as `gap`, and in the health
+//!   stream) and for evictions. No number is given to two records, not even by a store that starts anew.
+//! - What [`Buffer::append`] and [`Buffer::settle`] took is on disk when they return, and only then announced or read
+//!   back. The records of one append are all there after a crash, or none of them is.
+//! - A record is stored once: appending an id again returns the record that is there.
+//! - The first settlement of a prediction stands. So a batch that is closed has the same bytes for ever.
+//! - What is not uploaded is never evicted. Each eviction is itself a record, in the same write.
+//! - What cannot be read is set aside, never deleted, and a record says so. sled's errors and panics end in a
+//!   [`BufferError`] or, at the start, in a store that is set aside: never in the end of the daemon.
+//!
+//! Feedback and alerts may name an explanation that was settled a moment before: sled has one log, so whatever makes
+//! a later record durable has made every earlier write durable too.
+//!
+//! # On disk
+//!
+//! For a store at `<state_dir>/buffer`:
+//!
+//! ```text
+//! buffer/                      the sled database
+//! buffer.lock                  held while a process has it open
+//! buffer.high_water            what must outlive the store (see `side`)
+//! buffer.last                  the last numbers given out (see `tail`)
+//! buffer.damaged-<time>/       a store that did not open, set aside
+//! ```
+//!
+//! All lies in one sled tree, since a batch is all-or-nothing within a tree only. Keys (`keys`), where S is a stream's
+//! letter and N a big-endian u64:
+//!
+//! ```text
+//! m/format        one byte: the version of this layout
+//! m/store         the store's id
+//! m/claimed       there once the registry has a folder that belongs to this store
+//! c S             the stream's cursor: floor, next, uploaded, settled, records, bytes
+//! b S             bounds of the stream's closed batch, while there is one
+//! f number        a frame: what many records share (u32)
+//! r S N           a record
+//! e N             the settlement of prediction N
+//! i id            stream and number of the record with this id
+//! p N             prediction N is named by an alert: evicted after all others
+//! g S N           numbers from N are known to be without records; the value is the last of them
+//! q S N, q e N    bytes of what could not be read
+//! ```
+//!
+//! Each value is a version byte, postcard, and the CRC-32 of key and value (`codec`); stored types are in `stored`.
+
+mod alerts;
+mod audit;
+mod base;
+mod codec;
+mod commit;
+mod cursor;
+mod error;
+mod evict;
+mod frames;
+mod guard;
+mod keys;
+mod load;
+mod open;
+mod read;
+mod report;
+#[cfg(test)]
+pub(crate) mod samples;
+mod side;
+mod state;
+mod store;
+mod stored;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod write;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use explaind_core::domain::explanation::Settlement;
+use explaind_core::domain::record::{Body, NewRecord, Record, Stream};
+use explaind_core::domain::time::{Now, Timestamp};
+use explaind_core::domain::units;
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+pub(crate) use alerts::Alert;
+pub(crate) use error::BufferError;
+
+use base::Base;
+use commit::{Committer, Ticket};
+use state::State;
+use write::Write;
+
+use crate::telemetry::Metrics;
+
+/// `[buffer]` in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Bytes that all records together may count for. Over it, uploaded predictions go, the oldest first; when there
+    /// are none, new predictions are refused. It is passed by one append at most, and the disk holds up to about
+    /// twice as much, since sled reuses space only after a while.
+    #[serde(with = "units::bytes")]
+    pub(crate) max_bytes: u64,
+    /// Uploaded records older than this go even when there is room.
+    #[serde(with = "units::duration")]
+    pub(crate) max_age: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_bytes: 2 << 30, max_age: Duration::from_secs(90 * 86_400) }
+    }
+}
+
+impl Config {
+    /// Says what makes no sense, as key and sentence.
+    pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.max_bytes < 1 << 20 {
+            return Err(("max_bytes", format!("{} bytes hold no queue; write at least \"1MiB\"", self.max_bytes)));
+        }
+        Ok(())
+    }
+
+    /// What alerts, feedback, audit and health may use once predictions are refused.
+    fn reserve(&self) -> u64 {
+        (self.max_bytes / 16).clamp(1 << 18, 64 << 20)
+    }
+}
+
+/// What all records of this run share, but for the store's id, which the store knows itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SessionInfo {
+    /// The gateway's name.
+    pub(crate) gateway: Arc<str>,
+    /// The agent's version.
+    pub(crate) agent_version: Arc<str>,
+    /// SHA-256 of the effective configuration, in hexadecimal.
+    pub(crate) config_digest: Arc<str>,
+    /// The machine's boot.
+    pub(crate) boot_id: Uuid,
+}
+
+/// The bounds of a batch. Once fixed they never change, so that each try to upload it sends the same bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Closed {
+    /// Number of its first record.
+    pub(crate) first: u64,
+    /// Number of its last record.
+    pub(crate) last: u64,
+    /// When it was closed: the day in its path.
+    pub(crate) closed_at: Timestamp,
+}
+
+/// What could be closed next in a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Pending {
+    /// The oldest record that is not uploaded.
+    pub(crate) oldest: Record,
+    /// The last record up to which everything is final; below `oldest` when nothing is.
+    pub(crate) through: u64,
+}
+
+/// The buffer in figures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Stat {
+    /// The store's id.
+    pub(crate) store_id: Uuid,
+    /// Bytes that all records count for.
+    pub(crate) bytes: u64,
+    /// Their bound.
+    pub(crate) max_bytes: u64,
+    /// Bytes of all files.
+    pub(crate) disk_bytes: u64,
+    /// Whether predictions are refused at present.
+    pub(crate) full: bool,
+    /// The streams.
+    pub(crate) streams: Vec<StreamStat>,
+}
+
+/// One stream in figures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct StreamStat {
+    /// Its name.
+    pub(crate) stream: &'static str,
+    /// Number of the first record kept; above `last` when there is none.
+    pub(crate) first: u64,
+    /// Number of the last record ever given out.
+    pub(crate) last: u64,
+    /// Records kept.
+    pub(crate) records: u64,
+    /// All up to here are in the registry.
+    pub(crate) uploaded: u64,
+}
+
+/// The buffer. Cheap to clone; its calls block, some of them on the disk.
+#[derive(Clone)]
+pub(crate) struct Buffer(Arc<Core>);
+
+struct Core {
+    base: Base,
+    config: Config,
+    metrics: Metrics,
+    state: Mutex<State>,
+    commit: Committer,
+    /// Dropped last: the next process may come in.
+    _lock: std::fs::File,
+}
+
+impl Buffer {
+    /// Opens the store at `dir`, or makes one. A store that is damaged beyond opening is set aside, and a new one
+    /// starts above every number that the old one gave out.
+    ///
+    /// # Errors
+    /// When another process has it open, a later version wrote it, or the disk or its permissions do not allow it.
+    pub(crate) fn open(
+        dir: &Path,
+        config: &Config,
+        session: SessionInfo,
+        now: Now,
+        metrics: Metrics,
+    ) -> Result<Self, BufferError> {
+        open::open(dir, config, session, now, metrics).map(|core| Self(Arc::new(core)))
+    }
+
+    /// Stores records: all of them or none. They are on disk when this returns, and announced.
+    ///
+    /// A record whose id is stored already is not stored again, so it is safe to repeat an append that failed.
+    ///
+    /// # Errors
+    /// [`BufferError::Full`] when the bound is reached: for appends of predictions alone. Those that also bring an
+    /// alert, feedback, audit or health go on the reserve until that is used up as well.
+    pub(crate) fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Arc<Record>>, BufferError> {
+        let core = &self.0;
+        let Some(at) = records.first().map(|record| record.at) else { return Ok(Vec::new()) };
+        let mut state = core.writing()?;
+        if let Err(error) = core.make_room(&mut state, at, &records) {
+            // What was evicted on the way, and the record that says so, are kept all the same.
+            drop(state);
+            core.commit.make_durable(core.commit.newest())?;
+            return Err(error);
+        }
+        let mut write = Write::new(&core.base, &state);
+        let mut stored = Vec::with_capacity(records.len());
+        for new in records {
+            stored.push(match core.known(new.id)? {
+                Some(record) => Arc::new(record),
+                None => write.push(new)?,
+            });
+        }
+        let ticket = core.apply(&mut state, write)?;
+        drop(state);
+        core.commit.make_durable(ticket)?;
+        Ok(stored)
+    }
+
+    /// Stores what became of predictions' explanations, and announces the predictions again with it.
+    ///
+    /// The first settlement of a prediction stands; later ones, and those of predictions that are gone, change nothing.
+    pub(crate) fn settle(&self, settlements: Vec<(Uuid, Settlement)>) -> Result<(), BufferError> {
+        let core = &self.0;
+        let mut state = core.writing()?;
+        let mut write = Write::new(&core.base, &state);
+        for (id, settlement) in settlements {
+            let open = core.known(id)?.filter(|record| {
+                state.unsettled.contains(&record.sequence)
+                    && record.body.stream() == Stream::Predictions
+                    && !write.settled.contains(&record.sequence)
+            });
+            if let Some(prediction) = open {
+                write.settle(prediction, settlement)?;
+            }
+        }
+        if write.news.is_empty() {
+            return Ok(());
+        }
+        let ticket = core.apply(&mut state, write)?;
+        drop(state);
+        core.commit.make_durable(ticket)
+    }
+
+    /// News of every record stored, and of every prediction settled, from now on, in order.
+    ///
+    /// Who falls more than a thousand behind is told `Lagged`, and catches up with [`read`](Self::read).
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Record>> {
+        self.0.commit.subscribe()
+    }
+
+    /// All alerts that are open, the newest first, then up to 1000 closed ones, the last closed first.
+    pub(crate) fn alerts(&self) -> Vec<Alert> {
+        self.0.commit.alerts(alerts::Book::list)
+    }
+
+    /// The alert with this id, while it is open or among the last closed.
+    pub(crate) fn alert(&self, id: Uuid) -> Option<Alert> {
+        self.0.commit.alerts(|book| book.find(id))
+    }
+
+    /// All records of a stream up to here are in the registry.
+    pub(crate) fn uploaded(&self, stream: Stream) -> u64 {
+        self.0.state().cursors[stream].uploaded
+    }
+
+    /// Notes that the registry has everything up to `through`: from now on it may be evicted.
+    pub(crate) fn mark_uploaded(&self, stream: Stream, through: u64) -> Result<(), BufferError> {
+        let core = &self.0;
+        let mut state = core.writing()?;
+        let through = through.min(state.cursors[stream].last());
+        let mut write = Write::new(&core.base, &state);
+        let cursor = &mut write.cursors[stream];
+        cursor.uploaded = cursor.uploaded.max(through);
+        if state.batches[stream].is_some_and(|batch| batch.last <= through) {
+            write.set_batch(stream, None)?;
+        }
+        let ticket = core.apply(&mut state, write)?;
+        drop(state);
+        core.commit.make_durable(ticket)?;
+        // After the store: a side file that is ahead of it means that the store has lost something.
+        core.state().side.note_uploaded(stream, through)
+    }
+
+    /// The stream's closed batch that is not uploaded yet.
+    pub(crate) fn closed(&self, stream: Stream) -> Option<Closed> {
+        self.0.state().batches[stream]
+    }
+
+    /// Fixes the bounds of a stream's next batch. On disk when it returns. One that is closed already stays as it is.
+    pub(crate) fn close(&self, stream: Stream, bounds: Closed) -> Result<Closed, BufferError> {
+        let core = &self.0;
+        let mut state = core.writing()?;
+        if let Some(earlier) = state.batches[stream] {
+            return Ok(earlier);
+        }
+        let mut write = Write::new(&core.base, &state);
+        write.set_batch(stream, Some(bounds))?;
+        let ticket = core.apply(&mut state, write)?;
+        drop(state);
+        core.commit.make_durable(ticket)?;
+        Ok(bounds)
+    }
+
+    /// Whether records are still taken.
+    ///
+    /// # Errors
+    /// [`BufferError::Broken`] when not, with what failed.
+    pub(crate) fn check(&self) -> Result<(), BufferError> {
+        self.0.commit.check()
+    }
+
+    /// The buffer in figures.
+    pub(crate) fn stat(&self) -> Stat {
+        self.0.stat()
+    }
+
+    /// Records of a stream that are not uploaded.
+    pub(crate) fn waiting(&self, stream: Stream) -> u64 {
+        self.0.commit.visible(stream).saturating_sub(self.uploaded(stream))
+    }
+
+    /// Whether the registry has a folder that belongs to this store.
+    pub(crate) fn claimed(&self) -> bool {
+        self.0.state().claimed
+    }
+
+    /// Notes that it has.
+    pub(crate) fn set_claimed(&self) -> Result<(), BufferError> {
+        let core = &self.0;
+        let mut state = core.writing()?;
+        let mut write = Write::new(&core.base, &state);
+        write.batch.insert(keys::CLAIMED, &[]);
+        let ticket = core.apply(&mut state, write)?;
+        state.claimed = true;
+        drop(state);
+        core.commit.make_durable(ticket)
+    }
+
+    /// The gateway's name.
+    pub(crate) fn gateway(&self) -> &str {
+        &self.0.base.session.gateway
+    }
+
+    /// This store's id.
+    pub(crate) fn store_id(&self) -> Uuid {
+        self.0.base.session.store_id
+    }
+
+    /// The stores on this machine that this one took over from.
+    pub(crate) fn predecessors(&self) -> Vec<Uuid> {
+        self.0.state().side.predecessors().to_vec()
+    }
+
+    /// The machine's boot, as this run's records name it.
+    pub(crate) fn boot_id(&self) -> Uuid {
+        self.0.base.session.boot_id
+    }
+
+    /// Records something about the gateway itself.
+    pub(crate) fn report(&self, at: Now, subject: &str, state: &str, evidence: Vec<(String, String)>) {
+        let body = Body::Health(explaind_core::domain::record::Health {
+            subject: subject.to_owned(),
+            state: state.to_owned(),
+            evidence,
+        });
+        let record = NewRecord { id: crate::clock::mint(at), at, body };
+        if let Err(error) = self.append(vec![record]) {
+            tracing::error!(%error, subject, state, "a health record was not stored");
+        }
+    }
+}
+
+impl Core {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The writers' lock, while the store can be written to.
+    fn writing(&self) -> Result<MutexGuard<'_, State>, BufferError> {
+        let state = self.state();
+        self.commit.check()?;
+        Ok(state)
+    }
+
+    /// Puts a write into the store and into the queue for the disk. A store that fails here is not written to again.
+    fn apply(&self, state: &mut State, mut write: Write<'_>) -> Result<Ticket, BufferError> {
+        state.prepare(&mut write)?;
+        let batch = std::mem::take(&mut write.batch);
+        self.base.store.apply(batch).inspect_err(|error| self.commit.fail(error))?;
+        let news = state.adopt(&self.base, write);
+        for stream in Stream::ALL {
+            self.metrics.buffer_records(stream.as_str(), state.cursors[stream].records);
+        }
+        Ok(self.commit.enqueue(news))
+    }
+
+    /// The record with an id, whether it is durable yet or not.
+    fn known(&self, id: Uuid) -> Result<Option<Record>, BufferError> {
+        let Some((stream, sequence)) = self.base.locate(id)? else { return Ok(None) };
+        Ok(self.base.record(stream, sequence, 0)?.and_then(Result::ok))
+    }
+}

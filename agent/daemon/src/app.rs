@@ -1,0 +1,291 @@
+//! From settings to parts: loads, checks that all fits, joins by channels, spawns, waits, drains.
+
+mod bundles;
+mod service;
+mod status;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use explaind_core::pipeline::alarm::OpenAlert;
+use explaind_core::pipeline::{Made, Pipeline};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use self::bundles::{Models, files_of, load, plans};
+use crate::buffer::{Buffer, BufferError, SessionInfo};
+use crate::config::{ConfigError, Settings};
+use crate::driver::{Driver, Explanations, Progress};
+use crate::explainer::{self, Queue};
+use crate::mailbox::{Mailbox, mailbox};
+use crate::registry::Registry;
+use crate::telemetry::Metrics;
+use crate::{clock, source, sync, web};
+
+/// Events between sources and driver. Full: sources wait, so nothing is dropped unseen.
+const EVENTS: usize = 1024;
+/// How long stopping may take, part by part, before the process goes anyway.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Why the daemon could not start or go on.
+#[derive(Debug)]
+pub(crate) enum AppError {
+    /// The configuration does not hold together.
+    Config(ConfigError),
+    /// A bundle is not what it should be.
+    Bundle {
+        /// The bundle's folder.
+        folder: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The store is not to be had.
+    Buffer(BufferError),
+    /// The operating system refused.
+    Io {
+        /// What was tried.
+        doing: String,
+        /// What it said.
+        error: io::Error,
+    },
+    /// A part ended that must not.
+    Died(&'static str),
+}
+
+impl fmt::Display for AppError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Bundle { folder, message } => write!(f, "bundle {}: {message}", folder.display()),
+            Self::Buffer(error) => error.fmt(f),
+            Self::Io { doing, error } => write!(f, "{doing}: {error}"),
+            Self::Died(part) => write!(f, "the {part} ended unexpectedly; the log says why"),
+        }
+    }
+}
+
+impl From<ConfigError> for AppError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> AppError {
+    move |error| AppError::Io { doing: doing.into(), error }
+}
+
+impl Explanations for Queue {
+    fn request(&self, made: Vec<Made>) {
+        Queue::request(self, made);
+    }
+}
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// When it cannot start, or when a part that must live has died.
+pub(crate) fn run(settings: Settings) -> Result<(), AppError> {
+    let models = load(&settings)?;
+    let plans = plans(&settings, &models)?;
+    let state_dir = settings.gateway.state_dir.clone();
+    std::fs::create_dir_all(&state_dir).map_err(io(format!("creating {}", state_dir.display())))?;
+
+    let metrics = Metrics::new();
+    let session = SessionInfo {
+        gateway: settings.gateway.id.as_str().into(),
+        agent_version: env!("CARGO_PKG_VERSION").into(),
+        config_digest: settings.digest.as_str().into(),
+        boot_id: clock::boot_id(),
+    };
+    let now = clock::now();
+    let buffer = Buffer::open(&state_dir.join("buffer"), &settings.buffer, session, now, metrics.clone())
+        .map_err(AppError::Buffer)?;
+    let (pipeline, follows) = Pipeline::new(plans, open_alerts(&buffer), now, &mut || clock::mint(now));
+    buffer.append(follows.records).map_err(AppError::Buffer)?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(io("starting the runtime"))?;
+    let result = runtime.block_on(live(settings, models, buffer, pipeline, metrics));
+    runtime.shutdown_timeout(DRAIN);
+    result
+}
+
+/// Spawns every part, waits for the signal to stop or the death of a part, and drains.
+async fn live(
+    settings: Settings,
+    models: Models,
+    buffer: Buffer,
+    pipeline: Pipeline,
+    metrics: Metrics,
+) -> Result<(), AppError> {
+    let stop_sources = CancellationToken::new();
+    let stop_rest = CancellationToken::new();
+    let sources_running = TaskTracker::new();
+    let (events, events_in) = mpsc::channel(EVENTS);
+    let (mail, letters) = mailbox();
+    let progress = Progress::default();
+
+    let queue = Queue::new(buffer.clone());
+    queue.resume(buffer.unsettled().map_err(AppError::Buffer)?, &models);
+    let explaining = spawn_explainer(queue.clone(), models.clone(), metrics.clone())?;
+    let driver = Driver {
+        pipeline,
+        buffer: buffer.clone(),
+        explanations: queue.clone(),
+        events: events_in,
+        letters,
+        metrics: metrics.clone(),
+        progress: progress.clone(),
+        retry: Vec::new(),
+    };
+    let mut driving = spawn_driver(driver)?;
+
+    let sources = source::spawn(
+        settings.sources.clone(),
+        events.clone(),
+        metrics.clone(),
+        &sources_running,
+        stop_sources.clone(),
+    );
+    sources_running.close();
+    let (syncing, sync_status) = spawn_sync(&settings, &buffer, &metrics, &stop_rest);
+    let status = status::Report::new(&settings, &models, sources, buffer.clone(), sync_status);
+    let serving = spawn_web(&settings, &buffer, mail, metrics, status, &stop_rest).await?;
+    service::ready();
+    let watchdog = tokio::spawn(service::watchdog(progress));
+
+    let died = tokio::select! {
+        () = service::stop_signal() => None,
+        _ = &mut driving => Some(AppError::Died("driver")),
+    };
+    service::stopping();
+    watchdog.abort();
+    stop_sources.cancel();
+    drain("sources", sources_running.wait()).await;
+    // The driver ends when the last sender is gone; a replay at its end must not be the last.
+    drop(events);
+    if died.is_none() {
+        drain("driver", driving).await;
+    }
+    queue.close();
+    drain("explainer", explaining).await;
+    stop_rest.cancel();
+    drain("sync", syncing).await;
+    drain("page", serving).await;
+    let _ = std::fs::remove_file(&settings.gateway.socket);
+    died.map_or(Ok(()), Err)
+}
+
+async fn drain<T>(part: &str, ending: impl Future<Output = T>) {
+    if timeout(DRAIN, ending).await.is_err() {
+        tracing::warn!(part, "did not stop in time");
+    }
+}
+
+/// The driver's own thread; the handle resolves when it has ended, however it did.
+fn spawn_driver(driver: Driver<Queue>) -> Result<JoinHandle<()>, AppError> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(io("starting the driver"))?;
+    on_thread("driver", move || runtime.block_on(driver.run()))
+}
+
+fn spawn_explainer(queue: Queue, models: Models, metrics: Metrics) -> Result<JoinHandle<()>, AppError> {
+    on_thread("explainer", move || explainer::run(&queue, &models, &metrics))
+}
+
+/// Runs `work` on a named thread. A panic there ends the thread, not the process; the handle resolves either way.
+fn on_thread(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, AppError> {
+    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            let _ended = ended;
+            work();
+        })
+        .map_err(io(format!("starting the {name}")))?;
+    Ok(tokio::spawn(async move {
+        let _ = end.await;
+    }))
+}
+
+fn spawn_sync(
+    settings: &Settings,
+    buffer: &Buffer,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> (JoinHandle<()>, sync::Status) {
+    let status = sync::Status::default();
+    let Some(config) = &settings.registry else {
+        return (tokio::spawn(async {}), status);
+    };
+    let registry = Registry::new(config);
+    let running =
+        sync::run(buffer.clone(), registry, settings.sync.clone(), metrics.clone(), status.clone(), stop.clone());
+    (tokio::spawn(running), status)
+}
+
+/// Listens, then serves the page to browsers and to the terminal's socket.
+async fn spawn_web(
+    settings: &Settings,
+    buffer: &Buffer,
+    mailbox: Mailbox,
+    metrics: Metrics,
+    status: status::Report,
+    stop: &CancellationToken,
+) -> Result<JoinHandle<io::Result<()>>, AppError> {
+    let listen = settings.web.listen;
+    let tcp = TcpListener::bind(listen).await.map_err(io(format!("listening on {listen} for the page")))?;
+    let address = tcp.local_addr().map_err(io("asking for the page's address"))?;
+    let socket = bind_socket(&settings.gateway.socket)?;
+    let checked = buffer.clone();
+    let parts = web::Parts {
+        gateway: settings.gateway.id.as_str().into(),
+        assets: settings.assets.iter().map(|asset| Arc::clone(&asset.id)).collect(),
+        buffer: buffer.clone(),
+        mailbox,
+        metrics,
+        status: Arc::new(move || status.json()),
+        ready: Arc::new(move || checked.check().map_err(|error| error.to_string())),
+        state_dir: settings.gateway.state_dir.clone(),
+        config: settings.web.clone(),
+        stop: stop.clone(),
+    };
+    tracing::info!(gateway = settings.gateway.id, "explaind runs; its page is http://{address}/");
+    Ok(tokio::spawn(web::serve(parts, tcp, socket)))
+}
+
+/// The terminal's socket. A file left behind by a run that was cut off is replaced; the store's lock already keeps a
+/// second daemon out.
+fn bind_socket(path: &Path) -> Result<UnixListener, AppError> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(io(format!("creating {}", folder.display())))?;
+    }
+    let _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(path).map_err(io(format!("listening on {}", path.display())))?;
+    let group = std::os::unix::fs::PermissionsExt::from_mode(0o660);
+    std::fs::set_permissions(path, group).map_err(io(format!("setting the mode of {}", path.display())))?;
+    Ok(listener)
+}
+
+fn open_alerts(buffer: &Buffer) -> Vec<OpenAlert> {
+    let open = buffer.alerts().into_iter().filter(|alert| alert.state.is_open());
+    open.map(|alert| OpenAlert {
+        id: alert.id,
+        asset: alert.asset,
+        model: alert.model,
+        state: alert.state,
+        suppression: alert.suppression,
+        priority: alert.priority,
+    })
+    .collect()
+}

@@ -1,0 +1,110 @@
+//! Loads the configured bundles and binds each asset's signals to its model's features.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use explaind_core::model::{Files, Model};
+use explaind_core::pipeline::AssetPlan;
+
+use super::AppError;
+use crate::config::{Asset, ConfigError, Settings};
+
+/// The largest file that a bundle may hold.
+const MOST_BYTES: u64 = 512 << 20;
+/// The most files that a bundle may hold.
+const MOST_FILES: usize = 256;
+
+/// Models by their name in the configuration.
+pub(crate) type Models = HashMap<Arc<str>, Arc<Model>>;
+
+/// Reads a bundle's folder into memory, within bounds.
+///
+/// # Errors
+/// One sentence, without the folder's name.
+pub(crate) fn files_of(folder: &Path) -> Result<Files, String> {
+    let mut files = Files::new();
+    let entries = std::fs::read_dir(folder).map_err(|error| format!("cannot be read ({error})"))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| format!("cannot be listed ({error})"))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let meta = entry.metadata().map_err(|error| format!("{name} cannot be read ({error})"))?;
+        if !meta.is_file() {
+            return Err(format!("{name} is not a plain file; a bundle holds nothing else"));
+        }
+        if meta.len() > MOST_BYTES || files.len() == MOST_FILES {
+            return Err(format!("{name} is beyond what a bundle may hold: {MOST_FILES} files of {MOST_BYTES} bytes"));
+        }
+        let bytes = std::fs::read(entry.path()).map_err(|error| format!("{name} cannot be read ({error})"))?;
+        files.insert(name, bytes);
+    }
+    Ok(files)
+}
+
+/// Loads and verifies every configured bundle.
+///
+/// # Errors
+/// The first bundle that is missing or not what it should be.
+pub(crate) fn load(settings: &Settings) -> Result<Models, AppError> {
+    let mut models = Models::new();
+    for (index, config) in settings.models.iter().enumerate() {
+        if !config.bundle.is_dir() {
+            let message =
+                format!("there is no bundle folder {}; make one with explaind bundle create", config.bundle.display());
+            return Err(settings.problem(&format!("model[{index}].bundle"), message).into());
+        }
+        let refuse = |message: String| AppError::Bundle { folder: config.bundle.clone(), message };
+        let files = files_of(&config.bundle).map_err(refuse)?;
+        let model = Model::load(&files).map_err(|error| refuse(error.to_string()))?;
+        model.verify().map_err(|error| refuse(error.to_string()))?;
+        models.insert(Arc::clone(&config.name), Arc::new(model));
+    }
+    Ok(models)
+}
+
+/// Binds every asset.
+///
+/// # Errors
+/// A feature without a signal, a signal for no feature, or units that differ.
+pub(crate) fn plans(settings: &Settings, models: &Models) -> Result<Vec<(AssetPlan, Arc<Model>)>, ConfigError> {
+    let mut plans = Vec::new();
+    for (index, asset) in settings.assets.iter().enumerate() {
+        let Some(model) = models.get(&asset.model) else { continue };
+        plans.push((plan(settings, index, asset, model)?, Arc::clone(model)));
+    }
+    Ok(plans)
+}
+
+fn plan(settings: &Settings, index: usize, asset: &Asset, model: &Model) -> Result<AssetPlan, ConfigError> {
+    let key = format!("asset[{index}].inputs");
+    let features = &model.manifest().features;
+    if let Some(stray) = asset.inputs.keys().find(|name| !features.iter().any(|feature| *feature.name == **name)) {
+        let known: Vec<&str> = features.iter().map(|feature| &*feature.name).collect();
+        let message = format!("model \"{}\" has no feature \"{stray}\"; it has {}", asset.model, known.join(", "));
+        return Err(settings.problem(&format!("{key}.\"{stray}\""), message));
+    }
+    let units = settings.signals();
+    let mut signals = Vec::with_capacity(features.len());
+    for feature in features {
+        let Some(signal) = asset.inputs.get(&*feature.name) else {
+            let message = format!("feature \"{}\" of model \"{}\" has no signal; add it", feature.name, asset.model);
+            return Err(settings.problem(&key, message));
+        };
+        let stated = units.iter().find(|info| info.id == *signal).and_then(|info| info.unit.as_deref());
+        if let Some(unit) = stated.filter(|unit| !feature.unit.is_empty() && **unit != *feature.unit) {
+            let message = format!(
+                "signal \"{signal}\" is in {unit} and feature \"{}\" in {}; bring them together with scale and offset",
+                feature.name, feature.unit
+            );
+            return Err(settings.problem(&format!("{key}.\"{}\"", feature.name), message));
+        }
+        signals.push(signal.clone());
+    }
+    Ok(AssetPlan {
+        id: Arc::clone(&asset.id),
+        model: Arc::clone(&asset.model),
+        trigger: asset.trigger.clone(),
+        active_when: asset.active_when.clone(),
+        signals,
+    })
+}

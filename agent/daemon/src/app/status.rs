@@ -1,0 +1,126 @@
+//! One page of what runs where: the answer of `explaind status` and of `/api/v1/status`.
+
+use std::sync::Arc;
+
+use explaind_core::domain::prediction::Outcome;
+use explaind_core::domain::record::{Body, Stream};
+use explaind_core::domain::time::Timestamp;
+use explaind_core::pipeline::Trigger;
+use serde_json::{Value, json};
+
+use super::bundles::Models;
+use crate::buffer::Buffer;
+use crate::config::{Asset, Settings};
+use crate::source::Sources;
+use crate::{clock, sync};
+
+/// How many of the newest predictions are looked through for each asset's last one.
+const LOOKED_AT: usize = 200;
+
+/// Everything that the status is made of.
+pub(super) struct Report {
+    gateway: Value,
+    models: Value,
+    assets: Vec<Asset>,
+    registry: bool,
+    sources: Sources,
+    buffer: Buffer,
+    sync: sync::Status,
+}
+
+impl Report {
+    /// Takes what does not change from the settings, and handles for what does.
+    pub(super) fn new(
+        settings: &Settings,
+        models: &Models,
+        sources: Sources,
+        buffer: Buffer,
+        sync: sync::Status,
+    ) -> Self {
+        let gateway = json!({
+            "id": settings.gateway.id,
+            "version": env!("CARGO_PKG_VERSION"),
+            "config_digest": settings.digest,
+            "started_at": utc(clock::now().utc),
+        });
+        let mut listed: Vec<_> = models.iter().collect();
+        listed.sort_by_key(|(name, _)| Arc::clone(name));
+        let models = listed.into_iter().map(|(name, model)| {
+            json!({
+                "name": &**name,
+                "version": &*model.manifest().version,
+                "registry_version": null,
+                "state": "active",
+                "digest": model.model_digest().to_string(),
+                "background_digest": model.background_digest().to_string(),
+                "signed": false,
+                "refused": null,
+            })
+        });
+        Self {
+            gateway,
+            models: models.collect(),
+            assets: settings.assets.clone(),
+            registry: settings.registry.is_some(),
+            sources,
+            buffer,
+            sync,
+        }
+    }
+
+    /// The status as of now.
+    pub(super) fn json(&self) -> Value {
+        let sources = self.sources.statuses().into_iter().map(|source| {
+            json!({
+                "name": &*source.name,
+                "up": source.up,
+                "finished": source.finished,
+                "last_sample_at": source.last_sample_at.map(utc),
+                "error": source.error,
+            })
+        });
+        let mut gateway = self.gateway.clone();
+        gateway["clock_synchronised"] = clock::synchronised().into();
+        gateway["now"] = utc(clock::now().utc).into();
+        json!({
+            "gateway": gateway,
+            "sources": sources.collect::<Value>(),
+            "models": self.models,
+            "buffer": self.buffer.stat(),
+            "sync": if self.registry { json!(self.sync.snapshot()) } else { json!({"state": "off"}) },
+            "assets": self.assets(),
+        })
+    }
+
+    fn assets(&self) -> Value {
+        let newest = self.buffer.latest(Stream::Predictions, None, LOOKED_AT).unwrap_or_default();
+        let open: Vec<_> = self.buffer.alerts().into_iter().filter(|alert| alert.state.is_open()).collect();
+        let assets = self.assets.iter().map(|asset| {
+            let last = newest.iter().find_map(|record| match &record.body {
+                Body::Prediction(prediction) if prediction.asset == asset.id => Some((record.at.utc, prediction)),
+                _ => None,
+            });
+            let withheld = last.and_then(|(_, prediction)| match &prediction.outcome {
+                Outcome::Withheld(reason) => Some(reason.to_string()),
+                Outcome::Predicted(_) => None,
+            });
+            json!({
+                "id": &*asset.id,
+                "model": &*asset.model,
+                "predicts": match &asset.trigger {
+                    Trigger::Every(interval) => format!("every {interval:?}"),
+                    Trigger::On(signal) => format!("on {signal}"),
+                },
+                "last_prediction_at": last.map(|(at, _)| utc(at)),
+                "withheld": withheld,
+                "open_alerts": open.iter().filter(|alert| alert.asset == asset.id).count(),
+            })
+        });
+        assets.collect()
+    }
+}
+
+/// RFC 3339 in UTC.
+fn utc(at: Timestamp) -> String {
+    jiff::Timestamp::from_microsecond(at.as_micros()).map_or_else(|_| "invalid".to_owned(), |time| time.to_string())
+}

@@ -1,0 +1,102 @@
+//! A store with what it takes to read its records.
+
+use std::sync::Arc;
+
+use explaind_core::domain::explanation::Settlement;
+use explaind_core::domain::record::{Record, Session, Stream};
+use uuid::Uuid;
+
+use super::codec;
+use super::error::BufferError;
+use super::frames::FrameTable;
+use super::keys;
+use super::store::Store;
+use super::stored::{Frame, Frames, StoredRecord, StoredSettlement};
+
+/// The store, its frames, and the present run.
+pub(super) struct Base {
+    pub(super) store: Arc<Store>,
+    pub(super) frames: FrameTable,
+    pub(super) session: Arc<Session>,
+}
+
+impl Base {
+    /// The record in a sealed value, without its settlement; or why there is none.
+    pub(super) fn decode(&self, stream: Stream, sequence: u64, sealed: &[u8]) -> Result<Record, String> {
+        let key = keys::record(stream, sequence);
+        let stored: StoredRecord = codec::open(&key, sealed).map_err(|error| error.to_string())?;
+        let frame = self.frames.frame(stored.session);
+        let Some(Frame::Session(session)) = frame.as_deref() else {
+            return Err(format!("its session {} is missing", stored.session));
+        };
+        let (id, at, clock_synchronised) = (stored.id(), stored.at(), stored.clock_synchronised());
+        let body = stored.into_body(&self.frames)?;
+        if body.stream() != stream {
+            return Err(format!("it belongs to {}", body.stream().as_str()));
+        }
+        Ok(Record { id, sequence, at, clock_synchronised, session: session.clone(), body, settlement: None })
+    }
+
+    /// What became of a prediction's explanation: the inner error says why what is stored cannot be read.
+    pub(super) fn settlement(&self, sequence: u64) -> Result<Option<Result<Settlement, String>>, BufferError> {
+        let key = keys::settlement(sequence);
+        let Some(sealed) = self.store.get(&key)? else { return Ok(None) };
+        let opened: Result<StoredSettlement, _> = codec::open(&key, &sealed);
+        Ok(Some(opened.map_err(|error| error.to_string()).and_then(|stored| stored.into_domain(&self.frames))))
+    }
+
+    /// Where the record with an id is.
+    pub(super) fn locate(&self, id: Uuid) -> Result<Option<(Stream, u64)>, BufferError> {
+        let key = keys::index(id);
+        let Some(sealed) = self.store.get(&key)? else { return Ok(None) };
+        // An entry that cannot be read is as good as none: the record itself is still in its stream.
+        let place: Option<(u8, u64)> = codec::open(&key, &sealed).ok();
+        Ok(place.and_then(|(code, sequence)| Some((keys::stream(code)?, sequence))))
+    }
+
+    /// The record at a place, with its settlement; the inner error says why it cannot be read.
+    ///
+    /// `settled`: predictions up to here must have a settlement; one that is lost reads as failed.
+    pub(super) fn record(
+        &self,
+        stream: Stream,
+        sequence: u64,
+        settled: u64,
+    ) -> Result<Option<Result<Record, String>>, BufferError> {
+        let Some(sealed) = self.store.get(&keys::record(stream, sequence))? else { return Ok(None) };
+        self.join(stream, sequence, &sealed, settled).map(Some)
+    }
+
+    /// Like [`decode`](Self::decode), with the settlement.
+    pub(super) fn join(
+        &self,
+        stream: Stream,
+        sequence: u64,
+        sealed: &[u8],
+        settled: u64,
+    ) -> Result<Result<Record, String>, BufferError> {
+        let mut record = match self.decode(stream, sequence, sealed) {
+            Ok(record) => record,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        if stream == Stream::Predictions {
+            let lost =
+                |reason: &str| Settlement::Failed { reason: format!("the stored explanation is lost: {reason}") };
+            record.settlement = match self.settlement(sequence)? {
+                Some(Ok(settlement)) => Some(settlement),
+                Some(Err(reason)) => Some(lost(&reason)),
+                None if sequence <= settled => Some(lost("it is missing")),
+                None => None,
+            };
+        }
+        Ok(Ok(record))
+    }
+}
+
+/// The index entry of a record, sealed.
+pub(super) fn index_entry(id: Uuid, stream: Stream, sequence: u64) -> Result<([u8; 17], Vec<u8>), BufferError> {
+    let key = keys::index(id);
+    let sealed = codec::seal(&key, &(keys::code(stream), sequence))
+        .map_err(|error| BufferError::Unstorable(error.to_string()))?;
+    Ok((key, sealed))
+}

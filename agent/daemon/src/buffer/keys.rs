@@ -1,0 +1,139 @@
+//! Where things lie in the store: one byte for the kind, then a key that sorts as it should be read.
+
+use explaind_core::domain::record::Stream;
+use uuid::Uuid;
+
+/// Format number; the first thing that is read.
+pub(super) const FORMAT: &[u8] = b"m/format";
+/// This store's id.
+pub(super) const STORE_ID: &[u8] = b"m/store";
+/// There once the registry has a folder that belongs to this store.
+pub(super) const CLAIMED: &[u8] = b"m/claimed";
+
+const CURSOR: u8 = b'c';
+const BATCH: u8 = b'b';
+const FRAME: u8 = b'f';
+const RECORD: u8 = b'r';
+const SETTLEMENT: u8 = b'e';
+const INDEX: u8 = b'i';
+const PINNED: u8 = b'p';
+const GAP: u8 = b'g';
+const QUARANTINE: u8 = b'q';
+
+/// The code of a stream on disk. Never change one, never use one again.
+pub(super) fn code(stream: Stream) -> u8 {
+    match stream {
+        Stream::Predictions => b'P',
+        Stream::Alerts => b'A',
+        Stream::Feedback => b'F',
+        Stream::Audit => b'U',
+        Stream::Health => b'H',
+    }
+}
+
+/// The stream of a code.
+pub(super) fn stream(code: u8) -> Option<Stream> {
+    Stream::ALL.into_iter().find(|stream| self::code(*stream) == code)
+}
+
+/// How far a stream has come.
+pub(super) fn cursor(stream: Stream) -> [u8; 2] {
+    [CURSOR, code(stream)]
+}
+
+/// A stream's closed batch.
+pub(super) fn batch(stream: Stream) -> [u8; 2] {
+    [BATCH, code(stream)]
+}
+
+/// What many records share.
+pub(super) fn frame(number: u32) -> [u8; 5] {
+    short(FRAME, number)
+}
+
+/// All frames.
+pub(super) const FRAMES: [u8; 1] = [FRAME];
+
+/// A record.
+pub(super) fn record(stream: Stream, sequence: u64) -> [u8; 10] {
+    streamed(RECORD, stream, sequence)
+}
+
+/// What became of a prediction's explanation.
+pub(super) fn settlement(sequence: u64) -> [u8; 9] {
+    long(SETTLEMENT, sequence)
+}
+
+/// Where the record with an id is.
+pub(super) fn index(id: Uuid) -> [u8; 17] {
+    let mut key = [INDEX; 17];
+    key[1..].copy_from_slice(id.as_bytes());
+    key
+}
+
+/// A prediction that an alert names.
+pub(super) fn pinned(sequence: u64) -> [u8; 9] {
+    long(PINNED, sequence)
+}
+
+/// A range of sequence numbers that is known to be without records, by its first.
+pub(super) fn gap(stream: Stream, first: u64) -> [u8; 10] {
+    streamed(GAP, stream, first)
+}
+
+/// The bytes of a record that could not be read.
+pub(super) fn quarantined_record(stream: Stream, sequence: u64) -> [u8; 10] {
+    streamed(QUARANTINE, stream, sequence)
+}
+
+/// The bytes of a settlement that could not be read.
+pub(super) fn quarantined_settlement(sequence: u64) -> [u8; 10] {
+    let mut key = [QUARANTINE; 10];
+    key[1..].copy_from_slice(&settlement(sequence));
+    key
+}
+
+/// The number at a key's end.
+pub(super) fn sequence(key: &[u8]) -> Option<u64> {
+    key.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// The short number at a key's end.
+pub(super) fn number(key: &[u8]) -> Option<u32> {
+    key.last_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+fn short(kind: u8, number: u32) -> [u8; 5] {
+    let mut key = [kind; 5];
+    key[1..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+fn long(kind: u8, sequence: u64) -> [u8; 9] {
+    let mut key = [kind; 9];
+    key[1..].copy_from_slice(&sequence.to_be_bytes());
+    key
+}
+
+fn streamed(kind: u8, stream: Stream, sequence: u64) -> [u8; 10] {
+    let mut key = [kind; 10];
+    key[1] = code(stream);
+    key[2..].copy_from_slice(&sequence.to_be_bytes());
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_sort_by_sequence_and_say_it() {
+        for stream in Stream::ALL {
+            assert_eq!(self::stream(code(stream)), Some(stream));
+            assert!(record(stream, 255) < record(stream, 256) && record(stream, 256) < record(stream, u64::MAX));
+            assert_eq!(sequence(&record(stream, 77)), Some(77));
+        }
+        assert_eq!(number(&frame(9)), Some(9));
+        assert_eq!(sequence(b"m"), None);
+    }
+}

@@ -1,0 +1,195 @@
+//! Reading back: only what is on disk, and never what is damaged.
+
+use explaind_core::domain::record::{Record, Stream};
+use uuid::Uuid;
+
+use super::error::BufferError;
+use super::store::Entry;
+use super::write::Write;
+use super::{Buffer, Core, Pending, Stat, StreamStat, keys};
+use crate::clock;
+
+/// Records fetched from the store at a time.
+const PAGE: usize = 500;
+/// Records that one call returns at most, whatever its limit says.
+const MOST: usize = 10_000;
+
+impl Buffer {
+    /// The record with this id, while it is kept.
+    pub(crate) fn get(&self, id: Uuid) -> Result<Option<Record>, BufferError> {
+        let core = &self.0;
+        let Some((stream, sequence)) = core.base.locate(id)? else { return Ok(None) };
+        if sequence > core.commit.visible(stream) {
+            return Ok(None);
+        }
+        let settled = core.settled(stream);
+        match core.base.record(stream, sequence, settled)? {
+            Some(Ok(record)) if record.id == id => Ok(Some(record)),
+            Some(Err(reason)) => {
+                core.set_aside(stream, &[(sequence, reason)]);
+                Ok(None)
+            }
+            Some(Ok(_)) | None => Ok(None),
+        }
+    }
+
+    /// Whether a prediction with this id may have been kept here once and is not any more: it is older than the oldest
+    /// one kept. What was never here and claims to be as old cannot be told from it.
+    pub(crate) fn may_be_evicted(&self, id: Uuid) -> Result<bool, BufferError> {
+        let floor = self.0.state().cursors[Stream::Predictions].floor;
+        if floor <= 1 {
+            return Ok(false);
+        }
+        let oldest = self.read(Stream::Predictions, floor.saturating_sub(1), 1)?;
+        // UUIDv7: ids sort by when they were made.
+        Ok(oldest.first().is_none_or(|record| id < record.id))
+    }
+
+    /// Up to `limit` records of a stream with numbers above `after`, ascending.
+    pub(crate) fn read(&self, stream: Stream, after: u64, limit: usize) -> Result<Vec<Record>, BufferError> {
+        let core = &self.0;
+        let through = core.commit.visible(stream);
+        let start = after.checked_add(1).filter(|first| *first <= through);
+        core.collect(stream, limit, start, |first, limit| {
+            let entries =
+                core.base.store.ascending(&keys::record(stream, first), &keys::record(stream, through), limit)?;
+            let next = last_of(&entries).and_then(|last| last.checked_add(1)).filter(|first| *first <= through);
+            Ok((entries, next))
+        })
+    }
+
+    /// Up to `limit` records of a stream with numbers below `before` (from the end without it), the newest first.
+    pub(crate) fn latest(&self, stream: Stream, before: Option<u64>, limit: usize) -> Result<Vec<Record>, BufferError> {
+        let core = &self.0;
+        let newest = core.commit.visible(stream);
+        let from = before.map_or(Some(newest), |before| before.checked_sub(1).map(|last| last.min(newest)));
+        core.collect(stream, limit, from, |last, limit| {
+            let entries = core.base.store.descending(&keys::record(stream, 0), &keys::record(stream, last), limit)?;
+            let next = last_of(&entries).and_then(|first| first.checked_sub(1));
+            Ok((entries, next))
+        })
+    }
+
+    /// Predictions whose explanation is not settled, the oldest first: what a restart interrupted.
+    pub(crate) fn unsettled(&self) -> Result<Vec<Record>, BufferError> {
+        let sequences: Vec<u64> = self.0.state().unsettled.iter().copied().collect();
+        let mut records = Vec::with_capacity(sequences.len());
+        for sequence in sequences {
+            if let Some(Ok(record)) = self.0.base.record(Stream::Predictions, sequence, 0)? {
+                records.push(record);
+            }
+        }
+        Ok(records)
+    }
+
+    /// What of a stream is not uploaded: the oldest such record, and up to where everything is final. `None` when all
+    /// is uploaded.
+    pub(crate) fn pending(&self, stream: Stream) -> Result<Option<Pending>, BufferError> {
+        let uploaded = self.uploaded(stream);
+        let through = self.0.commit.visible(stream).min(self.0.settled(stream));
+        let oldest = self.read(stream, uploaded, 1)?.pop();
+        Ok(oldest.map(|oldest| Pending { oldest, through }))
+    }
+}
+
+impl Core {
+    /// Up to where explanations are settled; streams without explanations are settled throughout.
+    fn settled(&self, stream: Stream) -> u64 {
+        if stream == Stream::Predictions { self.state().cursors[stream].settled } else { u64::MAX }
+    }
+
+    /// Fetches page after page, beginning with that at `from`, joins settlements, and sets aside what cannot be read.
+    /// A page says where the next one begins.
+    fn collect(
+        &self,
+        stream: Stream,
+        limit: usize,
+        mut from: Option<u64>,
+        mut page: impl FnMut(u64, usize) -> Result<(Vec<Entry>, Option<u64>), BufferError>,
+    ) -> Result<Vec<Record>, BufferError> {
+        let limit = limit.min(MOST);
+        let settled = self.settled(stream);
+        let mut records = Vec::with_capacity(limit.min(PAGE));
+        let mut bad = Vec::new();
+        while let Some(start) = from
+            && records.len() < limit
+        {
+            let wanted = (limit - records.len()).min(PAGE);
+            let (entries, next) = page(start, wanted)?;
+            from = next;
+            for (key, sealed) in entries {
+                let Some(sequence) = keys::sequence(&key) else { continue };
+                match self.base.join(stream, sequence, &sealed, settled)? {
+                    Ok(record) => records.push(record),
+                    Err(reason) => bad.push((sequence, reason)),
+                }
+            }
+        }
+        if !bad.is_empty() {
+            self.set_aside(stream, &bad);
+        }
+        Ok(records)
+    }
+
+    /// Moves records that cannot be read to the quarantine, and records that. That it may fail stops no reader.
+    fn set_aside(&self, stream: Stream, bad: &[(u64, String)]) {
+        let done = self.writing().and_then(|mut state| {
+            let mut write = Write::new(&self.base, &state);
+            let at = clock::now();
+            for (sequence, reason) in bad {
+                // Another reader may have been quicker.
+                if let Some(sealed) = self.base.store.get(&keys::record(stream, *sequence))? {
+                    write.quarantine(stream, *sequence, &sealed)?;
+                    write.quarantined(at, stream, (*sequence, *sequence), 1, reason)?;
+                }
+            }
+            let ticket = self.apply(&mut state, write)?;
+            drop(state);
+            self.commit.make_durable(ticket)
+        });
+        for (sequence, reason) in bad {
+            tracing::warn!(
+                stream = stream.as_str(),
+                sequence,
+                reason,
+                "a stored record cannot be read and is set aside"
+            );
+        }
+        if let Err(error) = done {
+            tracing::warn!(%error, "records that cannot be read could not be set aside");
+        }
+    }
+
+    /// The buffer in figures.
+    pub(super) fn stat(&self) -> Stat {
+        let disk_bytes = self.base.store.bytes_on_disk();
+        self.metrics.buffer_bytes(disk_bytes);
+        let state = self.state();
+        let streams = Stream::ALL.map(|stream| {
+            let cursor = state.cursors[stream];
+            let (lowest, highest) = (keys::record(stream, 0), keys::record(stream, u64::MAX));
+            let first = self.base.store.ascending(&lowest, &highest, 1).ok();
+            let first = first.and_then(|entries| keys::sequence(&entries.first()?.0)).unwrap_or(cursor.next);
+            StreamStat {
+                stream: stream.as_str(),
+                first,
+                last: cursor.last(),
+                records: cursor.records,
+                uploaded: cursor.uploaded,
+            }
+        });
+        Stat {
+            store_id: self.base.session.store_id,
+            bytes: state.kept(),
+            max_bytes: self.config.max_bytes,
+            disk_bytes,
+            full: state.full,
+            streams: streams.to_vec(),
+        }
+    }
+}
+
+/// The number of the last entry of a page.
+fn last_of(entries: &[Entry]) -> Option<u64> {
+    keys::sequence(&entries.last()?.0)
+}

@@ -1,0 +1,98 @@
+//! What was found at the start goes on record: central must be able to tell loss from eviction.
+
+use std::path::PathBuf;
+
+use explaind_core::domain::record::Stream;
+use explaind_core::domain::time::Now;
+use uuid::Uuid;
+
+use super::base::Base;
+use super::cursor::PerStream;
+use super::error::BufferError;
+use super::state::State;
+use super::verify::{Findings, Range};
+use super::write::Write;
+
+/// Something about the store as a whole.
+#[derive(Debug)]
+pub(super) enum Note {
+    /// Files that made no sense were set aside.
+    SetAside { what: &'static str, to: PathBuf, reason: String },
+    /// This store is new, and takes over from one that is gone.
+    Replaced { lost: Uuid },
+    /// Numbers from `first` to `known` were given out, and the store has no such records (any more); to be safe, its
+    /// numbers go on above `last`.
+    Behind { stream: Stream, first: u64, known: u64, last: u64 },
+}
+
+/// Sets aside what cannot be read, notes what is missing, and records it all in one write. Nothing found, nothing
+/// written.
+pub(super) fn record(
+    base: &Base,
+    state: &mut State,
+    now: Now,
+    notes: &[Note],
+    findings: &PerStream<Findings>,
+) -> Result<(), BufferError> {
+    let mut write = Write::new(base, state);
+    for note in notes {
+        add_note(&mut write, now, note)?;
+    }
+    let mut anything = !notes.is_empty();
+    for stream in Stream::ALL {
+        let found = &findings[stream];
+        for (sequence, sealed) in &found.bad {
+            write.quarantine(stream, *sequence, sealed)?;
+        }
+        // They were checked from the newest down.
+        if let (Some((last, _)), Some((first, _))) = (found.bad.first(), found.bad.last()) {
+            write.quarantined(now, stream, (*first, *last), found.bad.len(), &found.reason)?;
+        }
+        for (sequence, sealed) in &found.bad_settlements {
+            write.quarantine_settlement(*sequence, sealed);
+        }
+        if let (Some((last, _)), Some((first, _))) = (found.bad_settlements.first(), found.bad_settlements.last()) {
+            let count = found.bad_settlements.len();
+            write.quarantined(now, stream, (*first, *last), count, "their explanations cannot be read")?;
+        }
+        for gap in found.gaps.iter().filter(|gap| !noted(notes, stream, **gap)) {
+            write.missing(now, stream, *gap, "records are missing from the store")?;
+        }
+        anything |= !(found.bad.is_empty() && found.bad_settlements.is_empty() && found.gaps.is_empty());
+    }
+    if !anything {
+        return Ok(());
+    }
+    for record in &write.news {
+        tracing::warn!(found = ?record.body, "the store was not as it should be");
+    }
+    state.prepare(&mut write)?;
+    base.store.apply(std::mem::take(&mut write.batch))?;
+    state.adopt(base, write);
+    base.store.flush()
+}
+
+fn add_note(write: &mut Write<'_>, now: Now, note: &Note) -> Result<(), BufferError> {
+    match note {
+        Note::SetAside { what, to, reason } => {
+            let evidence = [("what", (*what).to_owned()), ("to", to.display().to_string()), ("reason", reason.clone())];
+            write.health(now, "set_aside", &evidence)
+        }
+        Note::Replaced { lost } => {
+            let first = write.cursors[Stream::Predictions].next;
+            let evidence = [("lost_store", lost.to_string()), ("predictions_from", first.to_string())];
+            write.health(now, "store_replaced", &evidence)
+        }
+        Note::Behind { stream, first, known, last } => {
+            let reason = format!("the store has lost its newest records, {} at least", known - first + 1);
+            write.missing(now, *stream, (*first, *last), &reason)
+        }
+    }
+}
+
+/// Whether a gap is what the store is behind by, and recorded as that.
+fn noted(notes: &[Note], stream: Stream, gap: Range) -> bool {
+    notes.iter().any(
+        |note| matches!(note, Note::Behind { stream: s, first, last, .. } if *s == stream && (*first, *last) == gap),
+    )
+}

@@ -1,0 +1,167 @@
+//! The side file: what must be known even when the store is lost.
+//!
+//! `<store>.high_water`, a few lines of JSON: which store this is, which stores it took over from, and per stream up
+//! to where the registry has everything (`uploaded`) and up to where numbers may have been given out (`promised`).
+//! Numbers are promised in large steps, so the file is written rarely; a store that starts anew begins above the
+//! promise, and no number is ever given to two records of one gateway.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use explaind_core::domain::record::Stream;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::error::BufferError;
+use super::store::sync_folder;
+
+/// How many numbers are promised at a time.
+const STEP: u64 = 1 << 16;
+/// Earlier stores that are remembered.
+const MOST_PREDECESSORS: usize = 100;
+
+/// The side file's content, and where it lies.
+#[derive(Debug)]
+pub(super) struct Side {
+    path: PathBuf,
+    content: Content,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Content {
+    store_id: Uuid,
+    predecessors: Vec<Uuid>,
+    streams: BTreeMap<String, Marks>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Marks {
+    uploaded: u64,
+    promised: u64,
+}
+
+impl Side {
+    /// Reads the file; `Ok(None)` when there is none, the outer error when it cannot be read, the inner when it makes
+    /// no sense.
+    pub(super) fn read(path: &Path) -> Result<Option<Result<Self, String>>, BufferError> {
+        let text = match fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(BufferError::io("read", path, error)),
+        };
+        let parsed = serde_json::from_slice(&text)
+            .map(|content| Self { path: path.to_owned(), content })
+            .map_err(|error| error.to_string());
+        Ok(Some(parsed))
+    }
+
+    /// For a new store that takes over from `before`, where there was one. Not on disk until it is [saved](Self::save).
+    pub(super) fn new(path: &Path, store_id: Uuid, before: Option<&Self>) -> Self {
+        let mut content = Content { store_id, predecessors: Vec::new(), streams: BTreeMap::new() };
+        if let Some(before) = before {
+            content.streams.clone_from(&before.content.streams);
+            content.predecessors.clone_from(&before.content.predecessors);
+            content.predecessors.push(before.content.store_id);
+            let surplus = content.predecessors.len().saturating_sub(MOST_PREDECESSORS);
+            content.predecessors.drain(..surplus);
+        }
+        Self { path: path.to_owned(), content }
+    }
+
+    /// The store that it belongs to.
+    pub(super) fn store_id(&self) -> Uuid {
+        self.content.store_id
+    }
+
+    /// The stores that this one took over from, the last one last.
+    pub(super) fn predecessors(&self) -> &[Uuid] {
+        &self.content.predecessors
+    }
+
+    /// Everything up to here is in the registry.
+    pub(super) fn uploaded(&self, stream: Stream) -> u64 {
+        self.marks(stream).uploaded
+    }
+
+    /// No number above was ever given out.
+    pub(super) fn promised(&self, stream: Stream) -> u64 {
+        self.marks(stream).promised
+    }
+
+    /// Notes what the registry has.
+    pub(super) fn note_uploaded(&mut self, stream: Stream, through: u64) -> Result<(), BufferError> {
+        self.change(stream, |marks| marks.uploaded = marks.uploaded.max(through))
+    }
+
+    /// Promises numbers up to `last` at least. On disk when it returns; mostly there is nothing to do.
+    pub(super) fn promise(&mut self, stream: Stream, last: u64) -> Result<(), BufferError> {
+        self.change(stream, |marks| {
+            if marks.promised < last {
+                marks.promised = last.saturating_add(STEP);
+            }
+        })
+    }
+
+    /// Writes the file whole, beside the old one, and then takes its place.
+    pub(super) fn save(&self) -> Result<(), BufferError> {
+        let text = serde_json::to_vec_pretty(&self.content).map_err(|e| BufferError::Unstorable(e.to_string()))?;
+        let mut draft = self.path.clone().into_os_string();
+        draft.push(".new");
+        let draft = PathBuf::from(draft);
+        File::create(&draft)
+            .and_then(|mut file| {
+                file.write_all(&text)?;
+                file.sync_all()
+            })
+            .and_then(|()| fs::rename(&draft, &self.path))
+            .map_err(|error| BufferError::io("write", &self.path, error))?;
+        self.path.parent().map_or(Ok(()), sync_folder)
+    }
+
+    fn marks(&self, stream: Stream) -> Marks {
+        self.content.streams.get(stream.as_str()).copied().unwrap_or_default()
+    }
+
+    fn change(&mut self, stream: Stream, change: impl FnOnce(&mut Marks)) -> Result<(), BufferError> {
+        let before = self.marks(stream);
+        let mut after = before;
+        change(&mut after);
+        if after == before {
+            return Ok(());
+        }
+        self.content.streams.insert(stream.as_str().to_owned(), after);
+        // A change that is not on disk does not count: the next one tries again.
+        self.save().inspect_err(|_| {
+            self.content.streams.insert(stream.as_str().to_owned(), before);
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_survive_and_a_successor_keeps_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("buffer.high_water");
+        assert!(Side::read(&path).unwrap().is_none());
+        let mut side = Side::new(&path, Uuid::from_u128(1), None);
+        side.promise(Stream::Alerts, 1).unwrap();
+        side.promise(Stream::Alerts, 500).unwrap();
+        side.note_uploaded(Stream::Alerts, 40).unwrap();
+        side.note_uploaded(Stream::Alerts, 30).unwrap();
+        let read = Side::read(&path).unwrap().unwrap().unwrap();
+        assert_eq!(read.content, side.content);
+        assert_eq!((read.uploaded(Stream::Alerts), read.promised(Stream::Alerts)), (40, 1 + STEP));
+        assert_eq!(read.promised(Stream::Health), 0);
+
+        let successor = Side::new(&path, Uuid::from_u128(2), Some(&read));
+        assert_eq!(successor.promised(Stream::Alerts), 1 + STEP);
+        assert_eq!(successor.predecessors(), [Uuid::from_u128(1)]);
+        fs::write(&path, b"{\"store").unwrap();
+        assert!(Side::read(&path).unwrap().unwrap().is_err());
+    }
+}

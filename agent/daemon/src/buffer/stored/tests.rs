@@ -1,0 +1,123 @@
+//! Pins the bytes: what older versions wrote must stay readable.
+
+use explaind_core::domain::alert::{AlarmState, Priority, Suppression};
+use explaind_core::domain::explanation::Method;
+use explaind_core::domain::feedback::{ExplanationVerdict, UserRole, Verdict};
+use explaind_core::domain::prediction::{Role, Space, Withheld};
+use explaind_core::domain::sample::Quality;
+use explaind_core::domain::time::Timestamp;
+
+use super::*;
+use crate::buffer::samples::{self, audit, explained, feedback, health, prediction, transition, withheld};
+
+struct One(Frame);
+
+impl Frames for One {
+    fn frame(&self, _: u32) -> Option<Arc<Frame>> {
+        Some(Arc::new(self.0.clone()))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A record with fixed id and times.
+fn fixed(mut record: NewRecord) -> NewRecord {
+    record.id = Uuid::from_u128(0x11);
+    record.at = Now { utc: Timestamp::from_micros(1), monotonic: Duration::from_secs(2) };
+    record
+}
+
+#[test]
+fn every_body_survives_the_way_to_the_disk_and_back() {
+    let records = [
+        prediction(1, 65.0),
+        withheld(1),
+        feedback(1, Uuid::from_u128(3)),
+        audit(1, "ada"),
+        health(1),
+        transition(1, None, (AlarmState::Normal, AlarmState::Unacknowledged), Some(Uuid::from_u128(4)), Some("ada")),
+    ];
+    for record in records {
+        let frame = frame_of(&record.body).unwrap_or(Frame::Session(Arc::new(session())));
+        let bytes = postcard::to_allocvec(&StoredRecord::of(&record, true, 5, 6)).unwrap();
+        let read: StoredRecord = postcard::from_bytes(&bytes).unwrap();
+        assert_eq!((read.id(), read.at(), read.session), (record.id, record.at, 5));
+        assert_eq!(read.into_body(&One(frame)).unwrap(), record.body);
+    }
+    let settlement = explained(65.0);
+    let stored = StoredSettlement::of(&settlement, 6);
+    let frame = One(frame_of_settlement(&settlement).unwrap());
+    assert_eq!(stored.clone().into_domain(&frame).unwrap(), settlement);
+    let wrong = One(Frame::Session(Arc::new(session())));
+    assert!(stored.into_domain(&wrong).is_err(), "a frame of another kind is no frame");
+}
+
+fn session() -> Session {
+    Session {
+        gateway: "g".into(),
+        store_id: Uuid::from_u128(1),
+        boot_id: samples::BOOT,
+        agent_version: "v".into(),
+        config_digest: "c".into(),
+    }
+}
+
+/// If this fails, stores in the field would be read wrongly: put the change into a new version beside this one.
+#[test]
+fn the_bytes_of_version_1_do_not_change() {
+    let stored = |record: NewRecord| hex(&postcard::to_allocvec(&StoredRecord::of(&record, true, 5, 6)).unwrap());
+    let mut alert =
+        transition(1, Some(Uuid::from_u128(2)), (AlarmState::Normal, AlarmState::Unacknowledged), None, None);
+    alert = fixed(alert);
+    let all = [
+        stored(fixed(prediction(1, 65.0))),
+        stored(fixed(withheld(1))),
+        stored(fixed(feedback(1, Uuid::from_u128(3)))),
+        stored(fixed(audit(1, "ada"))),
+        stored(fixed(health(1))),
+        stored(alert),
+        hex(&postcard::to_allocvec(&StoredSettlement::of(&explained(65.0), 6)).unwrap()),
+        hex(&postcard::to_allocvec(&StoredSettlement::Skipped { reason: "r".to_owned() }).unwrap()),
+        hex(&postcard::to_allocvec(&StoredSettlement::Failed { reason: "r".to_owned() }).unwrap()),
+        hex(&postcard::to_allocvec(&Frame::Session(Arc::new(session()))).unwrap()),
+        hex(&postcard::to_allocvec(&frame_of(&prediction(1, 65.0).body).unwrap()).unwrap()),
+        hex(&postcard::to_allocvec(&frame_of_settlement(&explained(65.0)).unwrap()).unwrap()),
+    ];
+    let golden: Vec<&str> = include_str!("version_1.golden").lines().collect();
+    assert_eq!(all.join("\n"), golden.join("\n"));
+}
+
+#[test]
+fn positions_of_variants_do_not_change() {
+    fn positions<T: Serialize>(variants: &[T]) -> Vec<u8> {
+        variants.iter().map(|variant| postcard::to_allocvec(variant).unwrap()[0]).collect()
+    }
+    let f = || "f".to_owned();
+    use AlarmState::{Acknowledged, Normal, ReturnedUnacknowledged, Unacknowledged};
+    assert_eq!(positions(&[Unacknowledged, Acknowledged, ReturnedUnacknowledged, Normal]), [0, 1, 2, 3]);
+    assert_eq!(positions(&[Suppression::None, Suppression::ByDesign]), [0, 1]);
+    assert_eq!(positions(&[Priority::Low, Priority::Medium, Priority::High, Priority::Critical]), [0, 1, 2, 3]);
+    assert_eq!(positions(&[Method::TreeShapley, Method::Enumeration]), [0, 1]);
+    assert_eq!(positions(&[Space::Margin, Space::Probability, Space::Value]), [0, 1, 2]);
+    assert_eq!(positions(&[Role::Champion, Role::Shadow, Role::Fallback]), [0, 1, 2]);
+    assert_eq!(positions(&[Quality::Good, Quality::Uncertain, Quality::Bad]), [0, 1, 2]);
+    use UserRole::{Collector, Engineer, Technician, Viewer};
+    assert_eq!(positions(&[Collector, Viewer, Technician, Engineer]), [0, 1, 2, 3]);
+    use Verdict::{Confirm, Correct, Missed, Reject, Unsure};
+    assert_eq!(positions(&[Confirm, Reject, Correct, Unsure, Missed]), [0, 1, 2, 3, 4]);
+    assert_eq!(positions(&[ExplanationVerdict::Agree, ExplanationVerdict::Disagree]), [0, 1]);
+    let withheld = [
+        Withheld::Missing { feature: f() },
+        Withheld::Stale { feature: f(), age: 1.0 },
+        Withheld::Quality { feature: f(), status: 1 },
+        Withheld::NonFinite { feature: f() },
+        Withheld::OutOfRange { feature: f(), value: 1.0 },
+        Withheld::TooFast { feature: f(), rate: 1.0 },
+        Withheld::NotANumber { feature: f() },
+        Withheld::ModelNonFinite,
+        Withheld::ModelFailed { error: f() },
+    ];
+    assert_eq!(positions(&withheld), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+}

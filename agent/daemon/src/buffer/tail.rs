@@ -1,0 +1,101 @@
+//! The number of each stream's last durable record, kept outside the store.
+//!
+//! When bytes of its log are damaged, sled may open as if everything after them had never been written: nothing in
+//! the store says that records are missing. So after each flush the last numbers are written here, in place and
+//! without a sync of their own: the kernel writes the page out within half a minute, at next to no wear. The file is
+//! never ahead of the store, and where it is, the store has lost records.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use explaind_core::domain::record::Stream;
+
+use super::codec;
+use super::cursor::PerStream;
+use super::error::BufferError;
+
+/// What the checksum is taken with.
+const KEY: &[u8] = b"explaind tail";
+/// Fixed, so that each write covers the one before.
+const LENGTH: usize = 64;
+
+/// The open file.
+pub(super) struct Tail {
+    file: File,
+}
+
+impl Tail {
+    /// Opens or creates the file, and says what it knows; zeros when it is new or makes no sense.
+    pub(super) fn open(path: &Path) -> Result<(Self, PerStream<u64>), BufferError> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(|error| BufferError::io("open", path, error))?;
+        let mut bytes = [0; LENGTH];
+        // A short file is a new one, or as good as new.
+        let known = file.read_exact_at(&mut bytes, 0).ok().and_then(|()| read(&bytes)).unwrap_or_default();
+        Ok((Self { file }, known))
+    }
+
+    /// Notes the last numbers. It is a safeguard, so that it may fail holds up nothing.
+    pub(super) fn note(&self, last: &PerStream<u64>) {
+        if let Err(error) = self.file.write_all_at(&bytes(last), 0) {
+            tracing::debug!(%error, "the last numbers could not be noted beside the store");
+        }
+    }
+}
+
+/// The numbers in the order of [`Stream::ALL`], little-endian, then a checksum, then zeros.
+fn bytes(last: &PerStream<u64>) -> [u8; LENGTH] {
+    let mut bytes = [0; LENGTH];
+    let numbers = Stream::ALL.into_iter().flat_map(|stream| last[stream].to_le_bytes());
+    let content: Vec<u8> = numbers.collect();
+    let sum = codec::checksum(KEY, &content).to_le_bytes();
+    for (place, byte) in bytes.iter_mut().zip(content.into_iter().chain(sum)) {
+        *place = byte;
+    }
+    bytes
+}
+
+fn read(bytes: &[u8; LENGTH]) -> Option<PerStream<u64>> {
+    let (content, rest) = bytes.split_at_checked(8 * Stream::ALL.len())?;
+    let sum = rest.first_chunk::<4>()?;
+    if codec::checksum(KEY, content) != u32::from_le_bytes(*sum) {
+        return None;
+    }
+    let mut last = PerStream::default();
+    for (stream, number) in Stream::ALL.into_iter().zip(content.chunks_exact(8)) {
+        last[stream] = u64::from_le_bytes(*number.first_chunk()?);
+    }
+    Some(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_found_again_and_rubbish_is_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("buffer.last");
+        let (tail, known) = Tail::open(&path).unwrap();
+        assert_eq!(known, PerStream::default());
+        let mut last = PerStream::default();
+        last[Stream::Predictions] = 7;
+        last[Stream::Health] = u64::MAX;
+        tail.note(&last);
+        assert_eq!(Tail::open(&path).unwrap().1, last);
+        for bit in 0..44 * 8 {
+            let mut damaged = bytes(&last);
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, damaged).unwrap();
+            assert_eq!(Tail::open(&path).unwrap().1, PerStream::default(), "bit {bit}");
+        }
+        std::fs::write(&path, b"short").unwrap();
+        assert_eq!(Tail::open(&path).unwrap().1, PerStream::default());
+    }
+}

@@ -1,0 +1,152 @@
+//! What goes, what stays, and what is refused.
+
+use super::*;
+use crate::buffer::samples::new;
+
+const SMALL: Config = Config { max_bytes: 100 << 10, max_age: std::time::Duration::from_secs(90 * 86_400) };
+
+fn skipped() -> Settlement {
+    Settlement::Skipped { reason: "nothing to explain".to_owned() }
+}
+
+/// Appends settled predictions until the bound is reached, or `most`; says how many were taken.
+fn fill(buffer: &Buffer, most: usize) -> usize {
+    for taken in 0..most {
+        match buffer.append(vec![prediction(taken as u64, 65.0)]) {
+            Ok(stored) => buffer.settle(vec![(stored[0].id, skipped())]).unwrap(),
+            Err(BufferError::Full { kept, bound }) => {
+                assert!(kept >= bound);
+                return taken;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    most
+}
+
+fn evictions(buffer: &Buffer, stream: &str) -> Vec<(u64, u64, u64, u64, String)> {
+    reports(buffer)
+        .into_iter()
+        .filter(|(state, _)| state == "evicted")
+        .filter_map(|(_, evidence)| {
+            let get = |name| evidence.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+            let number = |name| get(name)?.parse().ok();
+            (get("stream")? == stream).then_some(())?;
+            Some((number("first")?, number("last")?, number("records")?, number("kept")?, get("reason")?))
+        })
+        .collect()
+}
+
+#[test]
+fn what_is_not_uploaded_stays_and_new_predictions_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = try_open(folder.path(), &SMALL).unwrap();
+    let taken = fill(&buffer, 5000);
+    assert!(taken < 5000 && buffer.stat().full);
+    assert_eq!(buffer.read(Stream::Predictions, 0, 5000).unwrap().len(), taken);
+    assert_eq!(evictions(&buffer, "predictions"), []);
+    // Everything else goes on the reserve, and so does a prediction that brings an alert.
+    buffer.append(vec![feedback(9, Uuid::from_u128(1)), audit(9, "ada")]).unwrap();
+    let last = prediction(9, 99.0);
+    let raise = transition(9, None, (Normal, Unacknowledged), Some(last.id), None);
+    buffer.append(vec![last, raise]).unwrap();
+    assert!(matches!(buffer.append(vec![prediction(9, 1.0)]), Err(BufferError::Full { .. })));
+    assert_eq!(reports(&buffer).iter().filter(|(state, _)| state == "full").count(), 1, "said once");
+
+    buffer.mark_uploaded(Stream::Predictions, (taken / 2) as u64).unwrap();
+    buffer.append(vec![prediction(10, 1.0)]).unwrap();
+    assert!(!buffer.stat().full);
+    let gone = evictions(&buffer, "predictions");
+    assert_eq!((gone[0].0, gone[0].3, gone[0].4.as_str()), (1, 0, "space"));
+    assert!(gone.iter().all(|range| range.1 <= (taken / 2) as u64), "{gone:?}");
+    assert!(reports(&buffer).iter().any(|(state, _)| state == "accepting"));
+}
+
+#[test]
+fn even_the_reserve_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = try_open(folder.path(), &SMALL).unwrap();
+    let taken = (0..10_000).take_while(|n| buffer.append(vec![feedback(*n, Uuid::from_u128(1))]).is_ok()).count();
+    assert!(taken < 10_000);
+    let kept = buffer.stat().bytes;
+    assert!(kept > SMALL.max_bytes && kept < SMALL.max_bytes + SMALL.reserve() + 1000, "{kept}");
+    assert_eq!(buffer.read(Stream::Feedback, 0, 10_000).unwrap().len(), taken);
+}
+
+#[test]
+fn a_queue_that_is_uploaded_stays_within_its_bound_and_says_what_went() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = try_open(folder.path(), &SMALL).unwrap();
+    for round in 0..40 {
+        assert_eq!(fill(&buffer, 50), 50, "round {round}");
+        buffer.mark_uploaded(Stream::Predictions, u64::MAX).unwrap();
+        buffer.mark_uploaded(Stream::Health, u64::MAX).unwrap();
+        assert!(buffer.stat().bytes < SMALL.max_bytes + 1000);
+    }
+    let kept = buffer.read(Stream::Predictions, 0, 5000).unwrap();
+    let stat = buffer.stat();
+    let predictions = stat.streams.iter().find(|s| s.stream == "predictions").unwrap().clone();
+    assert_eq!((predictions.first, predictions.last), (kept[0].sequence, 2000));
+    assert_eq!(predictions.records, kept.len() as u64);
+    let mut next = 1;
+    for (first, last, records, kept, _) in evictions(&buffer, "predictions") {
+        assert_eq!((first, records, kept), (next, last - first + 1, 0));
+        next = last + 1;
+    }
+    assert_eq!(next, predictions.first);
+    assert!(buffer.may_be_evicted(crate::clock::mint(at(0))).unwrap() || kept[0].at.utc <= at(0).utc);
+    assert!(!buffer.may_be_evicted(kept[1].id).unwrap());
+
+    let bytes = stat.bytes;
+    drop(buffer);
+    let buffer = try_open(folder.path(), &SMALL).unwrap();
+    assert_eq!(buffer.stat().bytes, bytes);
+    assert!(reports(&buffer).iter().all(|(state, _)| state == "evicted"), "evictions are no gaps");
+}
+
+#[test]
+fn predictions_that_alerts_name_go_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = try_open(folder.path(), &SMALL).unwrap();
+    let named = prediction(0, 65.0);
+    let id = named.id;
+    buffer.append(vec![named, transition(0, None, (Normal, Unacknowledged), Some(id), None)]).unwrap();
+    buffer.settle(vec![(id, explained(65.0))]).unwrap();
+    for _ in 0..20 {
+        fill(&buffer, 100);
+        buffer.mark_uploaded(Stream::Predictions, u64::MAX).unwrap();
+    }
+    assert!(!evictions(&buffer, "predictions").is_empty());
+    assert_eq!(evictions(&buffer, "predictions")[0].3, 1, "one of the first range stays");
+    assert_eq!(buffer.get(id).unwrap().unwrap().settlement, Some(explained(65.0)));
+    assert_eq!(buffer.stat().streams.iter().find(|s| s.stream == "predictions").unwrap().first, 1);
+
+    // A hundred days later its time is up as well, and that of all others.
+    buffer.append(vec![new(100 * 86_400, health(0).body)]).unwrap();
+    assert_eq!(buffer.get(id).unwrap(), None);
+    assert_eq!(buffer.read(Stream::Predictions, 0, 10).unwrap(), []);
+    assert!(evictions(&buffer, "predictions").iter().any(|(first, .., reason)| *first == 1 && reason == "age"));
+    assert!(buffer.may_be_evicted(id).unwrap());
+    assert_eq!(buffer.stat().streams.iter().find(|s| s.stream == "predictions").unwrap().records, 0);
+}
+
+#[test]
+fn age_takes_what_is_uploaded_but_no_alert_that_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = open(folder.path());
+    let raise = transition(0, None, (Normal, Unacknowledged), None, None);
+    let open_id = raise.id;
+    buffer.append(vec![raise, feedback(1, Uuid::from_u128(1)), feedback(2, Uuid::from_u128(2))]).unwrap();
+    buffer.mark_uploaded(Stream::Alerts, 1).unwrap();
+    buffer.mark_uploaded(Stream::Feedback, 1).unwrap();
+    let late = 100 * 86_400;
+    buffer.append(vec![new(late, health(0).body)]).unwrap();
+    assert_eq!(sequences(&buffer.read(Stream::Feedback, 0, 9).unwrap()), [2], "one was not uploaded");
+    assert_eq!(sequences(&buffer.read(Stream::Alerts, 0, 9).unwrap()), [1]);
+    let close = transition(late, Some(open_id), (Unacknowledged, Normal), None, Some("ada"));
+    buffer.append(vec![close]).unwrap();
+    buffer.append(vec![new(late + 700, health(0).body)]).unwrap();
+    assert_eq!(sequences(&buffer.read(Stream::Alerts, 0, 9).unwrap()), [2]);
+    drop(buffer);
+    assert!(reports(&open(folder.path())).iter().all(|(state, _)| state == "evicted"));
+}

@@ -1,0 +1,307 @@
+//! One write: everything that goes into the store together, or not at all.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use explaind_core::domain::explanation::Settlement;
+use explaind_core::domain::record::{Body, Health, NewRecord, Record, Stream};
+use explaind_core::domain::time::Now;
+use serde::Serialize;
+use sled::Batch;
+
+use super::base::{Base, index_entry};
+use super::codec;
+use super::cursor::{Cursor, PerStream};
+use super::error::BufferError;
+use super::frames::NewFrames;
+use super::state::State;
+use super::stored::{Frame, StoredRecord, StoredSettlement, frame_of, frame_of_settlement};
+use super::{Closed, audit, keys};
+use crate::clock;
+
+/// The most that one record, or one settlement, may take. Real ones take a few hundred bytes, windows some thousand.
+const MOST_BYTES: usize = 1 << 20;
+
+/// A write in the making. Dropping it changes nothing.
+pub(super) struct Write<'a> {
+    base: &'a Base,
+    pub(super) batch: Batch,
+    pub(super) frames: NewFrames,
+    pub(super) cursors: PerStream<Cursor>,
+    before: PerStream<Cursor>,
+    pub(super) batches: PerStream<Option<Closed>>,
+    pub(super) audit_hash: [u8; 32],
+    pub(super) unsettled: BTreeSet<u64>,
+    pub(super) settled: BTreeSet<u64>,
+    /// What is announced once it is durable.
+    pub(super) news: Vec<Arc<Record>>,
+    session: Option<u32>,
+    clock_synchronised: bool,
+}
+
+impl<'a> Write<'a> {
+    /// Begins where the state stands.
+    pub(super) fn new(base: &'a Base, state: &State) -> Self {
+        Self {
+            base,
+            batch: Batch::default(),
+            frames: NewFrames::default(),
+            cursors: state.cursors,
+            before: state.cursors,
+            batches: state.batches,
+            audit_hash: state.audit_hash,
+            unsettled: BTreeSet::new(),
+            settled: BTreeSet::new(),
+            news: Vec::new(),
+            session: None,
+            clock_synchronised: clock::synchronised(),
+        }
+    }
+
+    /// Adds a record under the next number of its stream.
+    pub(super) fn push(&mut self, mut new: NewRecord) -> Result<Arc<Record>, BufferError> {
+        let stream = new.body.stream();
+        let sequence = self.cursors[stream].next;
+        if let Body::Audit(entry) = &mut new.body {
+            entry.previous_hash = self.audit_hash;
+            entry.hash = audit::hash(new.id, sequence, new.at, entry);
+            self.audit_hash = entry.hash;
+        }
+        let session = self.session()?;
+        let frame = frame_of(&new.body).map(|frame| self.frame(frame)).transpose()?.unwrap_or(0);
+        let key = keys::record(stream, sequence);
+        let value = self.seal(stream, &key, &StoredRecord::of(&new, self.clock_synchronised, session, frame))?;
+        let (index_key, index_value) = index_entry(new.id, stream, sequence)?;
+
+        let cursor = &mut self.cursors[stream];
+        cursor.next += 1;
+        cursor.records += 1;
+        cursor.bytes += codec::weight(&key, &value) + codec::weight(&index_key, &index_value);
+        self.batch.insert(&key, value);
+        self.batch.insert(&index_key, index_value);
+        match &new.body {
+            Body::Prediction(_) => {
+                self.unsettled.insert(sequence);
+            }
+            Body::Alert(transition) => {
+                if let Some(prediction) = transition.prediction_id {
+                    self.pin(prediction)?;
+                }
+            }
+            Body::Feedback(_) | Body::Audit(_) | Body::Health(_) => {}
+        }
+        let record = Arc::new(Record {
+            id: new.id,
+            sequence,
+            at: new.at,
+            clock_synchronised: self.clock_synchronised,
+            session: self.base.session.clone(),
+            body: new.body,
+            settlement: None,
+        });
+        self.news.push(record.clone());
+        Ok(record)
+    }
+
+    /// Adds a record about the buffer itself.
+    pub(super) fn health(&mut self, at: Now, state: &str, evidence: &[(&str, String)]) -> Result<(), BufferError> {
+        let evidence = evidence.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let body = Body::Health(Health { subject: "buffer".to_owned(), state: state.to_owned(), evidence });
+        self.push(NewRecord { id: clock::mint(at), at, body }).map(drop)
+    }
+
+    /// Adds a record about records that could not be read.
+    pub(super) fn quarantined(
+        &mut self,
+        at: Now,
+        stream: Stream,
+        (first, last): (u64, u64),
+        records: usize,
+        reason: &str,
+    ) -> Result<(), BufferError> {
+        let evidence = [
+            ("stream", stream.as_str().to_owned()),
+            ("first", first.to_string()),
+            ("last", last.to_string()),
+            ("records", records.to_string()),
+            ("reason", reason.to_owned()),
+        ];
+        self.health(at, "quarantined", &evidence)
+    }
+
+    /// Notes a range of numbers without records that nobody knew of, and adds a record about it.
+    pub(super) fn missing(
+        &mut self,
+        at: Now,
+        stream: Stream,
+        (first, last): (u64, u64),
+        reason: &str,
+    ) -> Result<(), BufferError> {
+        self.gap(stream, first, last)?;
+        let evidence = [
+            ("stream", stream.as_str().to_owned()),
+            ("first", first.to_string()),
+            ("last", last.to_string()),
+            ("reason", reason.to_owned()),
+        ];
+        self.health(at, "gap", &evidence)
+    }
+
+    /// Adds a record about an eviction: `records` of the range are gone, `kept` of it stay.
+    pub(super) fn evicted(
+        &mut self,
+        at: Now,
+        stream: Stream,
+        (first, last): (u64, u64),
+        records: u64,
+        kept: u64,
+        reason: &str,
+    ) -> Result<(), BufferError> {
+        let evidence = [
+            ("stream", stream.as_str().to_owned()),
+            ("first", first.to_string()),
+            ("last", last.to_string()),
+            ("records", records.to_string()),
+            ("kept", kept.to_string()),
+            ("reason", reason.to_owned()),
+        ];
+        self.health(at, "evicted", &evidence)
+    }
+
+    /// Settles the explanation of a prediction that is stored and unsettled.
+    pub(super) fn settle(&mut self, mut prediction: Record, settlement: Settlement) -> Result<(), BufferError> {
+        let frame = frame_of_settlement(&settlement).map(|frame| self.frame(frame)).transpose()?.unwrap_or(0);
+        let key = keys::settlement(prediction.sequence);
+        let value = self.seal(Stream::Predictions, &key, &StoredSettlement::of(&settlement, frame))?;
+        self.cursors[Stream::Predictions].bytes += codec::weight(&key, &value);
+        self.batch.insert(&key, value);
+        self.settled.insert(prediction.sequence);
+        prediction.settlement = Some(settlement);
+        self.news.push(Arc::new(prediction));
+        Ok(())
+    }
+
+    /// Fixes the bounds of a stream's next batch, or takes them away.
+    pub(super) fn set_batch(&mut self, stream: Stream, closed: Option<Closed>) -> Result<(), BufferError> {
+        let key = keys::batch(stream);
+        match &closed {
+            Some(bounds) => {
+                let value = self.seal(stream, &key, &(bounds.first, bounds.last, bounds.closed_at.as_micros()))?;
+                self.batch.insert(&key, value);
+            }
+            None => self.batch.remove(&key),
+        }
+        self.batches[stream] = closed;
+        Ok(())
+    }
+
+    /// Notes a range of numbers as known to be empty.
+    pub(super) fn gap(&mut self, stream: Stream, first: u64, last: u64) -> Result<(), BufferError> {
+        let key = keys::gap(stream, first);
+        let value = self.seal(stream, &key, &last)?;
+        self.batch.insert(&key, value);
+        Ok(())
+    }
+
+    /// Takes a record away that is uploaded, with all that belongs to it.
+    pub(super) fn evict(&mut self, stream: Stream, sequence: u64, sealed: &[u8]) -> Result<(), BufferError> {
+        let key = keys::record(stream, sequence);
+        let mut weight = codec::weight(&key, sealed);
+        self.batch.remove(&key);
+        if let Ok(stored) = codec::open::<StoredRecord>(&key, sealed) {
+            let (index_key, index_value) = index_entry(stored.id(), stream, sequence)?;
+            weight += codec::weight(&index_key, &index_value);
+            self.batch.remove(&index_key);
+        }
+        if stream == Stream::Predictions {
+            let key = keys::settlement(sequence);
+            weight += self.base.store.get(&key)?.map_or(0, |sealed| codec::weight(&key, &sealed));
+            self.batch.remove(&key);
+            self.batch.remove(&keys::pinned(sequence));
+        }
+        let cursor = &mut self.cursors[stream];
+        cursor.bytes = cursor.bytes.saturating_sub(weight);
+        cursor.records = cursor.records.saturating_sub(1);
+        Ok(())
+    }
+
+    /// Puts a record that cannot be read where nobody trips over it.
+    pub(super) fn quarantine(&mut self, stream: Stream, sequence: u64, sealed: &[u8]) -> Result<(), BufferError> {
+        let key = keys::record(stream, sequence);
+        self.batch.remove(&key);
+        self.batch.insert(&keys::quarantined_record(stream, sequence), sealed);
+        self.gap(stream, sequence, sequence)?;
+        let cursor = &mut self.cursors[stream];
+        cursor.bytes = cursor.bytes.saturating_sub(codec::weight(&key, sealed));
+        cursor.records = cursor.records.saturating_sub(1);
+        Ok(())
+    }
+
+    /// Like [`quarantine`](Self::quarantine), for a settlement.
+    pub(super) fn quarantine_settlement(&mut self, sequence: u64, sealed: &[u8]) {
+        let key = keys::settlement(sequence);
+        self.batch.remove(&key);
+        self.batch.insert(&keys::quarantined_settlement(sequence), sealed);
+        let cursor = &mut self.cursors[Stream::Predictions];
+        cursor.bytes = cursor.bytes.saturating_sub(codec::weight(&key, sealed));
+    }
+
+    /// Adds every cursor that moved: the batch is then ready for the store.
+    pub(super) fn finish(&mut self, state: &State) -> Result<(), BufferError> {
+        let first_unsettled =
+            state.unsettled.iter().chain(&self.unsettled).find(|sequence| !self.settled.contains(sequence)).copied();
+        let predictions = &mut self.cursors[Stream::Predictions];
+        predictions.settled = first_unsettled.unwrap_or(predictions.next).saturating_sub(1);
+        for stream in Stream::ALL {
+            let cursor = self.cursors[stream];
+            if cursor != self.before[stream] {
+                let key = keys::cursor(stream);
+                let value = self.seal(stream, &key, &cursor)?;
+                self.batch.insert(&key, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes kept once this is in the store.
+    pub(super) fn kept(&self) -> u64 {
+        self.cursors.values().iter().map(|cursor| cursor.bytes).sum()
+    }
+
+    /// An alert names the prediction: it outlives the others, so that the alert can still be understood.
+    fn pin(&mut self, prediction: uuid::Uuid) -> Result<(), BufferError> {
+        let here = self.news.iter().find(|record| record.id == prediction).map(|record| record.sequence);
+        let sequence = match here {
+            Some(sequence) => Some(sequence),
+            None => self
+                .base
+                .locate(prediction)?
+                .and_then(|(stream, sequence)| (stream == Stream::Predictions).then_some(sequence)),
+        };
+        if let Some(sequence) = sequence {
+            self.batch.insert(&keys::pinned(sequence), &[]);
+        }
+        Ok(())
+    }
+
+    fn session(&mut self) -> Result<u32, BufferError> {
+        if let Some(number) = self.session {
+            return Ok(number);
+        }
+        let number = self.frame(Frame::Session(self.base.session.clone()))?;
+        self.session = Some(number);
+        Ok(number)
+    }
+
+    fn frame(&mut self, frame: Frame) -> Result<u32, BufferError> {
+        self.base.frames.number(frame, &mut self.frames, &mut self.batch)
+    }
+
+    fn seal<T: Serialize>(&self, stream: Stream, key: &[u8], value: &T) -> Result<Vec<u8>, BufferError> {
+        let sealed = codec::seal(key, value).map_err(|error| BufferError::Unstorable(error.to_string()))?;
+        if sealed.len() > MOST_BYTES {
+            return Err(BufferError::TooLarge { stream: stream.as_str(), bytes: sealed.len(), most: MOST_BYTES });
+        }
+        Ok(sealed)
+    }
+}

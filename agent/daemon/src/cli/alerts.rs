@@ -1,0 +1,146 @@
+//! `explaind alerts`: the technician's work, from a terminal.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::client::{Client, Peer, escaped};
+use super::failure::Failure;
+use super::print;
+
+/// List alerts, show one, acknowledge one.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    peer: Peer,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// The newest alerts, open ones first
+    List {
+        /// Only those that are open
+        #[arg(long)]
+        open: bool,
+        /// Only those of this asset
+        #[arg(long)]
+        asset: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+        /// As a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// One alert, with its reasons and what was said of it
+    Show {
+        /// The alert's id
+        id: Uuid,
+        /// As a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say that you have seen it; this is no verdict
+    Ack {
+        /// The alert's id
+        id: Uuid,
+        /// What you want to add
+        #[arg(long)]
+        comment: Option<String>,
+        /// Print the alert afterwards, as a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the verb. `by_config` finds the socket that a configuration names.
+pub(crate) fn run(
+    args: &Args,
+    by_config: impl FnOnce(Option<&Path>) -> Result<PathBuf, Failure>,
+) -> Result<(), Failure> {
+    let client = args.peer.client(by_config)?;
+    match &args.verb {
+        Verb::List { open, asset, limit, json } => list(&client, *open, asset.as_deref(), *limit, *json),
+        Verb::Show { id, json } => show(&client.get(&format!("/api/v1/alerts/{id}"))?, *json),
+        Verb::Ack { id, comment, json } => {
+            let body = json!({ "comment": comment });
+            let alert = client.post(&format!("/api/v1/alerts/{id}/acknowledge"), &body)?;
+            if *json { print::json(&alert) } else { print::line(&format!("{id} is {}", print::text(&alert, "state"))) }
+        }
+    }
+}
+
+fn list(client: &Client, open: bool, asset: Option<&str>, limit: u16, json: bool) -> Result<(), Failure> {
+    let mut path = format!("/api/v1/alerts?limit={limit}");
+    if open {
+        path.push_str("&state=open");
+    }
+    if let Some(asset) = asset {
+        path.push_str(&format!("&asset={}", escaped(asset)));
+    }
+    let mut alerts = client.get(&path)?;
+    if let Value::Array(alerts) = &mut alerts {
+        alerts.sort_by_key(|alert| alert.get("state").and_then(Value::as_str) == Some("normal"));
+    }
+    if json {
+        return print::json(&alerts);
+    }
+    let rows: Vec<[String; 6]> = alerts.as_array().into_iter().flatten().map(row).collect();
+    print::table(["ID", "ASSET", "STATE", "PRIORITY", "RAISED", "WHY"], &rows, "no alerts")
+}
+
+fn row(alert: &Value) -> [String; 6] {
+    ["id", "asset", "state", "priority", "raised_at", "sentence"].map(|key| print::text(alert, key))
+}
+
+fn show(alert: &Value, json: bool) -> Result<(), Failure> {
+    if json {
+        return print::json(alert);
+    }
+    for key in [
+        "id",
+        "asset",
+        "model",
+        "state",
+        "suppression",
+        "priority",
+        "raised_at",
+        "cleared_at",
+        "acknowledged_by",
+        "comment",
+        "reason",
+        "sentence",
+        "prediction_id",
+    ] {
+        let text = print::text(alert, key);
+        if !text.is_empty() {
+            print::line(&format!("{key:<16} {text}"))?;
+        }
+    }
+    let reasons: Vec<[String; 5]> =
+        alert["explanation"]["features"].as_array().into_iter().flatten().map(reason).collect();
+    print::line("")?;
+    let nothing = format!("no reasons: {}", print::text(alert, "explanation_status"));
+    print::table(["FEATURE", "VALUE", "UNIT", "USUALLY", "SHARE"], &reasons, &nothing)?;
+    for said in alert["feedback"].as_array().into_iter().flatten() {
+        let [verdict, author, at, comment] =
+            ["verdict", "author", "recorded_at", "comment"].map(|key| print::text(said, key));
+        print::line(&format!("{verdict}, says {author} at {at} {comment}"))?;
+    }
+    Ok(())
+}
+
+fn reason(feature: &Value) -> [String; 5] {
+    let usual = &feature["usual"];
+    let value = print::text(feature, if feature["category"].is_string() { "category" } else { "value" });
+    [
+        print::text(feature, "feature"),
+        value,
+        print::text(feature, "unit"),
+        format!("{} to {}", usual[0], usual[1]),
+        feature["attribution"].as_f64().map_or_else(String::new, |share| format!("{share:+.4}")),
+    ]
+}

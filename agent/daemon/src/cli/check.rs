@@ -1,0 +1,64 @@
+//! `explaind check`
+
+use std::path::PathBuf;
+
+use super::failure::{Failure, IO, UNAVAILABLE};
+use crate::config::{DEFAULT_PATH, Settings};
+use crate::registry::Registry;
+use crate::{app, source};
+
+/// What to check.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
+    config: PathBuf,
+    /// Also connect to each source and to the registry
+    #[arg(long)]
+    probe: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let settings = Settings::read(&args.config)?;
+    let models = app::load(&settings)?;
+    let plans = app::plans(&settings, &models)?;
+    println!(
+        "{}: {} sources, {} signals, {} assets, {} models, all fit together",
+        args.config.display(),
+        settings.sources.len(),
+        settings.signals().len(),
+        plans.len(),
+        models.len()
+    );
+    if args.probe { probe(&settings) } else { Ok(()) }
+}
+
+fn probe(settings: &Settings) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(IO, format!("cannot start: {error}")))?;
+    let mut away = Vec::new();
+    for config in &settings.sources {
+        match runtime.block_on(source::probe(config)) {
+            Ok(found) => println!("source {}: {found}", config.name),
+            Err(error) => {
+                println!("source {}: {error}", config.name);
+                away.push(config.name.clone());
+            }
+        }
+    }
+    if let Some(registry) = &settings.registry {
+        match runtime.block_on(Registry::new(registry).probe()) {
+            Ok(found) => println!("registry: {found}"),
+            Err(error) => {
+                println!("registry: {error}");
+                away.push("registry".to_owned());
+            }
+        }
+    }
+    if away.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(UNAVAILABLE, format!("not reached: {}; see the lines above", away.join(", "))))
+}

@@ -1,0 +1,193 @@
+//! Speaks HTTP with the running daemon over its Unix socket.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::failure::{DATA, FORBIDDEN, Failure, IO, MISSING, UNAVAILABLE};
+
+/// Longest wait for an answer: longer than the daemon lets anybody wait.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// Largest answer taken.
+const LARGEST: usize = 64 << 20;
+
+/// How a verb finds the daemon.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Peer {
+    /// The daemon's configuration, which says where its socket is
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// The daemon's socket
+    #[arg(long, value_name = "PATH", global = true, conflicts_with = "config")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+impl Peer {
+    /// A client for the daemon meant. `by_config` finds the socket that a configuration (or the default one) names.
+    pub(crate) fn client(
+        &self,
+        by_config: impl FnOnce(Option<&Path>) -> Result<PathBuf, Failure>,
+    ) -> Result<Client, Failure> {
+        let socket = match &self.socket {
+            Some(socket) => socket.clone(),
+            None => by_config(self.config.as_deref())?,
+        };
+        Client::new(socket)
+    }
+}
+
+/// A client of one daemon. Each request takes a connection of its own.
+pub(crate) struct Client {
+    socket: PathBuf,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Client {
+    /// A client for the daemon at this socket.
+    pub(crate) fn new(socket: PathBuf) -> Result<Self, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::new(IO, format!("cannot start: {error}")))?;
+        Ok(Self { socket, runtime })
+    }
+
+    /// Asks for a resource.
+    pub(crate) fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.request(Method::GET, path, None)
+    }
+
+    /// Sends JSON.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.request(Method::POST, path, Some(body))
+    }
+
+    fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let body = body.map_or_else(String::new, Value::to_string);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "localhost")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| Failure::new(DATA, format!("\"{path}\" cannot be asked for: {error}")))?;
+        self.runtime.block_on(async {
+            match timeout(PATIENCE, self.exchange(request)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(self.unavailable("it does not answer in time; see its log")),
+            }
+        })
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Value, Failure> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreached(&error))?;
+        let broken = |error: hyper::Error| self.unavailable(&format!("the connection broke: {error}; try again"));
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let driver = tokio::spawn(connection);
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), LARGEST)
+            .collect()
+            .await
+            .map_err(|error| self.unavailable(&format!("its answer broke off or is too large: {error}")))?
+            .to_bytes();
+        driver.abort();
+        let value: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        if status.is_success() { Ok(value) } else { Err(refused(status, &value)) }
+    }
+
+    fn unreached(&self, error: &io::Error) -> Failure {
+        let socket = self.socket.display();
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Failure::new(
+                FORBIDDEN,
+                format!("{socket} does not let you in; use sudo, or join the group it belongs to"),
+            ),
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Failure::new(
+                UNAVAILABLE,
+                format!("no explaind listens at {socket}; start it, or name another with --socket or --config"),
+            ),
+            _ => self.unavailable(&error.to_string()),
+        }
+    }
+
+    fn unavailable(&self, why: &str) -> Failure {
+        Failure::new(UNAVAILABLE, format!("explaind at {}: {why}", self.socket.display()))
+    }
+}
+
+fn refused(status: StatusCode, problem: &Value) -> Failure {
+    let code = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FORBIDDEN,
+        StatusCode::NOT_FOUND | StatusCode::GONE => MISSING,
+        status if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => DATA,
+        _ => UNAVAILABLE,
+    };
+    let detail = problem.get("detail").and_then(Value::as_str);
+    let sentence = detail.map_or_else(|| format!("explaind answers {status} and no more"), str::to_owned);
+    Failure::new(code, sentence)
+}
+
+/// A query's value, safe inside a path.
+pub(crate) fn escaped(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_daemon_is_a_sentence_and_not_a_panic() {
+        let folder = tempfile::tempdir().unwrap();
+        let failure = Client::new(folder.path().join("none.sock")).unwrap().get("/api/v1/status").unwrap_err();
+        assert_eq!(failure.code, UNAVAILABLE);
+        assert!(failure.sentence.contains("no explaind listens at"), "{}", failure.sentence);
+    }
+
+    #[test]
+    fn answers_come_back_as_json_and_refusals_as_sentences() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("some.sock");
+        let client = Client::new(socket.clone()).unwrap();
+        let refusal = || async { (StatusCode::NOT_FOUND, r#"{"detail":"no alert has the id 7"}"#) };
+        let routes = axum::Router::new()
+            .route("/alerts", axum::routing::get(|| async { "[1]" }).post(|body: String| async { body }))
+            .route("/alerts/7", axum::routing::get(refusal));
+        let listener = client.runtime.block_on(async { tokio::net::UnixListener::bind(socket) }).unwrap();
+        client.runtime.spawn(async { axum::serve(listener, routes).await });
+        assert_eq!(client.get("/alerts"), Ok(serde_json::json!([1])));
+        let body = serde_json::json!({ "comment": "ä" });
+        assert_eq!(client.post("/alerts", &body), Ok(body));
+        assert_eq!(client.get("/alerts/7"), Err(Failure::new(MISSING, "no alert has the id 7")));
+    }
+
+    #[test]
+    fn what_the_daemon_refuses_has_its_exit_code() {
+        let problem = serde_json::json!({ "detail": "no alert has the id 7" });
+        assert_eq!(refused(StatusCode::NOT_FOUND, &problem), Failure::new(MISSING, "no alert has the id 7"));
+        assert_eq!(refused(StatusCode::FORBIDDEN, &Value::Null).code, FORBIDDEN);
+        assert_eq!(refused(StatusCode::SERVICE_UNAVAILABLE, &problem).code, UNAVAILABLE);
+        assert_eq!(refused(StatusCode::UNPROCESSABLE_ENTITY, &problem).code, DATA);
+    }
+
+    #[test]
+    fn values_are_escaped() {
+        assert_eq!(escaped("press 7&x=ä"), "press%207%26x%3D%C3%A4");
+    }
+}

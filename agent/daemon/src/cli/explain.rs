@@ -1,0 +1,117 @@
+//! `explaind explain`
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use explaind_core::domain::explanation::Explanation;
+use explaind_core::domain::prediction::Output;
+use explaind_core::explain::Explainer;
+use explaind_core::model::{Model, Table};
+use serde_json::{Map, Value, json};
+
+use super::bundle;
+use super::failure::{DATA, Failure, IO, MISSING};
+
+/// The largest input table.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// What to explain, with what.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The bundle's folder
+    #[arg(long, value_name = "DIR")]
+    bundle: PathBuf,
+    /// Rows to explain: a CSV with one column per feature
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// One JSON object per row
+    Ndjson,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let model = Arc::new(bundle::load(&args.bundle)?);
+    let table = rows(args, &model)?;
+    let explainer = Explainer::new(Arc::clone(&model)).map_err(|error| Failure::new(DATA, error.to_string()))?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for (index, row) in table.iter().enumerate() {
+        let refuse = |error: &dyn std::fmt::Display| {
+            Failure::new(DATA, format!("{}, row {}: {error}", args.input.display(), index + 1))
+        };
+        let output = model.predict(row).map_err(|error| refuse(&error))?;
+        let explanation = explainer.explain(row).map_err(|error| refuse(&error))?;
+        let written = match args.format {
+            Format::Ndjson => writeln!(out, "{}", line(index, &output, &explanation)),
+            Format::Table => print(&mut out, index, &output, &explanation),
+        };
+        match written {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => return Err(Failure::new(IO, format!("writing the result: {error}"))),
+            Ok(()) => {}
+        }
+    }
+    out.flush().map_err(|error| Failure::new(IO, format!("writing the result: {error}")))
+}
+
+fn rows(args: &Args, model: &Model) -> Result<Table, Failure> {
+    let missing = |error: std::io::Error| Failure::new(MISSING, format!("{}: {error}", args.input.display()));
+    let size = std::fs::metadata(&args.input).map_err(missing)?.len();
+    if size > MOST_BYTES {
+        let message = format!("{} has {size} bytes; at most {MOST_BYTES} are read at once", args.input.display());
+        return Err(Failure::new(DATA, message));
+    }
+    let bytes = std::fs::read(&args.input).map_err(missing)?;
+    let name = args.input.display().to_string();
+    Table::read(&name, &bytes, &model.manifest().features).map_err(|error| Failure::new(DATA, error.to_string()))
+}
+
+/// The line of interface: shapes and names are scripted against.
+fn line(row: usize, output: &Output, explanation: &Explanation) -> Value {
+    let attributions: Map<String, Value> =
+        explanation.attributions.iter().map(|share| (share.feature.to_string(), json!(share.value))).collect();
+    let error = explanation.attributions.iter().map(|share| share.standard_error).fold(0.0, f64::max);
+    let mut prediction = Map::new();
+    prediction.insert("value".to_owned(), json!(output.value));
+    if let Some(label) = &output.label {
+        prediction.insert("label".to_owned(), json!(label));
+    }
+    if let Some(probability) = output.probability {
+        prediction.insert("probability".to_owned(), json!(probability));
+    }
+    json!({
+        "row": row,
+        "prediction": prediction,
+        "output": explanation.output,
+        "space": explanation.space.as_str(),
+        "base_value": explanation.base_value,
+        "attributions": attributions,
+        "method": explanation.method.as_str(),
+        "standard_error": error,
+        "additivity_gap": explanation.additivity_gap,
+    })
+}
+
+fn print(out: &mut impl Write, row: usize, output: &Output, explanation: &Explanation) -> std::io::Result<()> {
+    let label = output.label.as_deref().map(|label| format!(" {label},")).unwrap_or_default();
+    writeln!(out, "row {row}:{label} {:.4}", output.value)?;
+    let space = explanation.space.as_str();
+    let (reached, base) = (explanation.output, explanation.base_value);
+    writeln!(out, "  {space} {reached:.4} = {base:.4} on average, and for this row ({})", explanation.method.as_str())?;
+    let mut shares: Vec<_> = explanation.attributions.iter().collect();
+    shares.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()));
+    for share in shares {
+        let input = share.category.as_deref().map_or_else(|| share.input.to_string(), str::to_owned);
+        writeln!(out, "    {:+10.4}  {} = {input}", share.value, share.feature)?;
+    }
+    Ok(())
+}

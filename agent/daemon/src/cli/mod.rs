@@ -1,0 +1,112 @@
+//! What people type: one file per verb, and no logic of its own.
+
+mod alerts;
+mod bundle;
+mod check;
+pub(crate) mod client;
+mod explain;
+mod failure;
+mod feedback;
+mod print;
+mod run;
+mod status;
+mod users;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use self::failure::Failure;
+use crate::config::{DEFAULT_PATH, Gateway};
+
+/// The service's socket, for whoever names neither a configuration nor a socket.
+const DEFAULT_SOCKET: &str = "/run/explaind/explaind.sock";
+
+/// Machine learning on factory gateways that explains itself.
+///
+/// Exit codes: 0 done, 64 usage, 65 bad input data, 66 input missing, 69 peer unavailable, 74 I/O, 77 not permitted,
+/// 78 bad configuration.
+#[derive(Parser)]
+#[command(name = "explaind", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the daemon in the foreground
+    Run(run::Args),
+    /// Validate a configuration and its bundles
+    Check(check::Args),
+    /// Show sources, assets, models, buffer and sync of the running daemon
+    Status(status::Args),
+    /// List and acknowledge alerts
+    Alerts(alerts::Args),
+    /// Say whether a prediction was right, and read what was said
+    Feedback(feedback::Args),
+    /// Predict and explain the rows of a CSV file with a bundle
+    Explain(explain::Args),
+    /// Make and verify bundles
+    #[command(subcommand)]
+    Bundle(bundle::Args),
+    /// Manage who may sign in
+    Users(users::Args),
+}
+
+/// Carries out what the command line asks for.
+pub(crate) fn main() -> Result<(), Failure> {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return failure::usage(&error),
+    };
+    match &arguments.verb {
+        Verb::Run(args) => run::run(args),
+        Verb::Check(args) => check::run(args),
+        Verb::Status(args) => status::run(args, socket),
+        Verb::Alerts(args) => alerts::run(args, socket),
+        Verb::Feedback(args) => feedback::run(args, socket),
+        Verb::Explain(args) => explain::run(args),
+        Verb::Bundle(args) => bundle::run(args),
+        Verb::Users(args) => users::run(args, state_dir),
+    }
+}
+
+/// The socket of the daemon that runs with a configuration; by default the service's.
+fn socket(config: Option<&Path>) -> Result<PathBuf, Failure> {
+    if config.is_none() && !Path::new(DEFAULT_PATH).exists() {
+        return Ok(DEFAULT_SOCKET.into());
+    }
+    Ok(gateway(config)?.socket)
+}
+
+fn state_dir(config: Option<&Path>) -> Result<PathBuf, Failure> {
+    Ok(gateway(config)?.state_dir)
+}
+
+fn gateway(config: Option<&Path>) -> Result<Gateway, Failure> {
+    Ok(Gateway::read(config.unwrap_or(Path::new(DEFAULT_PATH)))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_verbs_are_sound_and_find_the_daemon_from_anywhere_on_the_line() {
+        Arguments::command().debug_assert();
+        for line in [
+            "alerts list --socket /x",
+            "alerts --config /x list",
+            "feedback list --config /x --json",
+            "status --json --socket /x",
+            "users remove anna --config /x",
+            "users --config /x list",
+        ] {
+            let words = std::iter::once("explaind").chain(line.split(' '));
+            assert!(Arguments::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Reads TOML, composes each part's own `Config`, and checks what only shows when they are seen together.
+
+pub(crate) mod read;
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use explaind_core::domain::sample::SignalId;
+use explaind_core::domain::units;
+use explaind_core::model::manifest::Threshold;
+use explaind_core::pipeline::{ActiveWhen, Trigger};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+use toml::{Table, Value};
+
+pub(crate) use self::read::ConfigError;
+use self::read::{Layers, join};
+use crate::{buffer, registry, source, sync, web};
+
+/// Where the service looks when no `--config` is given.
+pub(crate) const DEFAULT_PATH: &str = "/etc/explaind/explaind.toml";
+/// The tables that a configuration may have.
+const SECTIONS: [&str; 8] = ["asset", "buffer", "gateway", "model", "registry", "source", "sync", "web"];
+/// The asset that the gateway's own alerts belong to.
+const RESERVED_ASSET: &str = "_gateway";
+/// The shortest interval at which an asset is predicted.
+const SHORTEST_EVERY: Duration = Duration::from_millis(10);
+
+/// `[gateway]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Gateway {
+    /// The name under which central knows this gateway.
+    pub(crate) id: String,
+    /// Where everything that must survive a restart lives.
+    pub(crate) state_dir: PathBuf,
+    /// The Unix socket for the terminal; by default `explaind.sock` in the state folder.
+    #[serde(default)]
+    pub(crate) socket: PathBuf,
+    /// Log lines as JSON, for collectors.
+    #[serde(default)]
+    pub(crate) log_json: bool,
+}
+
+impl Gateway {
+    /// Reads only this table, for verbs that look for the running daemon: they need not be allowed to read the rest.
+    ///
+    /// # Errors
+    /// The first problem found.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        Reader::open(path)?.gateway()
+    }
+}
+
+/// `[[asset]]`
+#[derive(Debug, Clone)]
+pub(crate) struct Asset {
+    /// The machine's name.
+    pub(crate) id: Arc<str>,
+    /// The model that watches it.
+    pub(crate) model: Arc<str>,
+    /// When it is predicted.
+    pub(crate) trigger: Trigger,
+    /// When it counts as running.
+    pub(crate) active_when: Option<ActiveWhen>,
+    /// Feature to signal.
+    pub(crate) inputs: BTreeMap<String, SignalId>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAsset {
+    id: String,
+    model: String,
+    #[serde(default, with = "units::duration_option")]
+    every: Option<Duration>,
+    on: Option<String>,
+    active_when: Option<RawActive>,
+    inputs: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawActive {
+    signal: String,
+    above: Option<f64>,
+    below: Option<f64>,
+}
+
+/// `[[model]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Model {
+    /// Its name for assets.
+    pub(crate) name: Arc<str>,
+    /// The bundle's folder.
+    pub(crate) bundle: PathBuf,
+}
+
+/// A configuration that holds together.
+pub(crate) struct Settings {
+    pub(crate) gateway: Gateway,
+    pub(crate) sources: Vec<source::Config>,
+    pub(crate) assets: Vec<Asset>,
+    pub(crate) models: Vec<Model>,
+    pub(crate) registry: Option<registry::Config>,
+    pub(crate) sync: sync::Config,
+    pub(crate) buffer: buffer::Config,
+    pub(crate) web: web::Config,
+    /// SHA-256 of the effective configuration.
+    pub(crate) digest: String,
+    layers: Layers,
+}
+
+impl Settings {
+    /// Reads and checks the configuration at `path`, with its fragments and the environment's overrides.
+    ///
+    /// # Errors
+    /// The first problem found, with file, line and key.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        Reader::open(path)?.settings()
+    }
+
+    /// An error about a key, with the place where it stands.
+    pub(crate) fn problem(&self, key: &str, message: impl Into<String>) -> ConfigError {
+        self.layers.problem(key, message)
+    }
+
+    /// All signals of all sources.
+    pub(crate) fn signals(&self) -> Vec<source::SignalInfo> {
+        self.sources.iter().flat_map(source::Config::signals).collect()
+    }
+}
+
+fn own((key, message): (&str, String)) -> (String, String) {
+    (key.to_owned(), message)
+}
+
+struct Reader {
+    layers: Layers,
+    base: PathBuf,
+}
+
+impl Reader {
+    fn open(path: &Path) -> Result<Self, ConfigError> {
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let layers = Layers::read(path, environment)?;
+        // A bare file name has the empty path as its parent.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let base = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        Ok(Self { layers, base })
+    }
+
+    fn settings(self) -> Result<Settings, ConfigError> {
+        let merged = self.layers.merged();
+        if let Some(unknown) = merged.keys().find(|key| !SECTIONS.contains(&key.as_str())) {
+            let message = format!("there is no such table; known are {}", SECTIONS.join(", "));
+            return Err(self.layers.problem(unknown, message));
+        }
+        let gateway = self.gateway()?;
+        let sources = self.sources()?;
+        let models = self.models()?;
+        let assets = self.assets(&sources, &models)?;
+        let mut registry = match merged.get("registry") {
+            Some(_) => Some(self.section::<registry::Config>("registry", &[])?),
+            None => None,
+        };
+        if let Some(registry) = &mut registry {
+            registry.resolve(&self.base);
+        }
+        let text = toml::to_string(merged).unwrap_or_default();
+        let digest = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Settings {
+            gateway,
+            sources,
+            assets,
+            models,
+            registry,
+            sync: self.checked("sync", |config: &sync::Config| config.check().map_err(own))?,
+            buffer: self.checked("buffer", |config: &buffer::Config| config.check().map_err(own))?,
+            web: self
+                .checked("web", |config: &web::Config| config.check().map_err(|error| (error.key, error.message)))?,
+            digest,
+            layers: self.layers,
+        })
+    }
+
+    /// Reads a table that may be absent; keys named in `paths` are made absolute first.
+    fn section<T: DeserializeOwned>(&self, key: &str, paths: &[&str]) -> Result<T, ConfigError> {
+        let mut value = self.layers.merged().get(key).cloned().unwrap_or_else(|| Value::Table(Table::new()));
+        if let Some(table) = value.as_table_mut() {
+            self.absolute(table, paths);
+        }
+        self.layers.parse(key, value)
+    }
+
+    fn absolute(&self, table: &mut Table, keys: &[&str]) {
+        for key in keys {
+            if let Some(Value::String(path)) = table.get_mut(*key) {
+                *path = self.base.join(&*path).to_string_lossy().into_owned();
+            }
+        }
+    }
+
+    fn gateway(&self) -> Result<Gateway, ConfigError> {
+        let mut gateway: Gateway = self.section("gateway", &["state_dir", "socket"])?;
+        self.check_name("gateway.id", &gateway.id)?;
+        if gateway.socket.as_os_str().is_empty() {
+            gateway.socket = gateway.state_dir.join("explaind.sock");
+        }
+        Ok(gateway)
+    }
+
+    /// Reads a table that may be absent, and asks the part that owns it whether it makes sense.
+    fn checked<T: DeserializeOwned>(
+        &self,
+        key: &str,
+        check: impl Fn(&T) -> Result<(), (String, String)>,
+    ) -> Result<T, ConfigError> {
+        let config: T = self.section(key, &[])?;
+        check(&config).map_err(|(path, message)| self.layers.problem(&join(key, &path), message))?;
+        Ok(config)
+    }
+
+    /// The entries of an array of tables, each with its key.
+    fn entries(&self, name: &str) -> Result<Vec<(String, Table)>, ConfigError> {
+        let refuse = |key: &str| self.layers.problem(key, format!("must be an array of tables; write [[{name}]]"));
+        let Some(value) = self.layers.merged().get(name) else {
+            return Ok(Vec::new());
+        };
+        let items = value.as_array().ok_or_else(|| refuse(name))?;
+        let entries = items.iter().enumerate().map(|(index, item)| {
+            let key = format!("{name}[{index}]");
+            item.as_table().cloned().map(|table| (key.clone(), table)).ok_or_else(|| refuse(&key))
+        });
+        entries.collect()
+    }
+
+    fn sources(&self) -> Result<Vec<source::Config>, ConfigError> {
+        let mut sources: Vec<source::Config> = Vec::new();
+        for (key, table) in self.entries("source")? {
+            let place = |error: source::ConfigError| self.layers.problem(&join(&key, &error.path), error.message);
+            let config = source::Config::parse(table, &self.base).map_err(place)?;
+            config.check().map_err(place)?;
+            self.check_unique(&join(&key, "name"), &config.name, sources.iter().map(|other| other.name.as_str()))?;
+            sources.push(config);
+        }
+        if sources.is_empty() {
+            return Err(self.layers.problem("source", "there is no source; add a [[source]] to read from"));
+        }
+        Ok(sources)
+    }
+
+    fn models(&self) -> Result<Vec<Model>, ConfigError> {
+        let mut models: Vec<Model> = Vec::new();
+        for (key, mut table) in self.entries("model")? {
+            if table.contains_key("alias") {
+                let message =
+                    "following the registry is not supported in this version; name a local folder with bundle";
+                return Err(self.layers.problem(&join(&key, "alias"), message));
+            }
+            self.absolute(&mut table, &["bundle"]);
+            let model: Model = self.layers.parse(&key, Value::Table(table))?;
+            self.check_name(&join(&key, "name"), &model.name)?;
+            self.check_unique(&join(&key, "name"), &model.name, models.iter().map(|other| &*other.name))?;
+            models.push(model);
+        }
+        Ok(models)
+    }
+
+    fn assets(&self, sources: &[source::Config], models: &[Model]) -> Result<Vec<Asset>, ConfigError> {
+        let signals: HashSet<SignalId> =
+            sources.iter().flat_map(source::Config::signals).map(|signal| signal.id).collect();
+        let mut assets: Vec<Asset> = Vec::new();
+        for (key, table) in self.entries("asset")? {
+            let raw: RawAsset = self.layers.parse(&key, Value::Table(table))?;
+            let asset = self.asset(&key, raw, &signals)?;
+            self.check_unique(&join(&key, "id"), &asset.id, assets.iter().map(|other| &*other.id))?;
+            if !models.iter().any(|model| model.name == asset.model) {
+                let message = format!("no [[model]] is named \"{}\"; add it, or name one that is there", asset.model);
+                return Err(self.layers.problem(&join(&key, "model"), message));
+            }
+            assets.push(asset);
+        }
+        Ok(assets)
+    }
+
+    fn asset(&self, key: &str, raw: RawAsset, signals: &HashSet<SignalId>) -> Result<Asset, ConfigError> {
+        self.check_name(&join(key, "id"), &raw.id)?;
+        if raw.id == RESERVED_ASSET {
+            let message = format!("\"{RESERVED_ASSET}\" names the gateway itself; choose another id");
+            return Err(self.layers.problem(&join(key, "id"), message));
+        }
+        let known = |path: String, name: &str| {
+            let id = SignalId::from(name);
+            if signals.contains(&id) {
+                return Ok(id);
+            }
+            let message = format!("there is no signal \"{name}\"; name one as source/signal that a [[source]] has");
+            Err(self.layers.problem(&path, message))
+        };
+        let trigger = match (raw.every, &raw.on) {
+            (Some(every), None) if every >= SHORTEST_EVERY => Trigger::Every(every),
+            (Some(_), None) => return Err(self.layers.problem(&join(key, "every"), "must be at least \"10ms\"")),
+            (None, Some(signal)) => Trigger::On(known(join(key, "on"), signal)?),
+            _ => return Err(self.layers.problem(key, "needs either every, an interval, or on, a signal; not both")),
+        };
+        let active_when = match raw.active_when {
+            None => None,
+            Some(RawActive { signal, above, below }) => {
+                let path = join(key, "active_when");
+                let threshold = match (above, below) {
+                    (Some(above), None) if above.is_finite() => Threshold::Above(above),
+                    (None, Some(below)) if below.is_finite() => Threshold::Below(below),
+                    _ => return Err(self.layers.problem(&path, "needs either above or below, a finite number")),
+                };
+                Some(ActiveWhen { signal: known(join(&path, "signal"), &signal)?, threshold })
+            }
+        };
+        let mut inputs = BTreeMap::new();
+        for (feature, signal) in raw.inputs {
+            let path = format!("{key}.inputs.\"{feature}\"");
+            inputs.insert(feature, known(path, &signal)?);
+        }
+        Ok(Asset { id: raw.id.into(), model: raw.model.into(), trigger, active_when, inputs })
+    }
+
+    /// Names become parts of paths, topics and labels.
+    fn check_name(&self, key: &str, name: &str) -> Result<(), ConfigError> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if !name.is_empty() && name.len() <= 64 && name.chars().all(fits) && !name.starts_with('.') {
+            return Ok(());
+        }
+        let message =
+            format!("\"{name}\" is no name; use 1 to 64 letters, digits, '-', '_' and '.', not starting with '.'");
+        Err(self.layers.problem(key, message))
+    }
+
+    fn check_unique<'a>(
+        &self,
+        key: &str,
+        name: &str,
+        mut others: impl Iterator<Item = &'a str>,
+    ) -> Result<(), ConfigError> {
+        if others.any(|other| other == name) {
+            return Err(self.layers.problem(key, format!("the name \"{name}\" is used twice; choose another")));
+        }
+        Ok(())
+    }
+}

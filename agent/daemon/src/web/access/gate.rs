@@ -1,0 +1,201 @@
+//! Finds out who a request comes from, and lets it through or not.
+//!
+//! Every request passes [`identify`]; a handler that takes [`Viewer`] or [`Technician`] cannot be reached by less. Every
+//! change by a signed-in browser must carry the session's secret, whatever the handler does.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Form, FromRequest, FromRequestParts, Request, State};
+use axum::http::header::{CONTENT_TYPE, COOKIE as COOKIE_HEADER, HOST, ORIGIN};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use explaind_core::domain::feedback::UserRole;
+use http_body_util::LengthLimitError;
+
+use super::session::{Key, key};
+use super::{Actor, Peer};
+use crate::clock;
+use crate::web::problem::Problem;
+use crate::web::{LARGEST_BODY, Shared};
+
+/// The name of the cookie that holds a session's token.
+pub(crate) const COOKIE: &str = "explaind_session";
+/// The header that carries the session's secret where there is no form.
+const CSRF_HEADER: &str = "x-csrf-token";
+/// Requests that a page makes by itself: they do not keep a session from becoming idle.
+const BY_THEMSELVES: [&str; 2] = ["/live", "/api/v1/events"];
+/// Nobody is signed in yet here, so there is no secret to carry; the origin is checked all the same.
+const SIGN_IN: &str = "/sign-in";
+
+/// A request by somebody who may look.
+pub(crate) struct Viewer(pub(crate) Actor);
+
+/// A request by somebody who may acknowledge and give feedback.
+pub(crate) struct Technician(pub(crate) Actor);
+
+impl<S: Sync> FromRequestParts<S> for Viewer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        demand(parts, UserRole::Viewer).map(Self)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Technician {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        demand(parts, UserRole::Technician).map(Self)
+    }
+}
+
+fn demand(parts: &Parts, least: UserRole) -> Result<Actor, Problem> {
+    match parts.extensions.get::<Actor>() {
+        Some(actor) if actor.role >= least => Ok(actor.clone()),
+        Some(actor) => Err(Problem::forbidden(format!(
+            "this is for the role {} and up, and {} is {}; ask an engineer",
+            least.as_str(),
+            actor.name,
+            actor.role.as_str()
+        ))),
+        None => match parts.extensions.get::<Peer>() {
+            Some(Peer::Socket { name, .. }) => Err(Problem::forbidden(format!(
+                "on the socket only root and the daemon's own user are let in, not {name}; use sudo"
+            ))),
+            _ => Err(Problem::new(StatusCode::UNAUTHORIZED, "nobody is signed in; sign in at /sign-in")),
+        },
+    }
+}
+
+/// Adds the [`Actor`] to the request, where there is one, and checks that a change really comes from our own page.
+pub(crate) async fn identify(State(web): State<Shared>, mut request: Request, next: Next) -> Response {
+    let actor = match request.extensions().get::<Peer>() {
+        Some(Peer::Socket { uid, name }) => web.access.on_socket(*uid, name),
+        Some(Peer::Tcp(_)) => session_key(request.headers()).and_then(|key| {
+            let touch = !BY_THEMSELVES.contains(&request.uri().path());
+            web.access.session(&key, clock::now(), touch)
+        }),
+        None => None,
+    };
+    let Some(actor) = actor else { return next.run(request).await };
+    if let Some(session) = &actor.session
+        && !request.method().is_safe()
+        && request.uri().path() != SIGN_IN
+    {
+        request = match carries_secret(request, &session.csrf).await {
+            Ok(request) => request,
+            Err(problem) => return problem.into_response(),
+        };
+    }
+    request.extensions_mut().insert(actor);
+    next.run(request).await
+}
+
+/// The session named by the request's cookie.
+pub(crate) fn session_key(headers: &HeaderMap) -> Option<Key> {
+    let cookies = headers.get_all(COOKIE_HEADER).into_iter().filter_map(|value| value.to_str().ok());
+    let token = cookies.flat_map(|line| line.split(';')).find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        (name == COOKIE).then_some(value)
+    })?;
+    Some(key(token))
+}
+
+/// Whether the browser says that the request comes from our own page, or there is no browser that could say so.
+pub(crate) fn same_origin(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if headers.contains_key(ORIGIN) {
+        let authority = text(ORIGIN.as_str())
+            .and_then(|origin| origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")));
+        return matches!((authority, text(HOST.as_str())), (Some(a), Some(b)) if a.eq_ignore_ascii_case(b));
+    }
+    text("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"))
+}
+
+#[derive(serde::Deserialize)]
+struct Secret {
+    csrf: String,
+}
+
+/// Passes the request on if it carries the session's secret in its header or its form.
+async fn carries_secret(request: Request, secret: &Arc<str>) -> Result<Request, Problem> {
+    if let Some(given) = request.headers().get(CSRF_HEADER) {
+        return if same(given.as_bytes(), secret) { Ok(request) } else { Err(stale()) };
+    }
+    let is_form = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
+    if !is_form {
+        return Err(stale());
+    }
+    let (parts, body) = request.into_parts();
+    let bytes = read(body).await?;
+    let form = Request::from_parts(parts.clone(), Body::from(bytes.clone()));
+    match Form::<Secret>::from_request(form, &()).await {
+        Ok(Form(given)) if same(given.csrf.as_bytes(), secret) => Ok(Request::from_parts(parts, Body::from(bytes))),
+        _ => Err(stale()),
+    }
+}
+
+/// Compares hashes, so that the time taken tells nothing about the secret.
+fn same(given: &[u8], secret: &str) -> bool {
+    use sha2::{Digest as _, Sha256};
+    Sha256::digest(given) == Sha256::digest(secret.as_bytes())
+}
+
+fn stale() -> Problem {
+    Problem::forbidden(
+        "this change does not carry the secret of your sign-in (form field csrf or header X-CSRF-Token); load the page \
+         again and repeat it",
+    )
+}
+
+/// A body of at most [`LARGEST_BODY`] bytes.
+pub(crate) async fn read(body: Body) -> Result<Bytes, Problem> {
+    to_bytes(body, LARGEST_BODY).await.map_err(|error| {
+        let too_long = std::error::Error::source(&error).is_some_and(|source| source.is::<LengthLimitError>());
+        if too_long {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a request may have at most {LARGEST_BODY} bytes"))
+        } else {
+            Problem::new(StatusCode::BAD_REQUEST, "the request broke off before its end; send it again")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(k, v)| (k.parse().unwrap(), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn a_foreign_origin_is_told_from_our_own() {
+        let ours = [("host", "localhost:8090"), ("origin", "http://localhost:8090")];
+        assert!(same_origin(&headers(&ours)));
+        for origin in
+            ["http://evil.example", "http://localhost:8091", "null", "http://localhost:8090.evil.example", "file://"]
+        {
+            assert!(!same_origin(&headers(&[("host", "localhost:8090"), ("origin", origin)])), "{origin}");
+        }
+        assert!(same_origin(&headers(&[("host", "localhost:8090")])), "no browser");
+        assert!(!same_origin(&headers(&[("host", "localhost:8090"), ("sec-fetch-site", "cross-site")])));
+        assert!(!same_origin(&headers(&[("host", "localhost:8090"), ("sec-fetch-site", "same-site")])));
+    }
+
+    #[test]
+    fn the_session_is_found_among_other_cookies() {
+        let wanted = key("abc");
+        assert_eq!(session_key(&headers(&[("cookie", "a=b; explaind_session=abc; c=d")])), Some(wanted));
+        assert_eq!(session_key(&headers(&[("cookie", "a=b"),])), None);
+        assert_eq!(session_key(&headers(&[])), None);
+    }
+}

@@ -1,0 +1,24 @@
+//! "I have seen it", from the page, the API and the terminal alike.
+
+use explaind_core::domain::command::{Command, Refusal};
+use uuid::Uuid;
+
+use super::access::Actor;
+use super::feedback::{LONGEST_COMMENT, text};
+use super::problem::Problem;
+use super::{Shared, audit};
+
+/// Asks the driver to acknowledge an alert and waits until that is on disk. It makes no feedback.
+pub(crate) async fn acknowledge(web: &Shared, actor: &Actor, id: Uuid, comment: Option<String>) -> Result<(), Problem> {
+    let comment = text("comment", comment, LONGEST_COMMENT)?;
+    let command = Command::Acknowledge { alert_id: id, author: actor.name.to_string(), comment };
+    let outcome = match web.mailbox.send(command).await {
+        Ok(_) => Ok(()),
+        // Somebody else was quicker and the alert is closed by now: what was asked for is the case.
+        Err(Refusal::UnknownAlert(_)) if web.buffer.alert(id).is_some() => return Ok(()),
+        Err(refusal) => Err(refusal),
+    };
+    let result = outcome.as_ref().map_or_else(ToString::to_string, |()| "done".to_owned());
+    audit::note(web, &actor.name, "acknowledge", &id.to_string(), &result).await;
+    Ok(outcome?)
+}

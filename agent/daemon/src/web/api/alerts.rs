@@ -1,0 +1,101 @@
+//! Alerts: the list, one with its story, and the acknowledgement.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::Uri;
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::body::OptionalBody;
+use super::{Page, base, forms, id, is, limit};
+use crate::buffer::Alert;
+use crate::web::Shared;
+use crate::web::access::{Technician, Viewer};
+use crate::web::acknowledge;
+use crate::web::problem::Problem;
+use crate::web::story::Story;
+
+/// Which alerts.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    limit: Option<usize>,
+    /// The id of the last alert of the page before.
+    before: Option<Uuid>,
+    /// `open`, `closed`, or one of the states.
+    state: Option<String>,
+    asset: Option<String>,
+}
+
+impl Wanted {
+    fn fits(&self, alert: &Alert) -> bool {
+        let state = match self.state.as_deref() {
+            None => true,
+            Some("open") => alert.state.is_open(),
+            Some("closed") => !alert.state.is_open(),
+            Some(name) => alert.state.as_str() == name,
+        };
+        state && is(self.asset.as_deref(), &alert.asset) && self.before.is_none_or(|before| alert.id < before)
+    }
+}
+
+/// Open and lately closed alerts, the newest first.
+pub(crate) async fn list(
+    State(web): State<Shared>,
+    Viewer(actor): Viewer,
+    uri: Uri,
+    Query(wanted): Query<Wanted>,
+) -> Result<Page<Value>, Problem> {
+    let limit = limit(wanted.limit)?;
+    web.off_thread(move |web| {
+        let mut alerts: Vec<Alert> = web.buffer.alerts().into_iter().filter(|alert| wanted.fits(alert)).collect();
+        alerts.sort_unstable_by_key(|alert| std::cmp::Reverse(alert.id));
+        let more = alerts.len() > limit;
+        alerts.truncate(limit);
+        let next = alerts.last().filter(|_| more).map(|alert| alert.id.to_string());
+        let mut items = Vec::with_capacity(alerts.len());
+        for alert in alerts {
+            let story = Story::tell(web, alert)?;
+            story.served_to(&actor.seen);
+            items.push(forms::alert(&story));
+        }
+        Ok(Page { items, next, base: base(&uri) })
+    })
+    .await
+}
+
+/// One alert.
+pub(crate) async fn show(
+    State(web): State<Shared>,
+    Viewer(actor): Viewer,
+    Path(text): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let id = id(&text)?;
+    web.off_thread(move |web| {
+        let alert = web.buffer.alert(id).ok_or_else(|| Problem::unknown(format!("no alert has the id {id}")))?;
+        let story = Story::tell(web, alert)?;
+        story.served_to(&actor.seen);
+        Ok(Json(forms::alert(&story)))
+    })
+    .await
+}
+
+/// What may be said with an acknowledgement.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Note {
+    comment: Option<String>,
+}
+
+/// "I have seen it."
+pub(crate) async fn acknowledge(
+    State(web): State<Shared>,
+    Technician(actor): Technician,
+    Path(text): Path<String>,
+    OptionalBody(note): OptionalBody<Note>,
+) -> Result<Json<Value>, Problem> {
+    let id = id(&text)?;
+    acknowledge::acknowledge(&web, &actor, id, note.comment).await?;
+    show(State(web), Viewer(actor), Path(text)).await
+}

@@ -1,0 +1,165 @@
+//! What machines and the terminal read and write: JSON under `/api/v1`, health and metrics.
+
+mod alerts;
+mod body;
+mod feedback;
+mod forms;
+mod predictions;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_TYPE, HeaderName, LINK};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use explaind_core::domain::record::{Record, Stream};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::access::Viewer;
+use super::problem::Problem;
+use super::{Shared, Web, events};
+
+/// The cursor of the next page.
+const NEXT: HeaderName = HeaderName::from_static("explaind-next");
+/// Items on a page unless asked otherwise.
+const USUAL: usize = 100;
+/// Most items on a page.
+const MOST: usize = 1000;
+/// Records looked at for one page of a filtered listing; the cursor goes on from there.
+const MOST_SCANNED: usize = 20_000;
+/// Records read at a time while filtering.
+const STRIDE: usize = 500;
+
+/// The API's routes.
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/alerts", get(alerts::list))
+        .route("/api/v1/alerts/{id}", get(alerts::show))
+        .route("/api/v1/alerts/{id}/acknowledge", post(alerts::acknowledge))
+        .route("/api/v1/predictions", get(predictions::list))
+        .route("/api/v1/predictions/{id}", get(predictions::show))
+        .route("/api/v1/feedback", get(feedback::list).post(feedback::give))
+        .route("/api/v1/events", get(events::stream))
+}
+
+async fn ready(State(web): State<Shared>) -> Result<&'static str, Problem> {
+    web.off_thread(|web| (web.ready)().map_err(Problem::busy)).await.map(|()| "ready\n")
+}
+
+async fn metrics(State(web): State<Shared>) -> Response {
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    ([(CONTENT_TYPE, kind)], web.metrics.text()).into_response()
+}
+
+async fn status(State(web): State<Shared>, _: Viewer) -> Result<Json<serde_json::Value>, Problem> {
+    web.off_thread(|web| Ok((web.status)())).await.map(Json)
+}
+
+/// The id in a path.
+fn id(text: &str) -> Result<Uuid, Problem> {
+    text.parse().map_err(|_| {
+        Problem::unknown("an id is written as 32 hexadecimal digits in five groups, and this address has none such")
+    })
+}
+
+fn limit(asked: Option<usize>) -> Result<usize, Problem> {
+    match asked {
+        None => Ok(USUAL),
+        Some(limit) if (1..=MOST).contains(&limit) => Ok(limit),
+        Some(_) => {
+            Err(Problem::new(axum::http::StatusCode::BAD_REQUEST, format!("limit must be between 1 and {MOST}")))
+        }
+    }
+}
+
+/// One page of a listing: a JSON array, and the cursor of the next page in the headers.
+struct Page<T> {
+    items: Vec<T>,
+    /// The value of `before` for the next page; `None` on the last one.
+    next: Option<String>,
+    /// Path and query without the cursor, for the `Link` header.
+    base: String,
+}
+
+impl<T: Serialize> IntoResponse for Page<T> {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.items).into_response();
+        if let Some(next) = self.next {
+            let link = format!("<{}before={next}>; rel=\"next\"", self.base);
+            let headers = response.headers_mut();
+            for (name, value) in [(NEXT, next), (LINK, link)] {
+                if let Ok(value) = HeaderValue::try_from(value) {
+                    headers.insert(name, value);
+                }
+            }
+        }
+        response
+    }
+}
+
+/// Path and query of this request, ready for another `before=`.
+fn base(uri: &axum::http::Uri) -> String {
+    let kept =
+        uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("before="));
+    let mut base = format!("{}?", uri.path());
+    for pair in kept {
+        base.push_str(pair);
+        base.push('&');
+    }
+    base
+}
+
+/// The newest records of a stream before `before` that `keep` holds for, newest first, and where to go on.
+fn scan(
+    web: &Web,
+    stream: Stream,
+    before: Option<u64>,
+    limit: usize,
+    keep: impl Fn(&Record) -> bool,
+) -> Result<(Vec<Record>, Option<u64>), Problem> {
+    let mut found = Vec::new();
+    let mut before = before;
+    let mut scanned = 0;
+    loop {
+        let records = web.buffer.latest(stream, before, STRIDE)?;
+        let exhausted = records.len() < STRIDE;
+        for record in records {
+            scanned += 1;
+            before = Some(record.sequence);
+            if keep(&record) {
+                found.push(record);
+            }
+            if found.len() == limit || scanned == MOST_SCANNED {
+                let more = before.is_some_and(|sequence| sequence > 1);
+                return Ok((found, before.filter(|_| more)));
+            }
+        }
+        if exhausted {
+            return Ok((found, None));
+        }
+    }
+}
+
+/// What a listing's filter compares.
+fn is(wanted: Option<&str>, given: &Arc<str>) -> bool {
+    wanted.is_none_or(|wanted| wanted == &**given)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_keeps_the_filters() {
+        let base_of = |uri: &str| base(&uri.parse().unwrap());
+        assert_eq!(base_of("/api/v1/alerts"), "/api/v1/alerts?");
+        assert_eq!(base_of("/a?limit=5&before=7&asset=x"), "/a?limit=5&asset=x&");
+    }
+}

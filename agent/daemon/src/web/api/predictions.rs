@@ -1,0 +1,67 @@
+//! Predictions: the list, and one with its explanation.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::Uri;
+use explaind_core::domain::record::Stream;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Page, base, forms, id, is, limit, scan};
+use crate::web::Shared;
+use crate::web::access::{Actor, Viewer};
+use crate::web::problem::Problem;
+use crate::web::story;
+
+/// Which predictions.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    limit: Option<usize>,
+    /// A sequence: only older ones.
+    before: Option<u64>,
+    asset: Option<String>,
+    model: Option<String>,
+}
+
+/// The newest first.
+pub(crate) async fn list(
+    State(web): State<Shared>,
+    Viewer(actor): Viewer,
+    uri: Uri,
+    Query(wanted): Query<Wanted>,
+) -> Result<Page<Value>, Problem> {
+    let limit = limit(wanted.limit)?;
+    web.off_thread(move |web| {
+        let (records, next) = scan(web, Stream::Predictions, wanted.before, limit, |record| {
+            story::prediction(record).is_some_and(|prediction| {
+                is(wanted.asset.as_deref(), &prediction.asset) && is(wanted.model.as_deref(), &prediction.model)
+            })
+        })?;
+        let items = records.iter().filter_map(|record| served(record, &actor)).collect();
+        Ok(Page { items, next: next.map(|sequence| sequence.to_string()), base: base(&uri) })
+    })
+    .await
+}
+
+/// One prediction.
+pub(crate) async fn show(
+    State(web): State<Shared>,
+    Viewer(actor): Viewer,
+    Path(text): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let id = id(&text)?;
+    web.off_thread(move |web| {
+        let record = web.buffer.get(id)?;
+        let value = record.as_ref().and_then(|record| served(record, &actor));
+        value.map(Json).ok_or_else(|| crate::web::feedback::gone(web, id))
+    })
+    .await
+}
+
+fn served(record: &explaind_core::domain::record::Record, actor: &Actor) -> Option<Value> {
+    if let Some((id, _)) = story::explanation(record) {
+        actor.seen.note(id);
+    }
+    forms::prediction(record)
+}

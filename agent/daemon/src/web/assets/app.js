@@ -1,0 +1,302 @@
+// Makes the page live: what changed is fetched as the server renders it and put in place, card by card. Cards that did
+// not change are not touched, and one that somebody has in hand keeps what it shows until they are done.
+"use strict";
+
+(() => {
+  const RETRY = [1000, 2000, 5000, 10000, 15000];
+  const SILENCE = 40000; // The server says something every 15 s.
+  const PACE = 1000; // Between two looks at the server.
+  const SURPRISE = 600; // A press so soon after a card changed may be meant for what it showed before.
+
+  const all = (root, selector) => Array.from(root.querySelectorAll(selector));
+  const byId = (id) => document.getElementById(id);
+
+  // Times in the viewer's zone and way of writing.
+  const today = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+  const otherDay = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+  function localise(root) {
+    for (const time of all(root, "time[datetime]")) {
+      const at = new Date(time.dateTime);
+      if (Number.isNaN(at.getTime())) continue;
+      const isToday = at.toDateString() === new Date().toDateString();
+      time.textContent = (isToday ? today : otherDay).format(at);
+      time.title = full.format(at);
+    }
+  }
+
+  localise(document);
+  const board = byId("board");
+  if (!board) return;
+
+  const line = byId("line");
+  const lost = byId("lost");
+  const news = byId("news");
+  const title = document.title.replace(/^\(\d+\) /, "");
+
+  function say(text) {
+    news.textContent = "";
+    // A change that follows an emptying is read out even when the words are the same.
+    setTimeout(() => { news.textContent = text; }, 50);
+  }
+
+  // Putting news in place.
+
+  const cards = (root) => new Map(all(root, "[data-key]").map((card) => [card.dataset.key, card]));
+  const typed = (card) => all(card, "textarea").some((field) => field.value !== "");
+  const inHand = (card) => card.contains(document.activeElement) || typed(card) || card.matches(":hover");
+
+  function carryOver(from, to, held) {
+    for (const field of all(from, "textarea")) {
+      const same = byKeyed(to, field.id);
+      if (same) same.value = field.value;
+    }
+    // A card that closes under somebody's hand stays open as a row.
+    if (from.open || (held && from.tagName !== to.tagName)) to.open = true;
+    to.changedAt = from.dataset.prediction === to.dataset.prediction ? 0 : performance.now();
+  }
+
+  const byKeyed = (root, id) => (id ? root.querySelector(`[id="${CSS.escape(id)}"]`) : null);
+
+  // The card to show where the server now has `fresh`: the old one while it says the same or is being worked with.
+  function choose(old, fresh, held) {
+    if (!old) {
+      fresh.classList.add("fresh");
+      return fresh;
+    }
+    if (old.dataset.version === fresh.dataset.version && old.tagName === fresh.tagName) return old;
+    const otherEvidence = old.dataset.prediction !== fresh.dataset.prediction;
+    if (otherEvidence && held && old.tagName === fresh.tagName && old.querySelector(".newer")) {
+      old.newer = fresh;
+      old.querySelector(".newer").hidden = false;
+      old.className = fresh.className;
+      const state = old.querySelector(".head .state");
+      if (state) state.textContent = fresh.querySelector(".head .state").textContent;
+      return old;
+    }
+    carryOver(old, fresh, held);
+    return fresh;
+  }
+
+  function arrange(list, wanted) {
+    const keep = new Set(wanted);
+    for (const child of Array.from(list.children)) if (!keep.has(child)) child.remove();
+    let place = list.firstElementChild;
+    for (const card of wanted) {
+      if (card === place) place = place.nextElementSibling;
+      else list.insertBefore(card, place);
+    }
+  }
+
+  function swap(text) {
+    const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("board");
+    if (!fresh) return;
+    localise(fresh);
+    const known = cards(board);
+    const held = new Set([...known.values()].filter(inHand));
+    const active = document.activeElement;
+    const focus = board.contains(active) ? { id: active.id, key: active.closest("[data-key]")?.dataset.key } : null;
+    const selection = active && "selectionStart" in active ? [active.selectionStart, active.selectionEnd] : null;
+    // What is being read stays where it is on the screen.
+    const anchor = [...known.values()].find((card) => card.getBoundingClientRect().bottom > 0);
+    const before = anchor?.getBoundingClientRect().top;
+
+    const arrived = all(fresh, "[data-list=open] > [data-key]").filter((card) => !known.has(card.dataset.key));
+    for (const list of all(fresh, "[data-list]")) {
+      const wanted = Array.from(list.children, (card) => {
+        const old = known.get(card.dataset.key);
+        return choose(old, card, held.has(old));
+      });
+      arrange(board.querySelector(`[data-list="${list.dataset.list}"]`), wanted);
+    }
+    for (const part of all(fresh, "[data-part]")) {
+      const old = board.querySelector(`[data-part="${part.dataset.part}"]`);
+      if (old.innerHTML !== part.innerHTML) old.replaceChildren(...part.childNodes);
+    }
+    for (const part of all(fresh, "[data-part-hidden]")) {
+      board.querySelector(`[data-part-hidden="${part.dataset.partHidden}"]`).hidden = part.hidden;
+    }
+    const waiting = Number(fresh.dataset.waiting);
+    document.title = waiting > 0 ? `(${waiting}) ${title}` : title;
+
+    if (focus && document.activeElement !== active) refocus(focus, selection);
+    const shown = anchor && (anchor.isConnected ? anchor : cards(board).get(anchor.dataset.key));
+    if (shown && window.scrollY > 0) window.scrollBy(0, shown.getBoundingClientRect().top - before);
+    if (arrived.length === 1) say(`New alert: ${arrived[0].dataset.name}`);
+    else if (arrived.length > 1) say(`${arrived.length} new alerts`);
+  }
+
+  function refocus(focus, selection) {
+    const card = focus.key && cards(board).get(focus.key);
+    const target = byKeyed(board, focus.id) ?? card?.querySelector("h2, summary");
+    target?.focus({ preventScroll: true });
+    if (selection && target && "setSelectionRange" in target) target.setSelectionRange(...selection);
+  }
+
+  // Looking at the server: one look at a time, and not too often.
+
+  let looking = false;
+  let lookAgain = false;
+  let timer = 0;
+  let lookedAt = -PACE;
+  function look() {
+    if (looking || timer) {
+      lookAgain = looking;
+      return;
+    }
+    timer = setTimeout(async () => {
+      timer = 0;
+      looking = true;
+      lookedAt = performance.now();
+      try {
+        const answer = await fetch(board.dataset.live, { cache: "no-store" });
+        if (answer.status === 401) signedOut();
+        else if (answer.ok) swap(await answer.text());
+      } catch {
+        // The line says so already.
+      }
+      looking = false;
+      if (lookAgain) {
+        lookAgain = false;
+        look();
+      }
+    }, Math.max(0, lookedAt + PACE - performance.now()));
+  }
+
+  function signedOut() {
+    if (!all(board, "[data-key]").some(typed)) {
+      location.assign("/sign-in");
+      return;
+    }
+    hold("Your sign-in has ended. Copy what you have written, then load the page again.");
+  }
+
+  function hold(text) {
+    if (lost.textContent !== text) lost.textContent = text;
+    lost.hidden = false;
+  }
+
+  // The line of news.
+
+  let source = null;
+  let failures = 0;
+  let watch = 0;
+  let retry = 0;
+
+  function up() {
+    failures = 0;
+    line.hidden = false;
+    line.classList.remove("down");
+    line.querySelector(".text").textContent = "Live";
+    lost.hidden = true;
+    alive();
+  }
+
+  function down() {
+    source?.close();
+    source = null;
+    clearTimeout(watch);
+    line.hidden = false;
+    line.classList.add("down");
+    line.querySelector(".text").textContent = "Not connected";
+    hold("The connection to the gateway is lost. What you see may be old; trying again…");
+    clearTimeout(retry);
+    if (!document.hidden) retry = setTimeout(connect, RETRY[Math.min(failures++, RETRY.length - 1)]);
+  }
+
+  function alive() {
+    clearTimeout(watch);
+    watch = setTimeout(down, SILENCE);
+  }
+
+  function connect() {
+    clearTimeout(retry);
+    source?.close();
+    source = new EventSource("/api/v1/events");
+    source.onerror = down;
+    source.addEventListener("hello", () => { up(); look(); });
+    source.addEventListener("heartbeat", alive);
+    source.addEventListener("prediction", alive);
+    source.addEventListener("alert", () => { alive(); look(); });
+    source.addEventListener("feedback", () => { alive(); look(); });
+    source.addEventListener("explanation", (event) => {
+      alive();
+      const id = JSON.parse(event.data).prediction_id;
+      const waiting = board.querySelector(`[data-prediction="${CSS.escape(id)}"] [data-pending]`);
+      // While a look is under way, the card may be on its way here.
+      if (waiting || looking) look();
+    });
+    // Nobody may be signed in any more: the event source does not say, the list does.
+    if (failures > 0) look();
+  }
+
+  // A page that nobody looks at holds no connection: browsers have only six to a host.
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      source?.close();
+      source = null;
+      clearTimeout(watch);
+      clearTimeout(retry);
+    } else if (!source) connect();
+  });
+  window.addEventListener("online", () => { if (!source) connect(); });
+  connect();
+
+  // Acting without leaving the page.
+
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    const button = event.submitter;
+    if (!form.matches("[data-act]") || !button) return;
+    event.preventDefault();
+    if (form.dataset.sending) return;
+    const card = form.closest("[data-key]");
+    if (performance.now() - (card.changedAt ?? -SURPRISE) < SURPRISE) {
+      trouble(form, "This card has changed just now. Look again, then press.");
+      return;
+    }
+    form.dataset.sending = "1";
+    all(form, "button").forEach((each) => each.setAttribute("aria-disabled", "true"));
+    const body = new URLSearchParams(new FormData(form));
+    if (button.name) body.append(button.name, button.value);
+    try {
+      const action = button.getAttribute("formaction") ?? form.getAttribute("action");
+      const answer = await fetch(action, { method: "POST", body, redirect: "manual" });
+      if (answer.type === "opaqueredirect" || answer.ok) {
+        all(form, "textarea").forEach((field) => { field.value = ""; });
+        trouble(form, "");
+        say(button.dataset.done);
+        showNewer(card);
+        look();
+      } else if (answer.status === 401) {
+        signedOut();
+      } else {
+        const problem = await answer.json().catch(() => ({}));
+        trouble(form, problem.detail ?? "This did not work. Try again.");
+      }
+    } catch {
+      trouble(form, "Not sent: the gateway does not answer. What you wrote is still here.");
+    }
+    delete form.dataset.sending;
+    all(form, "button").forEach((each) => each.removeAttribute("aria-disabled"));
+  });
+
+  function trouble(form, text) {
+    const place = form.querySelector(".trouble");
+    place.textContent = text && text[0].toUpperCase() + text.slice(1);
+    place.hidden = !text;
+  }
+
+  function showNewer(card) {
+    if (!card.newer) return;
+    const fresh = card.newer;
+    carryOver(card, fresh, true);
+    card.replaceWith(fresh);
+    fresh.querySelector("h2")?.focus({ preventScroll: true });
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest(".newer button");
+    if (button) showNewer(button.closest("[data-key]"));
+  });
+})();

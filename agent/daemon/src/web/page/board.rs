@@ -1,0 +1,125 @@
+//! The list of alerts: the open ones as cards, then those that are quiet or closed.
+
+use std::cmp::Reverse;
+
+use explaind_core::domain::alert::{AlarmState, Suppression};
+use maud::{Markup, html};
+
+use super::{card, words};
+use crate::buffer::Alert;
+use crate::web::Web;
+use crate::web::access::Actor;
+use crate::web::problem::Problem;
+use crate::web::story::Story;
+
+/// Cards on one page.
+const CARDS: usize = 50;
+/// Closed alerts shown.
+const CLOSED: usize = 20;
+
+/// What the list shows.
+pub(crate) struct Board {
+    open: Vec<Story>,
+    closed: Vec<Story>,
+    suppressed: Vec<Alert>,
+    waiting: usize,
+    total: usize,
+    from: usize,
+}
+
+impl Board {
+    /// Gathers it for this reader, who then counts as having seen the explanations on it.
+    pub(crate) fn gather(web: &Web, actor: &Actor, from: usize) -> Result<Self, Problem> {
+        let (open, closed): (Vec<Alert>, Vec<Alert>) =
+            web.buffer.alerts().into_iter().partition(|alert| alert.state.is_open());
+        let (mut open, suppressed): (Vec<Alert>, Vec<Alert>) =
+            open.into_iter().partition(|alert| alert.suppression == Suppression::None);
+        // What nobody has seen comes first, then by urgency; within that the list stands still.
+        open.sort_by_key(|alert| {
+            (alert.state == AlarmState::Acknowledged, Reverse(alert.priority), Reverse(alert.raised_at), alert.id)
+        });
+        let waiting = open.iter().filter(|alert| alert.state != AlarmState::Acknowledged).count();
+        let total = open.len();
+        let from = if from < total { from } else { 0 };
+        let tell = |alerts: Vec<Alert>, from: usize, most: usize| -> Result<Vec<Story>, Problem> {
+            let mut stories = Vec::new();
+            for alert in alerts.into_iter().skip(from).take(most) {
+                let story = Story::tell(web, alert)?;
+                story.served_to(&actor.seen);
+                stories.push(story);
+            }
+            Ok(stories)
+        };
+        Ok(Self { open: tell(open, from, CARDS)?, closed: tell(closed, 0, CLOSED)?, suppressed, waiting, total, from })
+    }
+
+    /// Alerts that nobody has seen yet.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.waiting
+    }
+
+    /// The list.
+    pub(crate) fn render(&self, actor: &Actor) -> Markup {
+        html! {
+            div #board tabindex="-1" data-live={ "/live?from=" (self.from) } data-waiting=(self.waiting) {
+                div data-part="head" { (self.head()) }
+                div .cards data-list="open" {
+                    @for story in &self.open { (card::open(story, actor)) }
+                }
+                div data-part="more" { (self.more()) }
+                section .closed aria-labelledby="closed-title" hidden[self.closed.is_empty()] data-part-hidden="closed" {
+                    h2 #closed-title { "Closed lately" }
+                    div .rows data-list="closed" {
+                        @for story in &self.closed { (card::closed(story, actor)) }
+                    }
+                }
+            }
+        }
+    }
+
+    fn head(&self) -> Markup {
+        html! {
+            h1 {
+                @match (self.total, self.waiting) {
+                    (0, _) => { "No alerts" }
+                    (1, _) => { "1 alert" }
+                    (total, _) => { (total) " alerts" }
+                }
+            }
+            p .summary {
+                @if self.total == 0 {
+                    "Nothing is out of the ordinary on the machines that are watched."
+                } @else if self.waiting == 0 {
+                    "All of them have been seen."
+                } @else {
+                    (self.waiting) " not seen yet."
+                }
+            }
+        }
+    }
+
+    fn more(&self) -> Markup {
+        let rest = self.total.saturating_sub(self.from + self.open.len());
+        html! {
+            @if rest > 0 {
+                p .more {
+                    (rest) " more. "
+                    a .button href={ "/?from=" (self.from + CARDS) } { "Show the next" }
+                }
+            }
+            @if self.from > 0 {
+                p .more { a .button href="/" { "Back to the first" } }
+            }
+            @if !self.suppressed.is_empty() {
+                section .suppressed aria-label="Machines that are off" {
+                    @for alert in &self.suppressed {
+                        p {
+                            strong { (alert.asset) } " is off, so its alert of " (words::when(alert.raised_at))
+                            " waits (" (words::state(alert.state)) ")."
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

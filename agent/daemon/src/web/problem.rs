@@ -1,0 +1,93 @@
+//! Errors as RFC 9457 problem documents; the page shows the same sentence as HTML.
+
+use axum::Json;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use explaind_core::domain::command::Refusal;
+use serde_json::json;
+
+use crate::buffer::BufferError;
+
+/// One error: a status, and one sentence that says what is wrong and what to do.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    pub(crate) status: StatusCode,
+    pub(crate) detail: String,
+    retry_after: Option<u64>,
+}
+
+impl Problem {
+    /// An error with this status and sentence.
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), retry_after: None }
+    }
+
+    /// 422: understood, and not acceptable.
+    pub(crate) fn unacceptable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
+    /// 404.
+    pub(crate) fn unknown(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// 403.
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// 503: not now.
+    pub(crate) fn busy(detail: impl Into<String>) -> Self {
+        Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
+    /// 429, with the seconds to wait.
+    pub(crate) fn throttled(detail: impl Into<String>, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+    }
+
+    /// The document itself.
+    pub(crate) fn document(&self) -> serde_json::Value {
+        json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        })
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.document())).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(axum::http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Cookie realm=\"explaind\""));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// What the store says is logged in full; people get the part that helps them.
+impl From<BufferError> for Problem {
+    fn from(error: BufferError) -> Self {
+        tracing::error!(%error, "the buffer refused a request of the page or the API");
+        Self::busy(format!("the gateway's store does not answer as it should: {error}"))
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownAlert(_) => Self::unknown(refusal.to_string()),
+            Refusal::NotStored(_) | Refusal::Busy => Self::busy(refusal.to_string()),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What the page and the listings show.
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use super::rig::{NASTY, PERSON, Rig, get};
+
+#[tokio::test]
+async fn an_alert_is_shown_with_its_reasons_and_whatever_is_stored_stays_text() {
+    let rig = Rig::new().await;
+    let (alert, prediction, _) = rig.raise(NASTY);
+    let browser = rig.sign_in("technician").await;
+    let comment = json!({ "prediction_id": prediction, "verdict": "confirm", "comment": NASTY, "cause": NASTY });
+    assert_eq!(browser.post("/api/v1/feedback", &comment).await.status, StatusCode::CREATED);
+    let page = browser.get("/").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.text.contains("66 Nm") && page.text.contains("usually 27 to 52"));
+    assert!(page.text.contains(&format!("data-key=\"{alert}\"")) && page.text.contains("Right"));
+    assert!(!page.text.contains("<script>alert") && page.text.contains("&lt;script&gt;alert(1)"));
+    assert!(!page.text.contains("style=") && !page.text.contains(" on") || !page.text.contains("onclick="));
+    assert!(!page.text.contains("http://") && !page.text.contains("https://"), "no request to any other host");
+    let live = browser.get("/live").await;
+    assert!(live.text.starts_with("<div id=\"board\"") && !live.text.contains("<script"));
+}
+
+#[tokio::test]
+async fn a_page_with_nothing_to_show_says_so() {
+    let rig = Rig::new().await;
+    let browser = rig.sign_in("viewer").await;
+    assert!(browser.get("/").await.text.contains("No alerts"));
+}
+
+#[tokio::test]
+async fn many_alerts_are_shown_in_parts() {
+    let rig = Rig::new().await;
+    for n in 0..60 {
+        rig.raise(&format!("press-{n}"));
+    }
+    let browser = rig.sign_in("technician").await;
+    let first = browser.get("/").await.text;
+    assert_eq!(first.matches("<article").count(), 50);
+    assert!(first.contains("60 alerts") && first.contains("10 more. ") && first.contains("href=\"/?from=50\""));
+    let second = browser.get("/?from=50").await.text;
+    assert_eq!(second.matches("<article").count(), 10);
+    assert!(second.contains("data-live=\"/live?from=50\""));
+}
+
+#[tokio::test]
+async fn listings_are_arrays_with_a_cursor() {
+    let rig = Rig::new().await;
+    let raised: Vec<_> = (0..5).map(|n| rig.raise(&format!("press-{n}"))).collect();
+    let browser = rig.sign_in("viewer").await;
+    let first = browser.get("/api/v1/alerts?limit=3").await;
+    let items = first.json();
+    assert_eq!(items.as_array().unwrap().len(), 3);
+    assert_eq!(items[0]["id"], json!(raised[4].0), "the newest first");
+    let alert = &items[0];
+    for key in ["asset", "state", "suppression", "priority", "raised_at", "sentence", "prediction_id", "explanation"] {
+        assert!(!alert[key].is_null(), "{key}");
+    }
+    assert_eq!(alert["explanation"]["attributions"]["Torque [Nm]"], 4.2);
+    let next = first.header("explaind-next");
+    assert!(first.header("link").contains(&format!("limit=3&before={next}>; rel=\"next\"")));
+    let second = browser.get(&format!("/api/v1/alerts?limit=3&before={next}")).await;
+    assert_eq!((second.json().as_array().unwrap().len(), second.header("explaind-next")), (2, ""));
+    let predictions = browser.get("/api/v1/predictions?asset=press-2").await.json();
+    assert_eq!((predictions.as_array().unwrap().len(), &predictions[0]["id"]), (1, &json!(raised[2].1)));
+    assert_eq!(predictions[0]["explanation_status"], "exact");
+    let page = browser.get("/api/v1/predictions?limit=2").await;
+    assert_eq!(page.json().as_array().unwrap().len(), 2);
+    let rest = browser.get(&format!("/api/v1/predictions?before={}", page.header("explaind-next"))).await;
+    assert_eq!((rest.json().as_array().unwrap().len(), rest.header("explaind-next")), (3, ""));
+    assert_eq!(browser.get("/api/v1/alerts?state=closed").await.json(), json!([]));
+    assert_eq!(browser.get("/api/v1/status").await.json()["gateway"]["id"], "line-3");
+}
+
+#[tokio::test]
+async fn an_error_is_a_page_for_people() {
+    let rig = Rig::new().await;
+    let browser = rig.sign_in("technician").await;
+    let answer = rig.send(get("/?from=x", &[PERSON, ("cookie", &browser.cookie)])).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(answer.text.contains("role=\"alert\"") && answer.header("content-type").starts_with("text/html"));
+}

@@ -1,0 +1,8 @@
+//! The router as a whole, in process: who gets in, what is refused, what ends up in the buffer.
+
+mod access;
+mod board;
+mod doors;
+mod feedback;
+mod rig;
+mod stream;

@@ -1,0 +1,292 @@
+//! A gateway with one alert, and a browser for it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::header::{CONTENT_TYPE, HOST, SET_COOKIE};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use axum::response::Response;
+use axum::{Extension, Router};
+use explaind_core::domain::alert::{AlarmState, AlertTransition, Priority, Suppression};
+use explaind_core::domain::command::{Command, Done, Refusal};
+use explaind_core::domain::explanation::{Attribution, Explanation, Method as Way, Settlement};
+use explaind_core::domain::feedback::UserRole;
+use explaind_core::domain::prediction::{Digest, Input, Outcome, Output, Prediction, Role, Space};
+use explaind_core::domain::record::{Body as Content, NewRecord, Record, Stream};
+use explaind_core::domain::sample::Quality;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+use crate::buffer::{Buffer, Config as BufferConfig, SessionInfo};
+use crate::clock;
+use crate::mailbox::mailbox;
+use crate::telemetry::Metrics;
+use crate::web::access::Peer;
+use crate::web::{Config, Parts, Shared, UsersFile, Web, router};
+
+/// What stands in stored text to see whether it ever becomes markup.
+pub(super) const NASTY: &str = "<script>alert(1)</script>\"'&";
+
+pub(super) struct Rig {
+    pub(super) router: Router,
+    pub(super) web: Shared,
+    pub(super) folder: TempDir,
+    pub(super) stop: CancellationToken,
+}
+
+/// An answer with its body read.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) text: String,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error} in {}", self.text))
+    }
+
+    /// The sentence of a problem document.
+    pub(super) fn detail(&self) -> String {
+        assert_eq!(self.headers[CONTENT_TYPE], "application/problem+json", "{}", self.text);
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status.as_u16());
+        problem["detail"].as_str().unwrap().to_owned()
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+}
+
+impl Rig {
+    pub(super) async fn new() -> Self {
+        Self::with("").await
+    }
+
+    /// With this `[web]` table, accounts for every role (name and role alike), and a driver that acknowledges.
+    pub(super) async fn with(table: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let users = UsersFile::of(folder.path());
+        for role in [UserRole::Viewer, UserRole::Technician, UserRole::Engineer, UserRole::Collector] {
+            users.add(role.as_str(), role, "long enough", String::new()).unwrap();
+        }
+        let metrics = Metrics::new();
+        let session = SessionInfo {
+            gateway: "line-3".into(),
+            agent_version: "0".into(),
+            config_digest: "0".into(),
+            boot_id: Uuid::nil(),
+        };
+        let path = folder.path().join("buffer");
+        let buffer = Buffer::open(&path, &BufferConfig::default(), session, clock::now(), metrics.clone()).unwrap();
+        let (mailbox, letters) = mailbox();
+        tokio::spawn(drive(buffer.clone(), letters));
+        let stop = CancellationToken::new();
+        let parts = Parts {
+            gateway: "line-3".into(),
+            assets: vec!["press-7".into()],
+            buffer,
+            mailbox,
+            metrics,
+            status: Arc::new(|| serde_json::json!({ "gateway": { "id": "line-3" } })),
+            ready: Arc::new(|| Ok(())),
+            state_dir: folder.path().to_owned(),
+            config: toml::from_str::<Config>(table).unwrap(),
+            stop: stop.clone(),
+        };
+        let web = Web::open(parts).unwrap();
+        Self { router: router(&web), web, folder, stop }
+    }
+
+    /// Sends a request as if it came over TCP from this machine.
+    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+        self.send_as(Peer::Tcp(IpAddr::V4(Ipv4Addr::LOCALHOST)), request).await
+    }
+
+    pub(super) async fn send_as(&self, peer: Peer, request: Request<Body>) -> Answer {
+        let response = self.response(peer, request).await;
+        let (parts, body) = response.into_parts();
+        let bytes: Bytes = to_bytes(body, 1 << 22).await.unwrap();
+        Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+    }
+
+    pub(super) async fn response(&self, peer: Peer, request: Request<Body>) -> Response {
+        self.router.clone().layer(Extension(peer)).oneshot(request).await.unwrap()
+    }
+
+    pub(super) async fn sign_in(&self, user: &str) -> Browser<'_> {
+        let form = format!("user={user}&password=long+enough");
+        let answer = self.send(form_post("/sign-in", &form, &[])).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+        let cookie = answer.headers[SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
+        let mut browser = Browser { rig: self, cookie, csrf: String::new() };
+        let page = browser.get("/").await.text;
+        browser.csrf = page.split("name=\"csrf\" value=\"").nth(1).unwrap_or_default().chars().take(64).collect();
+        browser
+    }
+
+    /// Stores a prediction that raises an alert, and its explanation. Returns alert, prediction and explanation.
+    pub(super) fn raise(&self, asset: &str) -> (Uuid, Uuid, Uuid) {
+        let (now, explanation) = (clock::now(), clock::mint(clock::now()));
+        let (prediction, alert) = (clock::mint(now), clock::mint(now));
+        let change = AlertTransition {
+            alert_id: alert,
+            asset: asset.into(),
+            model: "press-failure".into(),
+            prediction_id: Some(prediction),
+            from: AlarmState::Normal,
+            to: AlarmState::Unacknowledged,
+            suppression: Suppression::None,
+            priority: Priority::High,
+            author: None,
+            comment: None,
+            reason: "probability 0.93 above 0.5".into(),
+        };
+        let records = vec![
+            NewRecord { id: prediction, at: now, body: Content::Prediction(a_prediction(asset, alert)) },
+            NewRecord { id: alert, at: now, body: Content::Alert(change) },
+        ];
+        self.web.buffer.append(records).unwrap();
+        let settlement = Settlement::Explained { id: explanation, explanation: an_explanation() };
+        self.web.buffer.settle(vec![(prediction, settlement)]).unwrap();
+        (alert, prediction, explanation)
+    }
+
+    pub(super) fn records(&self, stream: Stream) -> Vec<Record> {
+        self.web.buffer.read(stream, 0, 1000).unwrap()
+    }
+}
+
+/// Somebody who is signed in.
+pub(super) struct Browser<'a> {
+    pub(super) rig: &'a Rig,
+    pub(super) cookie: String,
+    pub(super) csrf: String,
+}
+
+impl Browser<'_> {
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.rig.send(get(path, &[("cookie", &self.cookie)])).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.rig.send(self.json_post(path, &body.to_string())).await
+    }
+
+    pub(super) fn json_post(&self, path: &str, body: &str) -> Request<Body> {
+        let headers =
+            [("cookie", self.cookie.as_str()), ("x-csrf-token", &self.csrf), ("content-type", "application/json")];
+        request(Method::POST, path, body, &headers)
+    }
+
+    pub(super) async fn form(&self, path: &str, fields: &str) -> Answer {
+        let fields = format!("csrf={}&{fields}", self.csrf);
+        self.rig.send(form_post(path, &fields, &[("cookie", &self.cookie)])).await
+    }
+}
+
+pub(super) fn get(path: &str, headers: &[(&str, &str)]) -> Request<Body> {
+    request(Method::GET, path, "", headers)
+}
+
+pub(super) fn form_post(path: &str, form: &str, headers: &[(&str, &str)]) -> Request<Body> {
+    let mut all = vec![("content-type", "application/x-www-form-urlencoded"), ("origin", "http://localhost:8090")];
+    all.extend_from_slice(headers);
+    request(Method::POST, path, form, &all)
+}
+
+/// A request with a host, unless the headers name another.
+pub(super) fn request(method: Method, path: &str, body: &str, headers: &[(&str, &str)]) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(path);
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(HOST.as_str())) {
+        request = request.header(HOST, "localhost:8090");
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Body::from(body.to_owned())).unwrap()
+}
+
+/// For tests that need to see a page as a person would.
+pub(super) const PERSON: (&str, &str) = ("accept", "text/html,application/xhtml+xml");
+
+fn a_prediction(asset: &str, alert: Uuid) -> Prediction {
+    let inputs = [("Torque [Nm]", 65.7), ("Tool wear [min]", 208.0), (NASTY, 1.0)];
+    Prediction {
+        asset: asset.into(),
+        model: "press-failure".into(),
+        model_version: "1.4.0".into(),
+        model_digest: Digest([1; 32]),
+        background_digest: Digest([2; 32]),
+        role: Role::Champion,
+        outcome: Outcome::Predicted(Output { value: 0.93, label: Some("failure".into()), probability: Some(0.93) }),
+        source_time: None,
+        inputs: inputs.iter().map(|(name, value)| Input { feature: (*name).into(), value: Some(*value) }).collect(),
+        input_quality: Quality::Good,
+        alert: Some(alert),
+    }
+}
+
+fn an_explanation() -> Explanation {
+    let share = |feature: &str, value, input, unit: &str, usual| Attribution {
+        feature: feature.into(),
+        value,
+        standard_error: 0.0,
+        input,
+        unit: unit.into(),
+        usual,
+        category: None,
+    };
+    Explanation {
+        space: Space::Margin,
+        base_value: -3.1,
+        output: 2.59,
+        attributions: vec![
+            share("Torque [Nm]", 4.2, 65.7, "Nm", (27.1, 52.3)),
+            share("Tool wear [min]", 1.6, 208.0, "min", (21.0, 192.0)),
+            share(NASTY, -0.11, 1.0, NASTY, (0.0, 2.0)),
+        ],
+        method: Way::TreeShapley,
+        evaluations: 0,
+        additivity_gap: 1e-9,
+    }
+}
+
+/// Acknowledges as the driver does.
+async fn drive(buffer: Buffer, mut letters: tokio::sync::mpsc::Receiver<crate::mailbox::Letter>) {
+    while let Some(letter) = letters.recv().await {
+        let Command::Acknowledge { alert_id, author, comment } = letter.command;
+        let answer = match buffer.alert(alert_id).filter(|alert| alert.state.is_open()) {
+            None => Err(Refusal::UnknownAlert(alert_id)),
+            Some(alert) => {
+                let at = clock::now();
+                let change = AlertTransition {
+                    alert_id,
+                    asset: alert.asset.clone(),
+                    model: alert.model.clone(),
+                    prediction_id: None,
+                    from: alert.state,
+                    to: alert.state.acknowledge(),
+                    suppression: alert.suppression,
+                    priority: alert.priority,
+                    author: Some(author),
+                    comment,
+                    reason: "acknowledged".into(),
+                };
+                let record = NewRecord { id: clock::mint(at), at, body: Content::Alert(change) };
+                buffer.append(vec![record]).unwrap();
+                Ok(Done::Acknowledged { state: alert.state.acknowledge() })
+            }
+        };
+        let _ = letter.answer.send(answer);
+    }
+}
+
+/// How long a test waits for something that must come.
+pub(super) const SOON: Duration = Duration::from_secs(10);
