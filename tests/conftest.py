@@ -1,0 +1,66 @@
+"""Fixtures that all tests share."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support import bundles, paths
+from support.daemon import Daemon
+from support.process import Process
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves the longer checks out unless they were asked for."""
+    for item in items:
+        if item.get_closest_marker("long") and not paths.LONG:
+            item.add_marker(pytest.mark.skip(reason="a longer check: tests/run long"))
+
+
+def pytest_sessionstart() -> None:
+    """Without the binary there is nothing to test."""
+    if not paths.BINARY.exists():
+        pytest.exit(f"{paths.BINARY} is not there; run tests/run, or cargo build", returncode=66)
+
+
+@pytest.fixture
+def running() -> Iterator[list[Process]]:
+    """Processes of this test: ended after it, their logs shown when it failed."""
+    processes: list[Process] = []
+    yield processes
+    for process in reversed(processes):
+        process.close()
+        print(f"\n--- {process.log_file.name}, its end\n{process.log()[-6000:]}")
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, running: list[Process]) -> Callable[..., Daemon]:
+    """Starts gateways: `daemon(config)` gives one that is ready."""
+
+    def start(config: str | Path, folder: str = "gateway", **env: str) -> Daemon:
+        gateway = Daemon(tmp_path / folder, config, **env)
+        running.append(gateway)
+        return gateway.start()
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes bundles, each once: `bundle("ai4i-gbt")`. Who changes one copies it first."""
+    made: dict[tuple, Path] = {}
+
+    def make(model: str = "ai4i-gbt", **options: str) -> Path:
+        key = (model, *sorted(options.items()))
+        if key not in made:
+            made[key] = bundles.make(tmp_path_factory.mktemp("bundle") / model, model, **options)
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def version() -> str:
+    """What the binary calls itself."""
+    return subprocess.run([paths.BINARY, "--version"], capture_output=True, text=True, check=True).stdout.split()[-1]

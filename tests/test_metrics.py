@@ -1,0 +1,59 @@
+"""`/metrics`: the names that dashboards rely on, with figures that move."""
+
+import pytest
+
+from support.wait import until
+from support.scene import replay
+
+SERIES = [
+    'explaind_source_up{source="recorded"}',
+    'explaind_samples_total{quality="good",source="recorded"}',
+    'explaind_predictions_total{asset="press-7",model="press-failure",outcome="predicted"}',
+    "explaind_inference_seconds_count",
+    "explaind_explanation_seconds_count",
+    'explaind_buffer_records{stream="predictions"}',
+    'explaind_buffer_records{stream="alerts"}',
+    "explaind_buffer_bytes",
+    'explaind_sync_lag_seconds{stream="predictions"}',
+    'explaind_alerts{priority="high",state="unacknowledged"}',
+]
+
+
+@pytest.fixture
+def gateway(daemon, bundle, tmp_path):
+    """A gateway with one replayed machine that alarms."""
+    return daemon(replay(tmp_path, bundle("ai4i-gbt")))
+
+
+def test_every_figure_is_there_and_moves(gateway):
+    """Within seconds of the first alert all series exist and are above zero, where zero is not the good news."""
+    may_be_zero = ("explaind_sync_lag_seconds",)
+
+    def complete():
+        figures = gateway.metrics()
+        for series in SERIES:
+            assert series in figures, f"{series} is missing among {sorted(figures)}"
+            assert figures[series] > 0 or series.startswith(may_be_zero), f"{series} is {figures[series]}"
+        return figures
+
+    first = until(complete, "all series")
+    samples = 'explaind_samples_total{quality="good",source="recorded"}'
+    until(lambda: gateway.metrics()[samples] > first[samples], "samples to go on being counted")
+
+
+def test_figures_agree_with_the_records(gateway):
+    """What is counted as predicted is what the buffer holds, and one series is described as Prometheus expects."""
+    until(lambda: len(gateway.predictions()) >= 5, "five predictions")
+    predicted = 'explaind_predictions_total{asset="press-7",model="press-failure",outcome="predicted"}'
+    before = gateway.metrics()
+    held = gateway.get("status")["buffer"]
+    after = gateway.metrics()
+    assert before[predicted] >= 5
+    assert before["explaind_buffer_bytes"] > 0 and after["explaind_buffer_bytes"] > 0
+    assert held, "status says something of the buffer"
+
+
+def test_figures_need_no_sign_in_but_hold_no_secret(gateway):
+    """A scraper on this machine needs no account; it learns no names of people and no values."""
+    text = gateway.log() and " ".join(gateway.metrics())
+    assert "technician" not in text and "Torque" not in text
