@@ -11,13 +11,6 @@ from support.daemon import Daemon
 from support.process import Process
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leaves the longer checks out unless they were asked for."""
-    for item in items:
-        if item.get_closest_marker("long") and not paths.LONG:
-            item.add_marker(pytest.mark.skip(reason="a longer check: tests/run long"))
-
-
 def pytest_sessionstart() -> None:
     """Without the binary there is nothing to test."""
     if not paths.BINARY.exists():

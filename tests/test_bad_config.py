@@ -225,7 +225,7 @@ def test_the_file_is_missing(tmp_path):
 def test_the_file_is_no_text(tmp_path):
     """Bytes that are no UTF-8."""
     config = tmp_path / "wrong.toml"
-    config.write_bytes(b"[gateway]\nid = \"\xff\xfe\"\n")
+    config.write_bytes(b'[gateway]\nid = "\xff\xfe"\n')
     refused = check(config)
     assert refused.code == 78
     assert "wrong.toml" in one_sentence(refused.err)

@@ -12,7 +12,7 @@ CONFIG = PROJECT / "config"
 
 
 def test_the_defaults_with_every_example_in_them_are_valid(bundle, tmp_path):
-    """Each commented example of `explaind.toml` works as it stands: a # without a space after it is the one to remove."""
+    """Each commented example of `explaind.toml` works as it stands: a # with no space after it is to be removed."""
     text = (CONFIG / "explaind.toml").read_text()
     examples = re.sub(r"(?m)^#(?=[^\s#-]|  )", "", text)
     assert examples.count("[[source]]") == 4

@@ -1,4 +1,4 @@
-"""`explaind explain` against reference answers that were computed elsewhere: onnxruntime, and all coalitions enumerated."""
+"""`explaind explain` against answers computed elsewhere: by onnxruntime, and by enumerating all coalitions."""
 
 import csv
 import json
@@ -116,7 +116,7 @@ def test_a_bundle_keeps_the_whole_reference_in_order(bundle):
 
 
 def test_a_row_unlike_any_other_is_explained_and_an_impossible_one_refused(bundle, tmp_path):
-    """Far from the background the figures stay finite; what is no number, or no known category, is named by its place."""
+    """Far from the background the figures stay finite; what is no number, or no category, is named by its place."""
     row = bundles.alarming("ai4i-mlp")
     far = {name: value if name == "Type" else value * 3 for name, value in row.items()}
     line = explain(bundle("ai4i-mlp"), [far], tmp_path).lines[0]

@@ -22,7 +22,7 @@ def browser():
 
 @pytest.fixture
 def visits(browser, tmp_path, request):
-    """Opens windows: `visits(url, viewport)`. Afterwards all of them must have kept to the gateway, and to themselves."""
+    """Opens windows: `visits(url, viewport)`. Afterwards all of them must have kept to the gateway."""
     opened: list[Visit] = []
 
     def visit(url: str, viewport: dict[str, int] = DESK, **options) -> Visit:
@@ -113,8 +113,8 @@ def act(page: Page, shown: Locator, button: str, comment: str) -> None:
         field.fill(comment)
         shown.get_by_role("button", name=button, exact=True).click()
         # Sent is what has left the field; refused is what the card says.
-        expect(field.filter(has_not_text=comment).or_(refused.filter(visible=True))).to_be_visible()
-        return field.count() == 0 or field.input_value() == ""
+        until(lambda: field.input_value() == "" or refused.is_visible(), "an answer on the card")
+        return field.input_value() == ""
 
     until(pressed, f"the button {button} to work")
 
@@ -126,9 +126,11 @@ def test_the_reason_is_said_and_drawn(gateway, visits):
     sign_in(page)
     shown = card(page, alert)
     expect(shown).to_contain_text(alert["sentence"])
-    reasons = shown.get_by_role("region", name="Reasons")
-    for feature in alert["explanation"]["attributions"]:
-        expect(reasons).to_contain_text(feature.split(" [")[0])
+    bars = shown.get_by_role("listitem").filter(has=page.locator("svg"))
+    shares = alert["explanation"]["attributions"]
+    expect(bars).to_have_count(len(shares))
+    for bar, feature in zip(bars.all(), sorted(shares, key=lambda name: -abs(shares[name])), strict=True):
+        expect(bar).to_contain_text(feature.split(" [")[0])
 
 
 def test_acknowledged_and_judged_survive_a_reload(gateway, visits):
@@ -271,6 +273,26 @@ def test_a_change_needs_the_secret_and_the_right_origin(gateway):
     assert person.http.post(f"/api/v1/{path}", json={}, headers=elsewhere).status_code == 403
     assert gateway.get(f"alerts/{alert['id']}")["acknowledged_by"] is None
     assert person.post(path, {}).is_success
+
+
+def test_whether_an_explanation_was_seen_is_what_was_served(gateway):
+    """The gateway knows what it has shown to whom; what a client says of that does not count."""
+    first_alert(gateway)
+    person = Person(gateway.url)
+    person.sign_in("engineer", "demo")
+
+    def quiet():
+        return [one for one in gateway.predictions() if one["explanation_status"] == "exact" and not on_board(one)]
+
+    def on_board(prediction):
+        return any(alert["prediction_id"] == prediction["id"] for alert in gateway.alerts())
+
+    prediction = until(quiet, "an explained prediction that is not on the page")[0]["id"]
+    judged = {"prediction_id": prediction, "verdict": "confirm"}
+    assert person.post("feedback", judged).json()["explanation_seen"] is False
+    assert person.get(f"predictions/{prediction}").is_success
+    assert person.post("feedback", judged).json()["explanation_seen"] is True
+    assert person.post("feedback", {**judged, "explanation_seen": True}).status_code == 400
 
 
 def test_a_name_pointed_at_this_machine_is_refused(gateway):

@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from support import bundles, records
+from support.cli import explaind, one_sentence
 from support.plant import SOURCES, Plant
 from support.scene import GATEWAY
 from support.wait import until
@@ -195,3 +196,20 @@ def test_the_records_say_why_there_was_no_prediction(gateway, plant):
     assert "Torque [Nm]" in records.as_dict(record["inputs"])
     assert record["output"] is None or record["output"] != record["output"]
     assert record["explanation_status"] == "skipped"
+
+
+def test_a_probe_names_who_is_away(plant, bundle, tmp_path):
+    """`check --probe` connects once to each source: what an integrator does before the first start."""
+    plant.start()
+    config = tmp_path / "explaind.toml"
+    config.write_text(plant.config(bundle("ai4i-gbt")).replace("127.0.0.1:0", "127.0.0.1:8090"))
+    (tmp_path / "registry").mkdir()
+    all_there = explaind("check", "--config", config, "--probe")
+    assert all_there.code == 0, all_there.err
+    for source in SOURCES:
+        assert source in all_there.out
+    plant.opcua.stop()
+    one_away = explaind("check", "--config", config, "--probe")
+    assert one_away.code == 69
+    sentence = one_sentence(one_away.err)
+    assert "line-opc" in sentence and "floor" not in sentence

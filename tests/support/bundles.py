@@ -73,7 +73,7 @@ def _extreme(model: str, choose) -> dict[str, float]:
 def manifest(model: str, max_age: str | None = None, decision: str | None = None) -> str:
     """The text of a manifest for a reference model."""
     kind = KINDS[model]
-    text = ['schema = 1', f'name = "{model}"', 'version = "1.0.0"', ""]
+    text = ["schema = 1", f'name = "{model}"', 'version = "1.0.0"', ""]
     for name, unit in FEATURES.values():
         text += ["[[feature]]", f'name = "{name}"']
         text += [f'unit = "{unit}"'] if unit else ["categories = { L = 0, M = 1, H = 2 }"]

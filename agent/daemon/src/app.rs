@@ -6,12 +6,13 @@ mod status;
 
 use std::fmt;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use explaind_core::pipeline::alarm::OpenAlert;
-use explaind_core::pipeline::{Made, Pipeline};
+use explaind_core::pipeline::{Follows, Made, Pipeline};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -137,7 +138,7 @@ async fn live(
 
     let queue = Queue::new(buffer.clone());
     queue.resume(buffer.unsettled().map_err(AppError::Buffer)?, &models);
-    let explaining = spawn_explainer(queue.clone(), models.clone(), metrics.clone())?;
+    let mut explaining = spawn_explainer(queue.clone(), models.clone(), metrics.clone())?;
     let driver = Driver {
         pipeline,
         buffer: buffer.clone(),
@@ -146,7 +147,8 @@ async fn live(
         letters,
         metrics: metrics.clone(),
         progress: progress.clone(),
-        retry: Vec::new(),
+        retry: Follows::default(),
+        refused_since: None,
     };
     let mut driving = spawn_driver(driver)?;
 
@@ -160,23 +162,25 @@ async fn live(
     sources_running.close();
     let (syncing, sync_status) = spawn_sync(&settings, &buffer, &metrics, &stop_rest);
     let status = status::Report::new(&settings, &models, sources, buffer.clone(), sync_status);
-    let serving = spawn_web(&settings, &buffer, mail, metrics, status, &stop_rest).await?;
+    let mut serving = spawn_web(&settings, &buffer, mail, metrics, status, &stop_rest).await?;
     service::ready();
     let watchdog = tokio::spawn(service::watchdog(progress));
 
     let died = tokio::select! {
         () = service::stop_signal() => None,
         _ = &mut driving => Some(AppError::Died("driver")),
+        _ = &mut explaining => Some(AppError::Died("explainer")),
+        _ = &mut serving => Some(AppError::Died("page")),
     };
     service::stopping();
     watchdog.abort();
     stop_sources.cancel();
-    drain("sources", sources_running.wait()).await;
+    if timeout(DRAIN, sources_running.wait()).await.is_err() {
+        tracing::warn!("the sources did not stop in time");
+    }
     // The driver ends when the last sender is gone; a replay at its end must not be the last.
     drop(events);
-    if died.is_none() {
-        drain("driver", driving).await;
-    }
+    drain("driver", driving).await;
     queue.close();
     drain("explainer", explaining).await;
     stop_rest.cancel();
@@ -186,8 +190,9 @@ async fn live(
     died.map_or(Ok(()), Err)
 }
 
-async fn drain<T>(part: &str, ending: impl Future<Output = T>) {
-    if timeout(DRAIN, ending).await.is_err() {
+/// Waits for a part to end, unless it has: a task whose end was seen must not be asked again.
+async fn drain<T>(part: &str, task: JoinHandle<T>) {
+    if !task.is_finished() && timeout(DRAIN, task).await.is_err() {
         tracing::warn!(part, "did not stop in time");
     }
 }
@@ -270,7 +275,10 @@ fn bind_socket(path: &Path) -> Result<UnixListener, AppError> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(io(format!("creating {}", folder.display())))?;
     }
-    let _ = std::fs::remove_file(path);
+    // Only ever a socket: a path that names something else by mistake must not cost that.
+    if std::fs::symlink_metadata(path).is_ok_and(|found| FileTypeExt::is_socket(&found.file_type())) {
+        std::fs::remove_file(path).map_err(io(format!("removing the old socket {}", path.display())))?;
+    }
     let listener = UnixListener::bind(path).map_err(io(format!("listening on {}", path.display())))?;
     let group = std::os::unix::fs::PermissionsExt::from_mode(0o660);
     std::fs::set_permissions(path, group).map_err(io(format!("setting the mode of {}", path.display())))?;

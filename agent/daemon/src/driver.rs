@@ -3,6 +3,7 @@
 //! It has a thread of its own, since inference computes. What it appends in one go goes to disk with one flush, so the
 //! busier it is, the less each record costs. Nothing that it could not store is told to anyone.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -27,6 +28,9 @@ const EVENTS_AT_ONCE: usize = 256;
 const IDLE: Duration = Duration::from_millis(500);
 /// Records kept for another try while the buffer refuses them; beyond it the oldest are given up and counted.
 const KEPT_FOR_RETRY: usize = 1024;
+
+/// How often the log says that records are refused.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// Counts the driver's turns. The watchdog is fed only while this moves, so a hang shows.
 #[derive(Clone, Default)]
@@ -66,7 +70,9 @@ pub(crate) struct Driver<E> {
     /// Proof of life.
     pub(crate) progress: Progress,
     /// What the buffer refused, to be tried again.
-    pub(crate) retry: Vec<NewRecord>,
+    pub(crate) retry: Follows,
+    /// When the log last said that the buffer refuses records; `None` while it takes them.
+    pub(crate) refused_since: Option<Instant>,
 }
 
 impl<E: Explanations> Driver<E> {
@@ -90,8 +96,7 @@ impl<E: Explanations> Driver<E> {
                     self.take(&mut events);
                 }
                 () = tokio::time::sleep(wait) => {
-                    let now = clock::now();
-                    let follows = self.pipeline.tick(now, &mut || clock::mint(now));
+                    let follows = self.timed(|pipeline, now| pipeline.tick(now, &mut || clock::mint(now)));
                     self.store(follows);
                 }
             }
@@ -105,17 +110,22 @@ impl<E: Explanations> Driver<E> {
         self.pipeline.next_tick().map_or(IDLE, |due| due.saturating_sub(now).min(IDLE))
     }
 
+    /// Asks the pipeline, and takes the time that each prediction took.
+    fn timed(&mut self, ask: impl FnOnce(&mut Pipeline, Now) -> Follows) -> Follows {
+        let begun = Instant::now();
+        let follows = ask(&mut self.pipeline, clock::now());
+        if !follows.made.is_empty() {
+            self.metrics.inference(begun.elapsed().as_secs_f64() / follows.made.len() as f64);
+        }
+        follows
+    }
+
     fn take(&mut self, events: &mut Vec<SourceEvent>) {
         let mut all = Follows::default();
         for event in events.drain(..) {
-            let now = clock::now();
             match event {
                 SourceEvent::Samples(samples) => {
-                    let begun = Instant::now();
-                    let follows = self.pipeline.samples(&samples, now, &mut || clock::mint(now));
-                    if !follows.made.is_empty() {
-                        self.metrics.inference(begun.elapsed().as_secs_f64() / follows.made.len() as f64);
-                    }
+                    let follows = self.timed(|pipeline, now| pipeline.samples(&samples, now, &mut || clock::mint(now)));
                     all.records.extend(follows.records);
                     all.made.extend(follows.made);
                 }
@@ -123,44 +133,70 @@ impl<E: Explanations> Driver<E> {
             }
         }
         // Samples never rest, so a busy source must not starve the assets that are predicted at an interval.
-        let now = clock::now();
-        let follows = self.pipeline.tick(now, &mut || clock::mint(now));
+        let follows = self.timed(|pipeline, now| pipeline.tick(now, &mut || clock::mint(now)));
         all.records.extend(follows.records);
         all.made.extend(follows.made);
         self.store(all);
     }
 
-    /// Appends, then tells. Records that the buffer refuses are tried again with the next ones.
-    fn store(&mut self, follows: Follows) {
-        if follows.records.is_empty() && self.retry.is_empty() {
+    /// Appends, then tells. What the buffer refuses is tried again with the next records.
+    fn store(&mut self, new: Follows) {
+        let mut all = std::mem::take(&mut self.retry);
+        all.records.extend(new.records);
+        all.made.extend(new.made);
+        if all.records.is_empty() {
             return;
         }
-        let mut records = std::mem::take(&mut self.retry);
-        records.extend(follows.records);
-        match self.buffer.append(records.clone()) {
-            Ok(_) => {
-                self.count(&records);
-                self.explanations.request(follows.made);
-            }
+        match self.buffer.append(all.records.clone()) {
+            Ok(_) => self.stored(all),
             Err(error) => {
-                tracing::error!(%error, records = records.len(), "records could not be stored; trying again");
-                self.keep(records);
+                self.complain(&error.to_string());
+                self.keep(all);
             }
         }
     }
 
-    /// Keeps what was refused: transitions of alerts, and the predictions that they name, before other predictions.
-    fn keep(&mut self, mut records: Vec<NewRecord>) {
-        let before = records.len();
-        records.retain(|record| match &record.body {
-            Body::Prediction(prediction) => prediction.alert.is_some(),
-            _ => true,
+    /// Tells of what is on disk.
+    fn stored(&mut self, all: Follows) {
+        if self.refused_since.take().is_some() {
+            tracing::info!("the buffer takes records again");
+        }
+        self.count(&all.records);
+        self.explanations.request(all.made);
+    }
+
+    /// Says that records are refused: at first, and then once a minute.
+    fn complain(&mut self, error: &str) {
+        let now = Instant::now();
+        if self.refused_since.is_none_or(|said| now.duration_since(said) >= COMPLAIN_EVERY) {
+            tracing::error!(error, "records could not be stored; those of alerts are tried again");
+            self.refused_since = Some(now);
+        }
+    }
+
+    /// Keeps what was refused and matters: transitions of alerts, and the predictions that they name. Other predictions
+    /// are given up at once, named ones when there are too many, transitions last of all.
+    fn keep(&mut self, mut all: Follows) {
+        let named: HashSet<Uuid> = all.records.iter().filter_map(|record| prediction_of(&record.body)).collect();
+        let before = all.records.len();
+        all.records.retain(|record| !is_prediction(record) || named.contains(&record.id));
+        let mut surplus = all.records.len().saturating_sub(KEPT_FOR_RETRY);
+        all.records.retain(|record| {
+            let go = surplus > 0 && is_prediction(record);
+            surplus -= usize::from(go);
+            !go
         });
-        let surplus = records.len().saturating_sub(KEPT_FOR_RETRY);
-        records.drain(..surplus);
-        let dropped = before - records.len();
-        self.metrics.dropped("predictions", "refused", u64::try_from(dropped).unwrap_or(u64::MAX));
-        self.retry = records;
+        let predictions = before - all.records.len();
+        let transitions = all.records.len().saturating_sub(KEPT_FOR_RETRY);
+        all.records.drain(..transitions);
+        for (stream, count) in [("predictions", predictions), ("alerts", transitions)] {
+            if count > 0 {
+                self.metrics.dropped(stream, "refused", u64::try_from(count).unwrap_or(u64::MAX));
+            }
+        }
+        let kept: HashSet<Uuid> = all.records.iter().map(|record| record.id).collect();
+        all.made.retain(|made| kept.contains(&made.id));
+        self.retry = all;
     }
 
     fn count(&self, records: &[NewRecord]) {
@@ -196,18 +232,31 @@ impl<E: Explanations> Driver<E> {
         let state = transition.to;
         let record = NewRecord { id: clock::mint(now), at: now, body: Body::Alert(transition.clone()) };
         // What waits for another try came first, and stays first.
-        let mut records = std::mem::take(&mut self.retry);
-        records.push(record);
-        match self.buffer.append(records.clone()) {
+        let mut all = std::mem::take(&mut self.retry);
+        all.records.push(record);
+        match self.buffer.append(all.records.clone()) {
             Ok(_) => {
                 self.pipeline.apply(&transition);
+                self.stored(all);
                 Ok(Done::Acknowledged { state })
             }
             Err(error) => {
-                records.pop();
-                self.retry = records;
+                all.records.pop();
+                self.retry = all;
                 Err(Refusal::NotStored(error.to_string()))
             }
         }
+    }
+}
+
+fn is_prediction(record: &NewRecord) -> bool {
+    matches!(record.body, Body::Prediction(_))
+}
+
+/// The prediction that a transition names.
+fn prediction_of(body: &Body) -> Option<Uuid> {
+    match body {
+        Body::Alert(transition) => transition.prediction_id,
+        _ => None,
     }
 }

@@ -4,6 +4,7 @@
 //! settled exactly once, with an explanation or with the reason why there is none.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -21,8 +22,10 @@ use crate::telemetry::Metrics;
 
 /// Predictions that may wait for their explanation, in each of the two lanes.
 const CAPACITY: usize = 4096;
-/// Explanations stored with one flush.
-const AT_ONCE: usize = 32;
+/// Explanations of alerts that are stored with one flush.
+const ALERTS_AT_ONCE: usize = 32;
+/// Others: few, since an alert that comes meanwhile waits for them.
+const OTHERS_AT_ONCE: usize = 4;
 
 struct Job {
     prediction: Uuid,
@@ -51,8 +54,12 @@ impl Lanes {
 
     /// Takes the next jobs: alerts while there are any.
     fn take(&mut self) -> Vec<Job> {
-        let lane = if self.alerts.is_empty() { &mut self.others } else { &mut self.alerts };
-        lane.drain(..lane.len().min(AT_ONCE)).collect()
+        let (lane, most) = if self.alerts.is_empty() {
+            (&mut self.others, OTHERS_AT_ONCE)
+        } else {
+            (&mut self.alerts, ALERTS_AT_ONCE)
+        };
+        lane.drain(..lane.len().min(most)).collect()
     }
 }
 
@@ -167,11 +174,13 @@ fn explain(explainer: Option<&Result<Explainer, String>>, wish: &Wish, metrics: 
         Some(Err(reason)) => skip(reason),
         Some(Ok(explainer)) => {
             let begun = Instant::now();
-            let result = explainer.explain(row);
+            // A panic, in a library on a row it cannot take, costs one explanation and not the thread.
+            let result = catch_unwind(AssertUnwindSafe(|| explainer.explain(row)));
             metrics.explanation(begun.elapsed().as_secs_f64());
             match result {
-                Ok(explanation) => Settlement::Explained { id: clock::mint(clock::now()), explanation },
-                Err(error) => Settlement::Failed { reason: error.to_string() },
+                Ok(Ok(explanation)) => Settlement::Explained { id: clock::mint(clock::now()), explanation },
+                Ok(Err(error)) => Settlement::Failed { reason: error.to_string() },
+                Err(_) => Settlement::Failed { reason: "the model failed from within; the log says how".to_owned() },
             }
         }
     }

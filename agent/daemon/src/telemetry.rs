@@ -53,7 +53,11 @@ impl Metrics {
         registry.register("source_up", "Whether data flows from the source", metrics.source_up.clone());
         registry.register("samples", "Samples that arrived", metrics.samples.clone());
         registry.register("predictions", "Predictions made or withheld", metrics.predictions.clone());
-        registry.register("inference_seconds", "Time of one model run", metrics.inference.clone());
+        registry.register(
+            "inference_seconds",
+            "Time of one prediction: input checked, model run, decided",
+            metrics.inference.clone(),
+        );
         registry.register("explanation_seconds", "Time of one explanation", metrics.explanation.clone());
         registry.register("buffer_records", "Records kept", metrics.buffer_records.clone());
         registry.register("buffer_bytes", "Bytes that the buffer takes on disk", metrics.buffer_bytes.clone());

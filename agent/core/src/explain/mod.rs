@@ -78,6 +78,17 @@ struct Facts {
     categories: Vec<(f32, Arc<str>)>,
 }
 
+/// Whether a model can be explained, without preparing it.
+///
+/// # Errors
+/// [`ExplainError::TooWide`] for a model that is no sum of trees and has more than [`exact::MOST_FEATURES`] features.
+pub fn supports(model: &Model) -> Result<(), ExplainError> {
+    if model.trees().is_none() && model.width() > exact::MOST_FEATURES {
+        return Err(ExplainError::TooWide { features: model.width() });
+    }
+    Ok(())
+}
+
 impl Explainer {
     /// Picks the method, and computes what all explanations of this model share.
     ///

@@ -301,7 +301,7 @@ budget = "20ms"
     #[test]
     fn a_broken_manifest_is_refused_with_line_key_and_remedy() {
         let cases = [
-            ("schema = 1", "schema = 2", "line 2, key schema: this version of explaind reads schema 1 only"),
+            ("schema = 1", "schema = 2", "line 2, key schema: 2 is not the schema that this version reads"),
             ("schema = 1\n", "", "key schema: the key is missing"),
             ("unit = ", "unti = ", "line 11, key feature[0].unti: unknown key `unti`, expected one of `name`, `unit`"),
             ("tensor = \"probabilities\"\n", "", "line 22, key output: missing key `tensor`"),

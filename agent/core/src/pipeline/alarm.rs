@@ -65,6 +65,11 @@ impl Alarm {
         matches!(self.open, Some((_, AlarmState::Unacknowledged | AlarmState::Acknowledged)))
     }
 
+    /// Whether something lies over it.
+    pub fn is_suppressed(&self) -> bool {
+        self.suppression != Suppression::None
+    }
+
     /// Takes over the priority of a new rule; it shows with the next transition.
     pub fn set_priority(&mut self, priority: Priority) {
         self.priority = priority;

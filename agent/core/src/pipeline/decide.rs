@@ -60,6 +60,11 @@ impl Decider {
         }
     }
 
+    /// Takes in that the machine is off: what was about to change starts anew when it runs again.
+    pub fn rest(&mut self) {
+        self.beyond_since = None;
+    }
+
     fn lasted(&mut self, now: Now) -> Duration {
         now.since(*self.beyond_since.get_or_insert(now))
     }

@@ -137,9 +137,12 @@ impl Pipeline {
             pipeline.add(plan, model, alarm);
         }
         let mut follows = Follows::default();
-        for (alarm, _) in pipeline.alarms.iter_mut().zip(kept).filter(|(alarm, kept)| !kept && alarm.is_raised()) {
-            let reason = "the configuration no longer watches this".to_owned();
-            follows.records.extend(alarm.clear(None, reason).map(|transition| record(mint(), now, transition)));
+        for (alarm, _) in pipeline.alarms.iter_mut().zip(kept).filter(|(_, kept)| !kept) {
+            let reason = "the configuration no longer watches this";
+            // Nothing would ever lift what lies over it, and nobody would see it.
+            let lifted = alarm.suppress(Suppression::None, reason);
+            let cleared = if alarm.is_raised() { alarm.clear(None, reason.to_owned()) } else { None };
+            follows.records.extend(lifted.into_iter().chain(cleared).map(|change| record(mint(), now, change)));
         }
         (pipeline, follows)
     }
@@ -173,17 +176,18 @@ impl Pipeline {
 
     /// Takes in samples that arrived together, then predicts the assets that wait for one of them.
     pub fn samples(&mut self, samples: &[Sample], now: Now, mint: &mut dyn FnMut() -> Uuid) -> Follows {
-        for sample in samples {
-            self.readings.take(sample);
-        }
+        let news: Vec<&SignalId> =
+            samples.iter().filter(|sample| self.readings.take(sample)).map(|sample| &sample.signal).collect();
         let mut follows = Follows::default();
         for index in 0..self.assets.len() {
-            let fires = match &self.assets[index].plan.trigger {
-                Trigger::On(signal) => samples.iter().any(|sample| sample.signal == *signal),
-                Trigger::Every(_) => false,
-            };
+            let plan = &self.assets[index].plan;
+            let fires = matches!(&plan.trigger, Trigger::On(signal) if news.contains(&signal));
+            let switches = plan.active_when.as_ref().is_some_and(|condition| news.contains(&&condition.signal));
             if fires {
                 self.predict(index, now, mint, &mut follows);
+            } else if switches {
+                // A machine that is switched off may fall silent: its alert must not wait for a prediction.
+                self.switch(index, now, mint, &mut follows);
             }
         }
         follows
@@ -237,20 +241,30 @@ impl Pipeline {
         }
     }
 
-    fn predict(&mut self, index: usize, now: Now, mint: &mut dyn FnMut() -> Uuid, follows: &mut Follows) {
-        let Some(asset) = self.assets.get_mut(index) else { return };
-        let Some(alarm) = self.alarms.get_mut(asset.alarm) else { return };
-        let running = asset.is_running(&self.readings, now);
-        let (suppression, reason) = if running {
-            (Suppression::None, "the machine runs again")
-        } else {
-            (Suppression::ByDesign, "the machine is off")
+    /// Looks whether the machine runs, and suppresses its alert while it does not. What is not known changes nothing,
+    /// and counts as running, so that the missing signal shows as a withheld prediction.
+    fn switch(&mut self, index: usize, now: Now, mint: &mut dyn FnMut() -> Uuid, follows: &mut Follows) -> bool {
+        let Some(asset) = self.assets.get_mut(index) else { return false };
+        let Some(alarm) = self.alarms.get_mut(asset.alarm) else { return false };
+        let switched = match asset.is_running(&self.readings, now) {
+            None => return true,
+            Some(true) => alarm.suppress(Suppression::None, "the machine runs again"),
+            Some(false) => alarm.suppress(Suppression::ByDesign, "the machine is off"),
         };
-        let switched = alarm.suppress(suppression, reason);
         follows.records.extend(switched.map(|transition| record(mint(), now, transition)));
-        if !running {
+        let running = !alarm.is_suppressed();
+        if !running && let Some(decider) = &mut asset.decider {
+            decider.rest();
+        }
+        running
+    }
+
+    fn predict(&mut self, index: usize, now: Now, mint: &mut dyn FnMut() -> Uuid, follows: &mut Follows) {
+        if !self.switch(index, now, mint, follows) {
             return;
         }
+        let Some(asset) = self.assets.get_mut(index) else { return };
+        let Some(alarm) = self.alarms.get_mut(asset.alarm) else { return };
         let row = self.readings.row(&asset.bindings, now);
         let id = mint();
         let (prediction, wish) = asset.infer(row);
@@ -272,13 +286,14 @@ impl Pipeline {
 }
 
 impl Asset {
-    /// What is not known counts as running, so that the missing signal shows as a withheld prediction.
-    fn is_running(&self, readings: &Readings, now: Now) -> bool {
-        self.plan.active_when.as_ref().is_none_or(|condition| {
-            readings
-                .number(&condition.signal, DEFAULT_MAX_AGE, now)
-                .is_none_or(|value| condition.threshold.holds(value))
-        })
+    /// Whether the machine runs; `None` when the signal that tells is missing or old.
+    fn is_running(&self, readings: &Readings, now: Now) -> Option<bool> {
+        match &self.plan.active_when {
+            None => Some(true),
+            Some(condition) => {
+                readings.number(&condition.signal, DEFAULT_MAX_AGE, now).map(|value| condition.threshold.holds(value))
+            }
+        }
     }
 
     /// Runs the model on a row. With the prediction comes the row to explain, where there is one.

@@ -22,8 +22,8 @@ struct Reading {
     arrival: Now,
     /// When the source last stood by the value.
     vouched: Now,
-    /// Change per second since the sample before, where both were numbers.
-    rate: Option<f64>,
+    /// How far it moved from the sample before, and in how many seconds, where both were numbers.
+    change: Option<(f64, f64)>,
 }
 
 /// The newest reading of every signal that some asset listens to.
@@ -51,7 +51,8 @@ impl Readings {
         self.signals.entry(signal.clone()).or_insert(None);
     }
 
-    /// Takes in a sample; says whether anybody listens to it. One that is older than what is known is left out.
+    /// Takes in a sample; says whether it is news. One that nobody listens to, or that is older than what is known, is
+    /// left out.
     pub fn take(&mut self, sample: &Sample) -> bool {
         let Some(slot) = self.signals.get_mut(&sample.signal) else {
             return false;
@@ -60,9 +61,9 @@ impl Readings {
             && time < known
             && slot.as_ref().is_some_and(|reading| sample.arrival.since(reading.arrival) < MAX_REORDERING)
         {
-            return true;
+            return false;
         }
-        let rate = slot.as_ref().and_then(|before| rate(before, sample));
+        let change = slot.as_ref().and_then(|before| change(before, sample));
         *slot = Some(Reading {
             value: sample.value.clone(),
             quality: sample.quality,
@@ -70,7 +71,7 @@ impl Readings {
             source_time: sample.source_time,
             arrival: sample.arrival,
             vouched: sample.arrival,
-            rate,
+            change,
         });
         true
     }
@@ -124,7 +125,7 @@ impl Readings {
 /// clock was set back, and refusing its samples would silence it for as long as the step was.
 const MAX_REORDERING: Duration = Duration::from_secs(2);
 
-fn rate(before: &Reading, sample: &Sample) -> Option<f64> {
+fn change(before: &Reading, sample: &Sample) -> Option<(f64, f64)> {
     let (Value::Number(old), Value::Number(new)) = (&before.value, &sample.value) else {
         return None;
     };
@@ -136,7 +137,7 @@ fn rate(before: &Reading, sample: &Sample) -> Option<f64> {
         Some(seconds) if seconds > 0.0 => seconds,
         _ => sample.arrival.since(before.arrival).as_secs_f64(),
     };
-    (seconds > 0.0).then(|| (new - old).abs() / seconds)
+    (seconds > 0.0).then(|| ((new - old).abs(), seconds))
 }
 
 /// The number that a value stands for: itself, or its category's.
@@ -170,7 +171,9 @@ fn check(feature: &Feature, reading: Option<&Reading>, number: Option<f64>, now:
     if feature.range.is_some_and(|(low, high)| value < low || value > high) {
         return Err(Withheld::OutOfRange { feature: name(), value });
     }
-    match (reading.rate, feature.max_rate) {
+    // A value that has stood since it jumped has taken that long as well: a step that stays is believed in the end.
+    let rate = reading.change.map(|(by, seconds)| by / (seconds + now.since(reading.arrival).as_secs_f64()));
+    match (rate, feature.max_rate) {
         (Some(rate), Some(most)) if rate > most => Err(Withheld::TooFast { feature: name(), rate }),
         _ => Ok(narrowed),
     }

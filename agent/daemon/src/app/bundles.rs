@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use explaind_core::explain;
 use explaind_core::model::{Files, Model};
 use explaind_core::pipeline::AssetPlan;
 
@@ -57,6 +58,9 @@ pub(crate) fn load(settings: &Settings) -> Result<Models, AppError> {
         let files = files_of(&config.bundle).map_err(refuse)?;
         let model = Model::load(&files).map_err(|error| refuse(error.to_string()))?;
         model.verify().map_err(|error| refuse(error.to_string()))?;
+        if let Err(reason) = explain::supports(&model) {
+            tracing::warn!(model = &*config.name, %reason, "its predictions will not be explained");
+        }
         models.insert(Arc::clone(&config.name), Arc::new(model));
     }
     Ok(models)

@@ -5,6 +5,8 @@ use serde::de::DeserializeOwned;
 
 /// The version that is written. Reading knows every version that was ever written.
 pub(super) const VERSION: u8 = 1;
+/// What sled adds to an entry on disk: 900,000 entries with 68 MB of keys and values were measured to take 173 MB.
+const OVERHEAD: usize = 117;
 
 /// Why a value cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,9 +53,9 @@ pub(super) fn open<T: DeserializeOwned>(key: &[u8], sealed: &[u8]) -> Result<T, 
     }
 }
 
-/// What a key and its sealed value count for against the bound.
+/// What a key and its sealed value count for against the bounds: about what they take on disk.
 pub(super) fn weight(key: &[u8], sealed: &[u8]) -> u64 {
-    u64::try_from(key.len() + sealed.len()).unwrap_or(u64::MAX)
+    u64::try_from(key.len() + sealed.len() + OVERHEAD).unwrap_or(u64::MAX)
 }
 
 /// The CRC-32 of both.

@@ -1,6 +1,7 @@
 //! Bounds: what goes when space or age asks for it, and what is refused when nothing may go.
 //!
-//! Only what is uploaded goes. For space: predictions, the oldest first; then those that alerts name; then health.
+//! Only what is uploaded goes. Over `history_bytes`: predictions, the oldest first. Over `max_bytes` besides: those that
+//! alerts name, then health.
 //! For age: everything uploaded that is older than `max_age`, but for the transitions of alerts that are still open.
 
 use explaind_core::domain::record::{NewRecord, Record, Stream};
@@ -58,8 +59,13 @@ impl Core {
             self.evict_aged(state, at)?;
         }
         let bound = self.config.max_bytes;
+        let history = self.config.history_bytes.min(bound);
+        if state.kept() >= history {
+            while self.evict_oldest(state, at, Stream::Predictions, below(history))? {}
+        }
         if state.kept() >= bound {
-            self.evict_for_space(state, at, bound - bound / 16)?;
+            while self.evict_pinned(state, at, below(bound))? {}
+            while self.evict_oldest(state, at, Stream::Health, below(bound))? {}
         }
         let kept = state.kept();
         self.note_fullness(state, at, kept >= bound)?;
@@ -75,18 +81,6 @@ impl Core {
             self.metrics.dropped(record.body.stream().as_str(), "full", 1);
         }
         Err(BufferError::Full { kept, bound })
-    }
-
-    fn evict_for_space(&self, state: &mut State, at: Now, target: u64) -> Result<(), BufferError> {
-        let reason = Reason::Space(target);
-        while self.evict_oldest(state, at, Stream::Predictions, reason)? {}
-        if state.kept() >= self.config.max_bytes {
-            while self.evict_pinned(state, at, reason)? {}
-        }
-        if state.kept() >= self.config.max_bytes {
-            while self.evict_oldest(state, at, Stream::Health, reason)? {}
-        }
-        Ok(())
     }
 
     fn evict_aged(&self, state: &mut State, at: Now) -> Result<(), BufferError> {
@@ -188,6 +182,11 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// Somewhat more than must go does, so that it is not done anew for each append.
+fn below(bound: u64) -> Reason {
+    Reason::Space(bound - bound / 16)
 }
 
 /// Whether it is time to look again.

@@ -68,6 +68,7 @@ mod side;
 mod state;
 mod store;
 mod stored;
+mod synced;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -79,7 +80,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use explaind_core::domain::explanation::Settlement;
-use explaind_core::domain::record::{Body, NewRecord, Record, Stream};
+use explaind_core::domain::record::{Body, Health, NewRecord, Record, Stream};
 use explaind_core::domain::time::{Now, Timestamp};
 use explaind_core::domain::units;
 use serde::{Deserialize, Serialize};
@@ -100,11 +101,14 @@ use crate::telemetry::Metrics;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
-    /// Bytes that all records together may count for. Over it, uploaded predictions go, the oldest first; when there
-    /// are none, new predictions are refused. It is passed by one append at most, and the disk holds up to about
-    /// twice as much, since sled reuses space only after a while.
+    /// Bytes that all records together may take on disk. When it is reached and nothing uploaded is left to evict, new
+    /// predictions are refused. It is passed by one append at most.
     #[serde(with = "units::bytes")]
     pub(crate) max_bytes: u64,
+    /// Over so many bytes, uploaded predictions go, the oldest first: they are history. sled keeps about a fifth of
+    /// this in memory, so it is the bound on that as well while the registry is reached.
+    #[serde(with = "units::bytes")]
+    pub(crate) history_bytes: u64,
     /// Uploaded records older than this go even when there is room.
     #[serde(with = "units::duration")]
     pub(crate) max_age: Duration,
@@ -112,7 +116,7 @@ pub(crate) struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_bytes: 2 << 30, max_age: Duration::from_secs(90 * 86_400) }
+        Self { max_bytes: 2 << 30, history_bytes: 256 << 20, max_age: Duration::from_secs(90 * 86_400) }
     }
 }
 
@@ -275,7 +279,9 @@ impl Buffer {
             }
         }
         if write.news.is_empty() {
-            return Ok(());
+            // Whoever settled them first may still wait for the disk.
+            drop(state);
+            return core.commit.make_durable(core.commit.newest());
         }
         let ticket = core.apply(&mut state, write)?;
         drop(state);
@@ -355,7 +361,7 @@ impl Buffer {
         self.0.stat()
     }
 
-    /// Records of a stream that are not uploaded.
+    /// Numbers of a stream that are not uploaded: so many records at most.
     pub(crate) fn waiting(&self, stream: Stream) -> u64 {
         self.0.commit.visible(stream).saturating_sub(self.uploaded(stream))
     }
@@ -399,11 +405,7 @@ impl Buffer {
 
     /// Records something about the gateway itself.
     pub(crate) fn report(&self, at: Now, subject: &str, state: &str, evidence: Vec<(String, String)>) {
-        let body = Body::Health(explaind_core::domain::record::Health {
-            subject: subject.to_owned(),
-            state: state.to_owned(),
-            evidence,
-        });
+        let body = Body::Health(Health { subject: subject.to_owned(), state: state.to_owned(), evidence });
         let record = NewRecord { id: crate::clock::mint(at), at, body };
         if let Err(error) = self.append(vec![record]) {
             tracing::error!(%error, subject, state, "a health record was not stored");

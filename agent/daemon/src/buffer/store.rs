@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use sled::{Batch, IVec};
 
 use super::error::BufferError;
 use super::guard::guard;
+use super::synced::Synced;
 
 /// The default would be 1 GiB. A queue is written at one end and read at the other.
 const CACHE_BYTES: u64 = 8 << 20;
@@ -25,6 +27,7 @@ pub(super) struct Store {
     /// Taken on drop only.
     db: Option<sled::Db>,
     path: PathBuf,
+    synced: Mutex<Synced>,
 }
 
 impl Store {
@@ -40,7 +43,7 @@ impl Store {
             .flush_every_ms(None);
         for attempt in 1.. {
             match guard(|| config.open()) {
-                Ok(Ok(db)) => return Ok(Self { db: Some(db), path: path.to_owned() }),
+                Ok(Ok(db)) => return Ok(Self { db: Some(db), path: path.to_owned(), synced: Mutex::default() }),
                 Ok(Err(sled::Error::Io(error))) if locked(&error) => {
                     if attempt == LOCK_ATTEMPTS {
                         return Err(BufferError::InUse { path: path.to_owned() });
@@ -87,10 +90,11 @@ impl Store {
     /// Makes everything applied so far survive a power cut.
     ///
     /// sled's own flush ends in `sync_file_range`, which writes no metadata and passes no disk cache: after a cut the
-    /// file is as long as it was before. So every file is synced once more, and the folders that name them.
+    /// file is as long as it was before. So every file that changed is synced once more, and the folders that name them.
     pub(super) fn flush(&self) -> Result<(), BufferError> {
         self.call("flush", |db| db.flush())?;
-        sync_tree(&self.path)
+        let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        synced.sync_below(&self.path).map_err(|(path, error)| BufferError::io("sync", &path, error))
     }
 
     /// Bytes of all files.
@@ -134,29 +138,6 @@ fn classify(doing: &'static str, path: &Path, error: sled::Error) -> BufferError
         }
         other => BufferError::damaged(path, other.to_string()),
     }
-}
-
-/// Syncs every file below a folder, then the folder.
-pub(super) fn sync_tree(folder: &Path) -> Result<(), BufferError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |error| BufferError::Io { doing: "sync", path, source: error }
-    };
-    for entry in fs::read_dir(folder).map_err(failed(folder))? {
-        let entry = entry.map_err(failed(folder))?;
-        let path = entry.path();
-        if entry.file_type().map_err(failed(&path))?.is_dir() {
-            sync_tree(&path)?;
-            continue;
-        }
-        match File::open(&path) {
-            Ok(file) => file.sync_data().map_err(failed(&path))?,
-            // sled replaces its snapshot file while we look.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(&path)(error)),
-        }
-    }
-    sync_folder(folder)
 }
 
 /// Makes the names in a folder survive a power cut.

@@ -74,21 +74,18 @@ pub(crate) fn run(
 }
 
 fn list(client: &Client, open: bool, asset: Option<&str>, limit: u16, json: bool) -> Result<(), Failure> {
-    let mut path = format!("/api/v1/alerts?limit={limit}");
-    if open {
-        path.push_str("&state=open");
-    }
-    if let Some(asset) = asset {
-        path.push_str(&format!("&asset={}", escaped(asset)));
-    }
-    let mut alerts = client.get(&path)?;
-    if let Value::Array(alerts) = &mut alerts {
-        alerts.sort_by_key(|alert| alert.get("state").and_then(Value::as_str) == Some("normal"));
+    let asset = asset.map(|asset| format!("&asset={}", escaped(asset))).unwrap_or_default();
+    let of = |state: &str| client.get(&format!("/api/v1/alerts?limit={limit}&state={state}{asset}"));
+    // Asked for apart, so that no number of closed alerts hides one that is open.
+    let mut alerts = of("open")?.as_array().cloned().unwrap_or_default();
+    if !open {
+        alerts.extend(of("closed")?.as_array().into_iter().flatten().cloned());
+        alerts.truncate(usize::from(limit));
     }
     if json {
-        return print::json(&alerts);
+        return print::json(&Value::Array(alerts));
     }
-    let rows: Vec<[String; 6]> = alerts.as_array().into_iter().flatten().map(row).collect();
+    let rows: Vec<[String; 6]> = alerts.iter().map(row).collect();
     print::table(["ID", "ASSET", "STATE", "PRIORITY", "RAISED", "WHY"], &rows, "no alerts")
 }
 

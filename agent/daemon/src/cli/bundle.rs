@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use explaind_core::explain;
 use explaind_core::model::pack::{self, PackInputs};
 use explaind_core::model::{Files, Model};
 
 use super::failure::{DATA, Failure, IO, MISSING};
+use super::print;
 use crate::app::files_of;
 
 /// What to do with a bundle.
@@ -59,6 +61,7 @@ fn make(args: &Create) -> Result<(), Failure> {
         .map_err(|_| Failure::new(DATA, format!("{}: not UTF-8; save it as UTF-8", args.manifest.display())))?;
     let golden = args.golden.as_deref().map(read).transpose()?;
     let inputs = PackInputs { model: read(&args.model)?, manifest, reference: read(&args.reference)?, golden };
+    // It loads and verifies what it made, so nothing that fails ever gets a folder.
     let files = pack::create(inputs).map_err(|error| Failure::new(DATA, error.to_string()))?;
     write(&args.out, &files)?;
     verify(&args.out)
@@ -85,7 +88,7 @@ fn verify(folder: &Path) -> Result<(), Failure> {
     let verified =
         model.verify().map_err(|error| Failure::new(DATA, format!("bundle {}: {error}", folder.display())))?;
     let manifest = model.manifest();
-    println!(
+    print::line(&format!(
         "{} {}: {} features, {} background rows, {} golden rows reproduced with a largest error of {:.1e}",
         manifest.name,
         manifest.version,
@@ -93,8 +96,11 @@ fn verify(folder: &Path) -> Result<(), Failure> {
         model.background().len(),
         verified.rows,
         verified.largest_error
-    );
-    Ok(())
+    ))?;
+    match explain::supports(&model) {
+        Ok(()) => Ok(()),
+        Err(reason) => print::line(&format!("its predictions will not be explained: {reason}")),
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

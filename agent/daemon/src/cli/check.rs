@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::failure::{Failure, IO, UNAVAILABLE};
+use super::print;
 use crate::config::{DEFAULT_PATH, Settings};
 use crate::registry::Registry;
 use crate::{app, source};
@@ -22,14 +23,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let settings = Settings::read(&args.config)?;
     let models = app::load(&settings)?;
     let plans = app::plans(&settings, &models)?;
-    println!(
+    print::line(&format!(
         "{}: {} sources, {} signals, {} assets, {} models, all fit together",
         args.config.display(),
         settings.sources.len(),
         settings.signals().len(),
         plans.len(),
         models.len()
-    );
+    ))?;
     if args.probe { probe(&settings) } else { Ok(()) }
 }
 
@@ -41,18 +42,18 @@ fn probe(settings: &Settings) -> Result<(), Failure> {
     let mut away = Vec::new();
     for config in &settings.sources {
         match runtime.block_on(source::probe(config)) {
-            Ok(found) => println!("source {}: {found}", config.name),
+            Ok(found) => print::line(&format!("source {}: {found}", config.name))?,
             Err(error) => {
-                println!("source {}: {error}", config.name);
+                print::line(&format!("source {}: {error}", config.name))?;
                 away.push(config.name.clone());
             }
         }
     }
     if let Some(registry) = &settings.registry {
         match runtime.block_on(Registry::new(registry).probe()) {
-            Ok(found) => println!("registry: {found}"),
+            Ok(found) => print::line(&format!("registry: {found}"))?,
             Err(error) => {
-                println!("registry: {error}");
+                print::line(&format!("registry: {error}"))?;
                 away.push("registry".to_owned());
             }
         }

@@ -12,7 +12,7 @@ use explaind_core::model::{Model, Table};
 use serde_json::{Map, Value, json};
 
 use super::bundle;
-use super::failure::{DATA, Failure, IO, MISSING};
+use super::failure::{DATA, Failure, MISSING};
 
 /// The largest input table.
 const MOST_BYTES: u64 = 1 << 30;
@@ -46,21 +46,16 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for (index, row) in table.iter().enumerate() {
         let refuse = |error: &dyn std::fmt::Display| {
-            Failure::new(DATA, format!("{}, row {}: {error}", args.input.display(), index + 1))
+            Failure::new(DATA, format!("{}, row {index}: {error}", args.input.display()))
         };
         let output = model.predict(row).map_err(|error| refuse(&error))?;
         let explanation = explainer.explain(row).map_err(|error| refuse(&error))?;
-        let written = match args.format {
+        match args.format {
             Format::Ndjson => writeln!(out, "{}", line(index, &output, &explanation)),
             Format::Table => print(&mut out, index, &output, &explanation),
-        };
-        match written {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-            Err(error) => return Err(Failure::new(IO, format!("writing the result: {error}"))),
-            Ok(()) => {}
-        }
+        }?;
     }
-    out.flush().map_err(|error| Failure::new(IO, format!("writing the result: {error}")))
+    Ok(out.flush()?)
 }
 
 fn rows(args: &Args, model: &Model) -> Result<Table, Failure> {
@@ -110,7 +105,7 @@ fn print(out: &mut impl Write, row: usize, output: &Output, explanation: &Explan
     let mut shares: Vec<_> = explanation.attributions.iter().collect();
     shares.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()));
     for share in shares {
-        let input = share.category.as_deref().map_or_else(|| share.input.to_string(), str::to_owned);
+        let input = share.category.as_deref().map_or_else(|| (share.input as f32).to_string(), str::to_owned);
         writeln!(out, "    {:+10.4}  {} = {input}", share.value, share.feature)?;
     }
     Ok(())

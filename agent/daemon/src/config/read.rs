@@ -147,17 +147,20 @@ fn cannot_read(error: &std::io::Error) -> String {
 }
 
 fn fragments(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return Ok(Vec::new());
+    let unreadable = |error: std::io::Error| ConfigError {
+        file: folder.to_owned(),
+        line: None,
+        key: String::new(),
+        message: format!("cannot be read ({error}); let the user that runs explaind read it, or remove it"),
+    };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(error)),
     };
     let mut files = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(|error| ConfigError {
-            file: folder.to_owned(),
-            line: None,
-            key: String::new(),
-            message: cannot_read(&error),
-        })?;
+        let entry = entry.map_err(unreadable)?;
         if entry.path().extension().is_some_and(|extension| extension == "toml") {
             files.push(entry.path());
         }

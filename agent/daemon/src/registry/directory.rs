@@ -52,7 +52,13 @@ impl Directory {
             let sha256: [u8; 32] = Sha256::digest(&content).into();
             let wanted = Found { size: u64::try_from(content.len()).unwrap_or(u64::MAX), sha256 };
             match look(&path)? {
-                Some(found) if found == wanted => return Ok(Put::AlreadyThere),
+                Some(found) if found == wanted => {
+                    // Whoever put it there may have been cut off before its name was safe.
+                    for folder in path.ancestors().take_while(|folder| *folder != root) {
+                        sync_parent(folder)?;
+                    }
+                    return Ok(Put::AlreadyThere);
+                }
                 Some(_) => return Err(RegistryError::Conflict { path: name }),
                 None => {}
             }

@@ -119,7 +119,10 @@ pub(crate) async fn run(
         }
     }
     match timeout(FAREWELL, sync.round(true, &CancellationToken::new())).await {
-        Ok(Ok(())) => tracing::info!("the registry has everything"),
+        Ok(Ok(())) if Stream::ALL.into_iter().all(|stream| sync.buffer.waiting(stream) == 0) => {
+            tracing::info!("the registry has everything");
+        }
+        Ok(Ok(())) => tracing::info!("the registry has all but records whose explanation is not settled"),
         Ok(Err(error)) => tracing::warn!(%error, "the last records stay in the buffer until the next start"),
         Err(_) => {
             tracing::warn!("the registry takes too long; the last records stay in the buffer until the next start")
@@ -138,56 +141,64 @@ struct Sync {
 impl Sync {
     /// Sends every batch that is ripe; with `all`, every record that is final.
     async fn round(&self, all: bool, stop: &CancellationToken) -> Result<(), SyncError> {
+        // First, so that the lag is told while the registry is away as well.
+        self.measure().await?;
         claim::claim(&self.buffer, &self.registry).await?;
         while let Some((stream, batch)) = self.next(all).await? {
             if stop.is_cancelled() {
                 return Ok(());
             }
             self.send(stream, batch).await?;
-            self.status.change(|s| {
-                s.last_upload = Some(status::rfc3339(clock::now().utc));
-                s.error = None;
-            });
+            self.status.change(|s| s.last_upload = Some(status::rfc3339(clock::now().utc)));
+            self.works();
         }
-        self.status.change(|s| {
-            if s.error.take().is_some() {
-                tracing::info!(registry = s.registry, "the registry answers again");
-            }
-            s.state = State::Online;
-        });
+        self.works();
+        self.status.change(|s| s.state = State::Online);
         Ok(())
+    }
+
+    fn works(&self) {
+        if let Some(error) = self.status.change(|s| s.error.take()) {
+            tracing::info!(error, "sync gets on again");
+        }
+    }
+
+    /// Tells how far behind each stream is.
+    async fn measure(&self) -> Result<(), SyncError> {
+        let (buffer, metrics, status) = (self.buffer.clone(), self.metrics.clone(), self.status.clone());
+        let measured = tokio::task::spawn_blocking(move || -> Result<(), BufferError> {
+            let now = clock::now();
+            let mut lags = Vec::new();
+            for stream in Stream::ALL {
+                let lag = lag(&buffer, stream, buffer.pending(stream)?.as_ref(), now);
+                metrics.sync_lag(lag.stream, lag.lag_seconds);
+                lags.push(lag);
+            }
+            status.change(|s| s.streams = lags);
+            Ok(())
+        });
+        measured.await?.map_err(SyncError::Buffer)
     }
 
     /// The most precious batch that is closed, or can be.
     async fn next(&self, all: bool) -> Result<Option<(Stream, Closed)>, SyncError> {
-        let (buffer, metrics, status) = (self.buffer.clone(), self.metrics.clone(), self.status.clone());
-        let config = self.config.clone();
+        self.measure().await?;
+        let (buffer, status, config) = (self.buffer.clone(), self.status.clone(), self.config.clone());
         let next = tokio::task::spawn_blocking(move || {
             let now = clock::now();
-            let mut chosen = None;
-            let mut lags = Vec::new();
             for stream in Stream::ALL {
-                let pending = buffer.pending(stream)?;
-                let lag = lag(&buffer, stream, pending.as_ref(), now);
-                metrics.sync_lag(lag.stream, lag.lag_seconds);
-                if chosen.is_none() {
-                    let bounds = match buffer.closed(stream) {
-                        Some(closed) => Some(closed),
-                        None => pending.and_then(|pending| ripe(&buffer, &config, &pending, now, all)),
-                    };
-                    chosen = bounds.map(|bounds| (stream, bounds));
+                let bounds = match buffer.closed(stream) {
+                    Some(closed) => Some(closed),
+                    None => buffer.pending(stream)?.and_then(|pending| ripe(&buffer, &config, &pending, now, all)),
+                };
+                let Some(bounds) = bounds else { continue };
+                if Stream::ALL.into_iter().any(|stream| buffer.waiting(stream) > 2 * config.batch_records) {
+                    status.change(|s| s.state = State::CatchingUp);
                 }
-                lags.push(lag);
+                // On disk before the first try.
+                return Ok(Some((stream, buffer.close(stream, bounds)?)));
             }
-            let behind = lags.iter().any(|lag| lag.waiting > 2 * config.batch_records);
-            status.change(|s| {
-                s.streams = lags;
-                if behind && chosen.is_some() {
-                    s.state = State::CatchingUp;
-                }
-            });
-            // On disk before the first try.
-            chosen.map(|(stream, bounds)| Ok((stream, buffer.close(stream, bounds)?))).transpose()
+            Ok(None)
         });
         next.await?.map_err(SyncError::Buffer)
     }

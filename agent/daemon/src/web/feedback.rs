@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use explaind_core::domain::feedback::{ExplanationVerdict, Feedback, Verdict};
+use explaind_core::domain::feedback::{ExplanationVerdict, Feedback, UserRole, Verdict};
 use explaind_core::domain::prediction::Prediction;
 use explaind_core::domain::record::{Body, NewRecord, Record};
 use explaind_core::domain::time::Timestamp;
@@ -112,6 +112,11 @@ fn subject(web: &Web, asked: &Asked) -> Result<Subject, Problem> {
         (None, None, None) => Err(Problem::unacceptable(
             "say what this is about: prediction_id or alert_id, or the verdict missed with an asset",
         )),
+        // On an alert whose prediction is evicted the verdict still counts: its prediction went home before.
+        (Some(alert), None, Some(id)) if alert.prediction_id == Some(id) => {
+            let asset = alert.asset.to_string();
+            Ok(Subject { alert: Some(alert.clone()), evidence, asset, span: None })
+        }
         (_, None, Some(id)) => Err(gone(web, id)),
         (Some(alert), Some(record), Some(id)) if story::prediction(record).is_some_and(|p| p.asset != alert.asset) => {
             Err(Problem::unacceptable(format!("prediction {id} is of another asset than alert {}", alert.id)))
@@ -173,6 +178,11 @@ fn compose(web: &Web, actor: &Actor, asked: Asked, subject: &Subject) -> Result<
         if revised.feedback.asset != subject.asset {
             return Err(Problem::unacceptable(format!("feedback {id}, which this revises, is of another asset")));
         }
+        if revised.feedback.author != *actor.name && actor.role < UserRole::Engineer {
+            return Err(Problem::unacceptable(format!(
+                "feedback {id} is somebody else's; only an engineer may revise it"
+            )));
+        }
     }
     let corrected = text("corrected", asked.corrected.map(Scalar::into_text), LONGEST_WORD)?;
     match (asked.verdict, &corrected) {
@@ -197,7 +207,11 @@ fn compose(web: &Web, actor: &Actor, asked: Asked, subject: &Subject) -> Result<
     }
     Ok(Feedback {
         revises: asked.revises,
-        prediction_id: subject.evidence.as_ref().map(|record| record.id),
+        prediction_id: subject
+            .evidence
+            .as_ref()
+            .map(|record| record.id)
+            .or_else(|| subject.alert.as_ref().and_then(|alert| alert.prediction_id)),
         explanation_id,
         alert_id: subject.alert.as_ref().map(|alert| alert.id).or(prediction.and_then(|prediction| prediction.alert)),
         asset: subject.asset.clone(),

@@ -88,7 +88,7 @@ struct Web {
     access: Access,
     verdicts: Verdicts,
     streams: Arc<Semaphore>,
-    readers: Semaphore,
+    readers: Arc<Semaphore>,
 }
 
 type Shared = Arc<Web>;
@@ -102,7 +102,7 @@ impl Web {
             .map_err(io::Error::other)?;
         let verdicts = Verdicts::read(&buffer).map_err(io::Error::other)?;
         let streams = Arc::new(Semaphore::new(events::MOST_STREAMS));
-        let readers = Semaphore::new(READERS);
+        let readers = Arc::new(Semaphore::new(READERS));
         Ok(Arc::new(Self {
             gateway,
             assets,
@@ -128,9 +128,14 @@ impl Web {
     {
         let stopped =
             || Problem::busy("the gateway broke this off; try again, and look into its log if it happens again");
-        let _turn = self.readers.acquire().await.map_err(|_| stopped())?;
+        // The turn goes with the work, which goes on when the client has hung up.
+        let turn = Arc::clone(&self.readers).acquire_owned().await.map_err(|_| stopped())?;
         let web = Arc::clone(self);
-        spawn_blocking(move || work(&web)).await.unwrap_or_else(|error| {
+        let work = move || {
+            let _turn = turn;
+            work(&web)
+        };
+        spawn_blocking(work).await.unwrap_or_else(|error| {
             tracing::error!(%error, "a request of the page or the API broke off");
             Err(stopped())
         })

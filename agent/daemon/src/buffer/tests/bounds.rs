@@ -3,7 +3,8 @@
 use super::*;
 use crate::buffer::samples::new;
 
-const SMALL: Config = Config { max_bytes: 100 << 10, max_age: std::time::Duration::from_secs(90 * 86_400) };
+const SMALL: Config =
+    Config { max_bytes: 300 << 10, history_bytes: 300 << 10, max_age: std::time::Duration::from_secs(90 * 86_400) };
 
 fn skipped() -> Settlement {
     Settlement::Skipped { reason: "nothing to explain".to_owned() }
@@ -149,4 +150,16 @@ fn age_takes_what_is_uploaded_but_no_alert_that_is_open() {
     assert_eq!(sequences(&buffer.read(Stream::Alerts, 0, 9).unwrap()), [2]);
     drop(buffer);
     assert!(reports(&open(folder.path())).iter().all(|(state, _)| state == "evicted"));
+}
+
+#[test]
+fn history_has_a_bound_of_its_own_that_holds_up_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { history_bytes: 50 << 10, ..SMALL };
+    let buffer = try_open(folder.path(), &config).unwrap();
+    assert_eq!(fill(&buffer, 400), 400);
+    assert!(buffer.stat().bytes > 2 * config.history_bytes && !buffer.stat().full, "nothing is uploaded yet");
+    buffer.mark_uploaded(Stream::Predictions, u64::MAX).unwrap();
+    assert_eq!(fill(&buffer, 5), 5);
+    assert!(buffer.stat().bytes < config.history_bytes);
 }

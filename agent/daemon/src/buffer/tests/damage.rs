@@ -169,13 +169,14 @@ fn no_flipped_byte_and_no_truncation_stops_the_daemon_or_changes_a_record() {
         fs::copy(folder.path().join(beside), original.join(beside)).unwrap();
     }
     let length = fs::metadata(original.join("buffer/db")).unwrap().len();
-    let (mut whole, mut set_aside, mut said) = (0, 0, 0);
     for step in 0..40 {
         let place = tempfile::tempdir().unwrap();
         copy_as_killed(&original, place.path());
         let mut db = fs::File::options().read(true).write(true).open(place.path().join("buffer/db")).unwrap();
         let offset = length * step / 40 + step * 37 % 1000;
-        if step % 4 == 3 {
+        if step == 0 {
+            // Undamaged.
+        } else if step % 4 == 3 {
             db.set_len(offset).unwrap();
         } else {
             let mut byte = [0];
@@ -194,11 +195,8 @@ fn no_flipped_byte_and_no_truncation_stops_the_daemon_or_changes_a_record() {
             assert!(lost || record.settlement == known.settlement);
         }
         let states = states(&buffer);
-        whole += usize::from(records.len() == 300);
-        set_aside += usize::from(states.iter().any(|state| state == "set_aside"));
-        said += usize::from(!states.is_empty());
+        assert!(step > 0 || records.len() == 300);
         assert!(records.len() == 300 || !states.is_empty(), "step {step}: {} records, and nothing said", records.len());
         buffer.append(vec![prediction(900, 1.0)]).unwrap();
     }
-    println!("40 damages: {whole} whole, {set_aside} set aside, {said} on record");
 }

@@ -175,7 +175,16 @@ impl UsersFile {
             source,
         })?;
         let fail = |source| UsersError::Io { doing: "lock", path: path.clone(), source };
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(fail)?;
+        // Root runs this in a folder that belongs to the service: a link planted there must not be followed, nor a file
+        // that has another name elsewhere be given away.
+        let no_link = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+        let options =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(no_link).clone();
+        let file = options.open(&path).map_err(fail)?;
+        let found = file.metadata().map_err(fail)?;
+        if !found.is_file() || found.nlink() != 1 {
+            return Err(fail(io::Error::other("it is no plain file of its own; remove it")));
+        }
         self.give_to_owner(&file).map_err(fail)?;
         file.lock().map_err(fail)?;
         Ok(file)

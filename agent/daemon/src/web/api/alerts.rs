@@ -28,6 +28,9 @@ pub(crate) struct Wanted {
     asset: Option<String>,
 }
 
+/// What `state` may be.
+const STATES: [&str; 6] = ["open", "closed", "unacknowledged", "acknowledged", "returned_unacknowledged", "normal"];
+
 impl Wanted {
     fn fits(&self, alert: &Alert) -> bool {
         let state = match self.state.as_deref() {
@@ -48,6 +51,9 @@ pub(crate) async fn list(
     Query(wanted): Query<Wanted>,
 ) -> Result<Page<Value>, Problem> {
     let limit = limit(wanted.limit)?;
+    if let Some(state) = wanted.state.as_deref().filter(|state| !STATES.contains(state)) {
+        return Err(Problem::unacceptable(format!("state = \"{state}\" is none of {}", STATES.join(", "))));
+    }
     web.off_thread(move |web| {
         let mut alerts: Vec<Alert> = web.buffer.alerts().into_iter().filter(|alert| wanted.fits(alert)).collect();
         alerts.sort_unstable_by_key(|alert| std::cmp::Reverse(alert.id));

@@ -31,7 +31,7 @@ pub(crate) fn picture(explanation: &Explanation) -> Markup {
                     span .value {}
                     span .usual {}
                     (bar(others, axis))
-                    (share(others))
+                    (share(others, axis))
                 }
             }
         }
@@ -55,14 +55,14 @@ fn row(attribution: &Attribution, axis: Axis) -> Markup {
                 }
             }
             (bar(attribution.value, axis))
-            (share(attribution.value))
+            (share(attribution.value, axis))
         }
     }
 }
 
-fn share(value: f64) -> Markup {
+fn share(value: f64, axis: Axis) -> Markup {
     let direction = if value < 0.0 { " lowers" } else { " raises" };
-    html! { span .share { (words::share(value)) span .unseen { (direction) } } }
+    html! { span .share { (words::share(value, axis.largest)) span .unseen { (direction) } } }
 }
 
 /// To which side a value lies outside of what is usual. Categories have no usual range.
@@ -102,6 +102,8 @@ struct Axis {
     zero: f64,
     /// Width of one unit; the whole is 200 wide.
     unit: f64,
+    /// The largest value, to either side.
+    largest: f64,
 }
 
 impl Axis {
@@ -109,12 +111,12 @@ impl Axis {
         let finite = values.filter(|value| value.is_finite());
         let (low, high) = finite.fold((0.0, 0.0), |(low, high): (f64, f64), value| (low.min(value), high.max(value)));
         if high - low <= 0.0 {
-            return Self { zero: 100.0, unit: 0.0 };
+            return Self { zero: 100.0, unit: 0.0, largest: 0.0 };
         }
         // Either side keeps a tenth, so that the line of zero is always to be seen.
         let zero = (-low / (high - low) * 200.0).clamp(20.0, 180.0);
         let unit = |room: f64, reach: f64| if reach > 0.0 { room / reach } else { f64::INFINITY };
-        Self { zero, unit: unit(zero - 2.0, -low).min(unit(198.0 - zero, high)) }
+        Self { zero, unit: unit(zero - 2.0, -low).min(unit(198.0 - zero, high)), largest: high.max(-low) }
     }
 }
 

@@ -77,7 +77,7 @@ fn body(story: &Story, actor: &Actor) -> Markup {
         div .body {
             div .why {
                 p .sentence { (story.sentence()) }
-                p .reason { (words::sentence(&alert.reason)) }
+                p .reason { (words::sentence(&alert.reason)) (again(story)) }
                 (said(story))
                 @if actor.role >= UserRole::Technician {
                     (form(story, actor))
@@ -85,6 +85,19 @@ fn body(story: &Story, actor: &Actor) -> Markup {
             }
             (reasons(story))
         }
+    }
+}
+
+/// When it was last raised, where that is later than its beginning: the values shown are of then.
+fn again(story: &Story) -> Markup {
+    let began = story.alert.raised_at.as_micros();
+    let last = story
+        .evidence
+        .as_ref()
+        .map(|record| record.at.utc)
+        .filter(|at| at.as_micros().saturating_sub(began) > 1_000_000);
+    html! {
+        @if let Some(at) = last { " Raised again " (words::when(at)) "." }
     }
 }
 

@@ -19,18 +19,17 @@ pub(crate) fn minus(text: &str) -> String {
     text.replace('-', "\u{2212}")
 }
 
-/// A share with its sign, to two or three digits.
-pub(crate) fn share(value: f64) -> String {
-    let size = value.abs();
-    let sign = if value < 0.0 { "\u{2212}" } else { "+" };
-    match size {
-        _ if !size.is_finite() => "not a number".to_owned(),
-        _ if size == 0.0 => "0".to_owned(),
-        _ if size >= 100.0 => format!("{sign}{size:.0}"),
-        _ if size >= 10.0 => format!("{sign}{size:.1}"),
-        _ if size >= 0.01 => format!("{sign}{size:.2}"),
-        _ => format!("{sign}{size:.0e}").replace("e-", "e\u{2212}"),
+/// A share with its sign, to as many decimals as give the largest share of the picture three digits.
+pub(crate) fn share(value: f64, largest: f64) -> String {
+    if !value.is_finite() {
+        return "not a number".to_owned();
     }
+    let decimals = if largest > 0.0 { (2.0 - largest.log10().floor()).clamp(0.0, 9.0) as usize } else { 0 };
+    let text = format!("{:.decimals$}", value.abs());
+    if text.bytes().all(|byte| matches!(byte, b'0' | b'.')) {
+        return "0".to_owned();
+    }
+    format!("{}{text}", if value < 0.0 { "\u{2212}" } else { "+" })
 }
 
 /// A priority as a word.
@@ -95,10 +94,16 @@ mod tests {
 
     #[test]
     fn shares_carry_their_sign() {
-        for (value, text) in
-            [(4.213, "+4.21"), (-0.3, "\u{2212}0.30"), (0.0, "0"), (123.4, "+123"), (-0.0004, "\u{2212}4e\u{2212}4")]
-        {
-            assert_eq!(share(value), text);
+        for (value, largest, text) in [
+            (4.213, 4.213, "+4.21"),
+            (-0.3, 4.2, "\u{2212}0.30"),
+            (0.004, 4.2, "0"),
+            (123.4, 123.4, "+123"),
+            (-0.0004, 0.001, "\u{2212}0.00040"),
+            (0.0, 0.0, "0"),
+            (f64::NAN, 1.0, "not a number"),
+        ] {
+            assert_eq!(share(value, largest), text);
         }
     }
 
