@@ -110,6 +110,23 @@ impl<'a> Write<'a> {
         self.push(NewRecord { id: clock::mint(at), at, body }).map(drop)
     }
 
+    /// Adds a record about a range of numbers of a stream.
+    fn range(
+        &mut self,
+        at: Now,
+        state: &str,
+        stream: Stream,
+        (first, last): (u64, u64),
+        figures: &[(&str, String)],
+        reason: &str,
+    ) -> Result<(), BufferError> {
+        let mut evidence =
+            vec![("stream", stream.as_str().to_owned()), ("first", first.to_string()), ("last", last.to_string())];
+        evidence.extend_from_slice(figures);
+        evidence.push(("reason", reason.to_owned()));
+        self.health(at, state, &evidence)
+    }
+
     /// Adds a record about records that could not be read.
     pub(super) fn quarantined(
         &mut self,
@@ -119,14 +136,7 @@ impl<'a> Write<'a> {
         records: usize,
         reason: &str,
     ) -> Result<(), BufferError> {
-        let evidence = [
-            ("stream", stream.as_str().to_owned()),
-            ("first", first.to_string()),
-            ("last", last.to_string()),
-            ("records", records.to_string()),
-            ("reason", reason.to_owned()),
-        ];
-        self.health(at, "quarantined", &evidence)
+        self.range(at, "quarantined", stream, (first, last), &[("records", records.to_string())], reason)
     }
 
     /// Notes a range of numbers without records that nobody knew of, and adds a record about it.
@@ -138,13 +148,7 @@ impl<'a> Write<'a> {
         reason: &str,
     ) -> Result<(), BufferError> {
         self.gap(stream, first, last)?;
-        let evidence = [
-            ("stream", stream.as_str().to_owned()),
-            ("first", first.to_string()),
-            ("last", last.to_string()),
-            ("reason", reason.to_owned()),
-        ];
-        self.health(at, "gap", &evidence)
+        self.range(at, "gap", stream, (first, last), &[], reason)
     }
 
     /// Adds a record about an eviction: `records` of the range are gone, `kept` of it stay.
@@ -157,15 +161,14 @@ impl<'a> Write<'a> {
         kept: u64,
         reason: &str,
     ) -> Result<(), BufferError> {
-        let evidence = [
-            ("stream", stream.as_str().to_owned()),
-            ("first", first.to_string()),
-            ("last", last.to_string()),
-            ("records", records.to_string()),
-            ("kept", kept.to_string()),
-            ("reason", reason.to_owned()),
-        ];
-        self.health(at, "evicted", &evidence)
+        self.range(
+            at,
+            "evicted",
+            stream,
+            (first, last),
+            &[("records", records.to_string()), ("kept", kept.to_string())],
+            reason,
+        )
     }
 
     /// Settles the explanation of a prediction that is stored and unsettled.

@@ -149,6 +149,7 @@ impl Sync {
                 return Ok(());
             }
             self.send(stream, batch).await?;
+            self.measure().await?;
             self.status.change(|s| s.last_upload = Some(status::rfc3339(clock::now().utc)));
             self.works();
         }
@@ -182,7 +183,6 @@ impl Sync {
 
     /// The most precious batch that is closed, or can be.
     async fn next(&self, all: bool) -> Result<Option<(Stream, Closed)>, SyncError> {
-        self.measure().await?;
         let (buffer, status, config) = (self.buffer.clone(), self.status.clone(), self.config.clone());
         let next = tokio::task::spawn_blocking(move || {
             let now = clock::now();
