@@ -107,6 +107,15 @@ impl Priority {
     }
 }
 
+/// On which side of its threshold an output raises an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Raised {
+    /// Large outputs are alarming, as of probabilities of failure.
+    Above,
+    /// Small outputs are alarming, as of remaining life.
+    Below,
+}
+
 /// One change of an alert's state or suppression. An alert is the sum of its transitions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AlertTransition {
@@ -132,4 +141,6 @@ pub struct AlertTransition {
     pub comment: Option<String>,
     /// What happened, in one phrase: `probability 0.93 above 0.5`.
     pub reason: String,
+    /// Which outputs are alarming, of the transition that raises.
+    pub raised: Option<Raised>,
 }

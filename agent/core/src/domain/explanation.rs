@@ -14,6 +14,12 @@ pub enum Method {
     TreeShapley,
     /// Exact interventional Shapley values by enumerating all coalitions.
     Enumeration,
+    /// Exact interventional Shapley values of a model that is linear in its features, in closed form.
+    Linear,
+    /// Exact interventional Shapley values of a score that is quadratic in its features, in closed form.
+    Quadratic,
+    /// Unbiased estimates from sampled orders of the features, each with its standard error.
+    Sampling,
 }
 
 impl Method {
@@ -22,6 +28,9 @@ impl Method {
         match self {
             Self::TreeShapley => "tree-shapley",
             Self::Enumeration => "enumeration",
+            Self::Linear => "linear",
+            Self::Quadratic => "quadratic",
+            Self::Sampling => "sampling",
         }
     }
 }
@@ -45,6 +54,33 @@ pub struct Attribution {
     pub usual: (f64, f64),
     /// The name of the category that `input` stands for, for features with categories.
     pub category: Option<Arc<str>>,
+    /// Of a window: how the share spreads over time, for the features that matter. They add up to the share.
+    pub intervals: Vec<IntervalShare>,
+    /// Of a reconstruction: this feature's part of the score itself.
+    pub error: Option<f64>,
+}
+
+/// The share of one stretch of a window's time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct IntervalShare {
+    /// The first step, counted from the oldest.
+    pub from: u32,
+    /// The step after the last.
+    pub to: u32,
+    /// The share, in the explanation's space.
+    pub value: f64,
+    /// Standard error of the share; zero when exact.
+    pub standard_error: f64,
+}
+
+/// How well attributions tell what the model heeds: features are given back their background values, most important
+/// first, and the output must move further and sooner than when they go in random order.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Faithfulness {
+    /// Mean share of the way to the base value over the deletions, in the order of the attributions.
+    pub deletion: f64,
+    /// The same in random order: what attributions that know nothing would score.
+    pub random: f64,
 }
 
 /// Attributions of one prediction: `base_value + Σ attributions = output`, within `additivity_gap`.
@@ -64,6 +100,8 @@ pub struct Explanation {
     pub evaluations: u64,
     /// |base value + Σ attributions − output|.
     pub additivity_gap: f64,
+    /// How faithful the attributions are, where it was scored.
+    pub faithfulness: Option<Faithfulness>,
 }
 
 /// What became of a prediction's explanation. A prediction has exactly one; until then it is unsettled.

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::alert::AlertTransition;
-use super::explanation::Settlement;
+use super::explanation::{Explanation, Settlement};
 use super::feedback::Feedback;
-use super::prediction::Prediction;
+use super::prediction::{Outcome, Prediction, Space};
 use super::time::Now;
 
 /// The version of the column set of every stream. Columns are only ever added.
@@ -149,6 +149,25 @@ pub struct Record {
     pub body: Body,
     /// What became of a prediction's explanation; `None` for other streams, and until it is settled.
     pub settlement: Option<Settlement>,
+}
+
+impl Record {
+    /// A prediction's explanation, where there is one.
+    pub fn explanation(&self) -> Option<&Explanation> {
+        self.settlement.as_ref()?.explanation()
+    }
+
+    /// A prediction's output, and the space it is in; `None` where none was made.
+    ///
+    /// `base_value + Σ attributions = output` holds in the explanation's space, so that is the one shown where there is
+    /// an explanation; else the space that was decided in.
+    pub fn output_and_space(&self) -> Option<(f64, Space)> {
+        if let Some(explanation) = self.explanation() {
+            return Some((explanation.output, explanation.space));
+        }
+        let Body::Prediction(Prediction { outcome: Outcome::Predicted(output), .. }) = &self.body else { return None };
+        Some((output.value, if output.probability.is_some() { Space::Probability } else { Space::Value }))
+    }
 }
 
 /// A UUIDv7: the time in its leading bits, so that ids sort by when they were made. `random` must be fresh.

@@ -146,6 +146,7 @@ impl Explainer {
             method,
             evaluations: found.evaluations,
             additivity_gap: (made - found.output).abs(),
+            faithfulness: None,
         })
     }
 }
@@ -172,6 +173,8 @@ impl Facts {
             unit: Arc::clone(&self.unit),
             usual: self.usual,
             category: category.map(|(_, name)| Arc::clone(name)),
+            intervals: Vec::new(),
+            error: None,
         }
     }
 }

@@ -15,7 +15,7 @@ use toml::de::DeTable;
 
 use super::bundle::MANIFEST;
 use super::error::{BundleError, Place};
-use crate::domain::alert::Priority;
+use crate::domain::alert::{Priority, Raised};
 use crate::domain::prediction::Space;
 
 /// The only form of manifest that this version reads.
@@ -111,6 +111,14 @@ impl Threshold {
         match *self {
             Self::Above(limit) => value > limit,
             Self::Below(limit) => value < limit,
+        }
+    }
+
+    /// Which values it holds for.
+    pub fn side(&self) -> Raised {
+        match self {
+            Self::Above(_) => Raised::Above,
+            Self::Below(_) => Raised::Below,
         }
     }
 

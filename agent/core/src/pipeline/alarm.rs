@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::domain::alert::{AlarmState, AlertTransition, Priority, Suppression};
+use crate::domain::alert::{AlarmState, AlertTransition, Priority, Raised, Suppression};
 
 /// An occurrence that is still open, as the records tell it after a start.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,10 +76,11 @@ impl Alarm {
     }
 
     /// The condition begins to hold: opens an occurrence named `fresh`, or wakes the one that is open.
-    pub fn raise(&mut self, fresh: Uuid, prediction: Uuid, reason: String) -> AlertTransition {
+    pub fn raise(&mut self, fresh: Uuid, prediction: Uuid, raised: Raised, reason: String) -> AlertTransition {
         let (id, from) = self.open.unwrap_or((fresh, AlarmState::Normal));
         let mut transition = self.transition(id, from, from.raise(), reason);
         transition.prediction_id = Some(prediction);
+        transition.raised = Some(raised);
         self.apply(&transition);
         transition
     }
@@ -130,6 +131,7 @@ impl Alarm {
             author: None,
             comment: None,
             reason,
+            raised: None,
         }
     }
 }
@@ -149,7 +151,7 @@ mod tests {
     #[test]
     fn one_occurrence_lives_from_raise_to_acknowledged_and_returned() {
         let mut alarm = alarm();
-        let raised = alarm.raise(id(1), id(100), String::new());
+        let raised = alarm.raise(id(1), id(100), Raised::Above, String::new());
         assert_eq!((raised.alert_id, raised.from, raised.to), (id(1), AlarmState::Normal, AlarmState::Unacknowledged));
         let seen = alarm.acknowledgement("ann".into(), None).unwrap();
         assert!(alarm.is_raised(), "nothing holds before it is applied");
@@ -157,15 +159,15 @@ mod tests {
         let gone = alarm.clear(Some(id(101)), String::new()).unwrap();
         assert_eq!((gone.from, gone.to), (AlarmState::Acknowledged, AlarmState::Normal));
         assert_eq!(alarm.id(), None);
-        assert_eq!(alarm.raise(id(2), id(102), String::new()).alert_id, id(2));
+        assert_eq!(alarm.raise(id(2), id(102), Raised::Above, String::new()).alert_id, id(2));
     }
 
     #[test]
     fn what_comes_back_before_it_was_seen_is_the_same_occurrence() {
         let mut alarm = alarm();
-        alarm.raise(id(1), id(100), String::new());
+        alarm.raise(id(1), id(100), Raised::Above, String::new());
         alarm.clear(None, String::new());
-        let again = alarm.raise(id(2), id(101), String::new());
+        let again = alarm.raise(id(2), id(101), Raised::Above, String::new());
         assert_eq!((again.alert_id, again.from), (id(1), AlarmState::ReturnedUnacknowledged));
         assert_eq!(again.prediction_id, Some(id(101)));
     }
@@ -175,7 +177,7 @@ mod tests {
         let mut alarm = alarm();
         assert_eq!(alarm.suppress(Suppression::ByDesign, "off"), None);
         assert_eq!(alarm.suppress(Suppression::None, "on"), None);
-        alarm.raise(id(1), id(100), String::new());
+        alarm.raise(id(1), id(100), Raised::Above, String::new());
         let off = alarm.suppress(Suppression::ByDesign, "off").unwrap();
         assert_eq!((off.from, off.to), (AlarmState::Unacknowledged, AlarmState::Unacknowledged));
         assert_eq!(alarm.suppress(Suppression::ByDesign, "off"), None);

@@ -340,7 +340,9 @@ impl Asset {
         let verdict = decider.predicted(output.value, now);
         let rule = decider.rule();
         match verdict {
-            Verdict::Raise => Some(alarm.raise(mint(), id, format!("{word} {:.4} {}", output.value, rule.raise))),
+            Verdict::Raise => {
+                Some(alarm.raise(mint(), id, rule.raise.side(), format!("{word} {:.4} {}", output.value, rule.raise)))
+            }
             Verdict::Clear => alarm.clear(Some(id), format!("{word} {:.4} {}", output.value, rule.clear)),
             Verdict::Holds | Verdict::Rests => None,
         }

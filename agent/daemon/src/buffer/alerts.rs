@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use explaind_core::domain::alert::{AlarmState, AlertTransition, Priority, Suppression};
+use explaind_core::domain::alert::{AlarmState, AlertTransition, Priority, Raised, Suppression};
 use explaind_core::domain::time::{Now, Timestamp};
 use uuid::Uuid;
 
@@ -33,6 +33,8 @@ pub(crate) struct Alert {
     pub(crate) prediction_id: Option<Uuid>,
     /// What happened then, in one phrase.
     pub(crate) reason: String,
+    /// Which outputs are alarming; `None` of alerts raised before this was recorded.
+    pub(crate) raised: Option<Raised>,
     /// Who acknowledged it.
     pub(crate) acknowledged_by: Option<String>,
     /// What they said.
@@ -64,6 +66,7 @@ impl Book {
             alert.cleared_at = None;
             alert.prediction_id = transition.prediction_id;
             alert.reason.clone_from(&transition.reason);
+            alert.raised = transition.raised;
         }
         if held && !holds {
             alert.cleared_at = Some(at.utc);
@@ -136,6 +139,7 @@ fn begun(sequence: u64, at: Now, transition: &AlertTransition) -> Alert {
         raised_at: at.utc,
         prediction_id: transition.prediction_id,
         reason: transition.reason.clone(),
+        raised: transition.raised,
         acknowledged_by: None,
         comment: None,
         cleared_at: None,
@@ -167,6 +171,7 @@ mod tests {
             author: author.map(str::to_owned),
             comment: author.map(|_| "on my way".to_owned()),
             reason: "probability 0.93 above 0.5".to_owned(),
+            raised: None,
         }
     }
 

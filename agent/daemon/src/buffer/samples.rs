@@ -91,6 +91,8 @@ pub(crate) fn explained(torque: f64) -> Settlement {
         unit: unit.into(),
         usual: (30.0, 50.0),
         category: None,
+        intervals: Vec::new(),
+        error: None,
     };
     let mut attributions =
         vec![attribution("Torque [Nm]", torque / 10.0, torque, "Nm"), attribution("Speed [rpm]", 0.3, 1500.0, "rpm")];
@@ -105,6 +107,7 @@ pub(crate) fn explained(torque: f64) -> Settlement {
             method: Method::TreeShapley,
             evaluations: 100,
             additivity_gap: 1e-9,
+            faithfulness: None,
         },
     }
 }
@@ -130,6 +133,7 @@ pub(crate) fn transition(
             author: author.map(str::to_owned),
             comment: None,
             reason: "probability 0.93 above 0.5".to_owned(),
+            raised: None,
         }),
     );
     if let Body::Alert(transition) = &mut record.body {

@@ -10,7 +10,7 @@ use arrow_schema::{DataType, Field, Schema};
 use explaind_core::domain::alert::AlertTransition;
 use explaind_core::domain::explanation::{Attribution, Explanation, Settlement};
 use explaind_core::domain::feedback::Feedback;
-use explaind_core::domain::prediction::{Digest, Outcome, Output, Prediction, Space};
+use explaind_core::domain::prediction::{Digest, Outcome, Output, Prediction};
 use explaind_core::domain::record::{Audit, Body, Health, Record, SCHEMA_VERSION, Stream};
 use explaind_core::domain::time::Timestamp;
 use uuid::Uuid;
@@ -77,10 +77,10 @@ impl<'a> Columns<'a> {
             Some(prediction(r)?.inputs.iter().map(|input| (&*input.feature, input.value)).collect())
         });
         self.text("input_quality", |r| Some(prediction(r)?.input_quality.as_str()));
-        self.number("output", |r| Some(output_and_space(r)?.0));
+        self.number("output", |r| Some(r.output_and_space()?.0));
         self.text("label", |r| output(r)?.label.as_deref());
         self.number("probability", |r| output(r)?.probability);
-        self.text("space", |r| Some(output_and_space(r)?.1.as_str()));
+        self.text("space", |r| Some(r.output_and_space()?.1.as_str()));
         self.explanation();
         // What certainty and novelty are called once they are computed.
         self.number("interval_low", |_| None);
@@ -248,16 +248,6 @@ fn output(record: &Record) -> Option<&Output> {
 
 fn explanation(record: &Record) -> Option<&Explanation> {
     record.settlement.as_ref()?.explanation()
-}
-
-/// `base_value + Σ attributions = output` holds in the explanation's space, so that is the one shown where there is
-/// an explanation; else the space that was decided in.
-fn output_and_space(record: &Record) -> Option<(f64, Space)> {
-    if let Some(explanation) = explanation(record) {
-        return Some((explanation.output, explanation.space));
-    }
-    let output = output(record)?;
-    Some((output.value, if output.probability.is_some() { Space::Probability } else { Space::Value }))
 }
 
 fn per_feature(record: &Record, of: impl Fn(&Attribution) -> f64) -> Option<Vec<(&str, Option<f64>)>> {

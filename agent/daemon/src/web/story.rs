@@ -1,5 +1,6 @@
 //! One alert with all that belongs to it: the prediction that raised it, its explanation, and what people said.
 
+use explaind_core::domain::alert::Raised;
 use explaind_core::domain::explanation::{Explanation, Settlement};
 use explaind_core::domain::prediction::Prediction;
 use explaind_core::domain::record::{Body, Record};
@@ -44,7 +45,8 @@ impl Story {
 
     /// Why, in one sentence.
     pub(crate) fn sentence(&self) -> String {
-        self.evidence.as_ref().and_then(sentence).unwrap_or_else(|| self.alert.reason.clone())
+        let raised = self.alert.raised;
+        self.evidence.as_ref().and_then(|record| sentence(record, raised)).unwrap_or_else(|| self.alert.reason.clone())
     }
 
     /// Whoever gets this story has seen its explanation.
@@ -72,7 +74,7 @@ pub(crate) fn explanation(record: &Record) -> Option<(Uuid, &Explanation)> {
 }
 
 /// What a technician reads of a prediction. The one place where the sentence is asked for.
-pub(crate) fn sentence(record: &Record) -> Option<String> {
+pub(crate) fn sentence(record: &Record, raised: Option<Raised>) -> Option<String> {
     let prediction = prediction(record)?;
-    Some(words::sentence(Language::English, prediction, record.settlement.as_ref(), None))
+    Some(words::sentence(Language::English, prediction, record.settlement.as_ref(), raised))
 }

@@ -50,6 +50,8 @@ mod tests {
             unit: "".into(),
             usual: (30.1, 50.2),
             category: None,
+            intervals: Vec::new(),
+            error: None,
         };
         let shown = measured(Language::English, &attribution);
         assert_eq!((shown.name.as_str(), shown.value.as_str()), ("Torque", "65 Nm"));

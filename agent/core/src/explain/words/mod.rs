@@ -15,10 +15,10 @@ use std::borrow::Cow;
 use catalogue::{Catalogue, fill};
 use number::InRange;
 
+use crate::domain::alert::Raised;
 use crate::domain::explanation::{Attribution, Explanation, Settlement};
 use crate::domain::prediction::{Outcome, Output, Prediction, Space, Withheld};
 use crate::domain::sample::Quality;
-use crate::model::Threshold;
 
 /// At most so many values are named as reasons.
 const MOST_REASONS: usize = 3;
@@ -26,24 +26,6 @@ const MOST_REASONS: usize = 3;
 const ENOUGH: f64 = 0.8;
 /// Below this share the named reasons are not most of it, and the sentence says so.
 const HALF: f64 = 0.5;
-
-/// On which side of its threshold a model's output raises an alert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Raised {
-    /// Large outputs are alarming, as of probabilities of failure.
-    Above,
-    /// Small outputs are alarming, as of remaining life.
-    Below,
-}
-
-impl From<Threshold> for Raised {
-    fn from(threshold: Threshold) -> Self {
-        match threshold {
-            Threshold::Above(_) => Self::Above,
-            Threshold::Below(_) => Self::Below,
-        }
-    }
-}
 
 /// The sentence for one prediction: `Torque 65 Nm, usually 30 to 50. Failure 93 % likely.`
 ///

@@ -29,7 +29,17 @@ fn failure(probability: f64) -> Prediction {
 }
 
 fn attribution(feature: &str, unit: &str, value: f64, input: f64, usual: (f64, f64)) -> Attribution {
-    Attribution { feature: feature.into(), value, standard_error: 0.0, input, unit: unit.into(), usual, category: None }
+    Attribution {
+        feature: feature.into(),
+        value,
+        standard_error: 0.0,
+        input,
+        unit: unit.into(),
+        usual,
+        category: None,
+        intervals: Vec::new(),
+        error: None,
+    }
 }
 
 fn torque(value: f64) -> Attribution {
@@ -51,8 +61,16 @@ fn kind(value: f64) -> Attribution {
 fn explained(space: Space, base_value: f64, attributions: Vec<Attribution>) -> Settlement {
     let output = base_value + attributions.iter().map(|a| a.value).sum::<f64>();
     let method = Method::TreeShapley;
-    let explanation =
-        Explanation { space, base_value, output, attributions, method, evaluations: 0, additivity_gap: 0.0 };
+    let explanation = Explanation {
+        space,
+        base_value,
+        output,
+        attributions,
+        method,
+        evaluations: 0,
+        additivity_gap: 0.0,
+        faithfulness: None,
+    };
     Settlement::Explained { id: Uuid::nil(), explanation }
 }
 

@@ -15,6 +15,7 @@ mod settlement;
 use std::sync::Arc;
 use std::time::Duration;
 
+use explaind_core::domain::alert::Raised;
 use explaind_core::domain::record::{Audit, Body, Health, NewRecord, Session};
 use explaind_core::domain::time::{Now, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,8 @@ enum StoredBody {
     Feedback(Box<StoredFeedback>),
     Audit(StoredAudit),
     Health(StoredHealth),
+    /// An alert of which is known which outputs are alarming.
+    Raised(StoredAlert, Raised),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,7 +114,8 @@ impl StoredRecord {
     pub(super) fn into_body(self, frames: &impl Frames) -> Result<Body, String> {
         Ok(match self.body {
             StoredBody::Prediction(stored) => Body::Prediction(stored.into_domain(frames)?),
-            StoredBody::Alert(stored) => Body::Alert(stored.into_domain()),
+            StoredBody::Alert(stored) => Body::Alert(stored.into_domain(None)),
+            StoredBody::Raised(stored, raised) => Body::Alert(stored.into_domain(Some(raised))),
             StoredBody::Feedback(stored) => Body::Feedback(stored.into_domain()),
             StoredBody::Audit(stored) => Body::Audit(Audit {
                 actor: stored.actor,
@@ -140,7 +144,10 @@ impl StoredBody {
     fn of(body: &Body, frame: u32) -> Self {
         match body {
             Body::Prediction(prediction) => Self::Prediction(StoredPrediction::of(prediction, frame)),
-            Body::Alert(transition) => Self::Alert(StoredAlert::of(transition)),
+            Body::Alert(transition) => match transition.raised {
+                None => Self::Alert(StoredAlert::of(transition)),
+                Some(raised) => Self::Raised(StoredAlert::of(transition), raised),
+            },
             Body::Feedback(feedback) => Self::Feedback(Box::new(StoredFeedback::of(feedback))),
             Body::Audit(audit) => Self::Audit(StoredAudit {
                 actor: audit.actor.clone(),

@@ -1,6 +1,6 @@
 //! Alerts and feedback as they lie on disk.
 
-use explaind_core::domain::alert::{AlarmState, AlertTransition, Priority, Suppression};
+use explaind_core::domain::alert::{AlarmState, AlertTransition, Priority, Raised, Suppression};
 use explaind_core::domain::feedback::{ExplanationVerdict, Feedback, UserRole, Verdict};
 use explaind_core::domain::prediction::Digest;
 use explaind_core::domain::time::Timestamp;
@@ -62,7 +62,7 @@ impl StoredAlert {
         }
     }
 
-    pub(super) fn into_domain(self) -> AlertTransition {
+    pub(super) fn into_domain(self, raised: Option<Raised>) -> AlertTransition {
         AlertTransition {
             alert_id: Uuid::from_bytes(self.alert_id),
             asset: self.asset.into(),
@@ -75,6 +75,7 @@ impl StoredAlert {
             author: self.author,
             comment: self.comment,
             reason: self.reason,
+            raised,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Pins the bytes: what older versions wrote must stay readable.
 
-use explaind_core::domain::alert::{AlarmState, Priority, Suppression};
-use explaind_core::domain::explanation::Method;
+use explaind_core::domain::alert::{AlarmState, Priority, Raised, Suppression};
+use explaind_core::domain::explanation::{Faithfulness, IntervalShare, Method, Settlement};
 use explaind_core::domain::feedback::{ExplanationVerdict, UserRole, Verdict};
 use explaind_core::domain::prediction::{Role, Space, Withheld};
 use explaind_core::domain::sample::Quality;
@@ -38,6 +38,7 @@ fn every_body_survives_the_way_to_the_disk_and_back() {
         audit(1, "ada"),
         health(1),
         transition(1, None, (AlarmState::Normal, AlarmState::Unacknowledged), Some(Uuid::from_u128(4)), Some("ada")),
+        raising(1),
     ];
     for record in records {
         let frame = frame_of(&record.body).unwrap_or(Frame::Session(Arc::new(session())));
@@ -46,12 +47,34 @@ fn every_body_survives_the_way_to_the_disk_and_back() {
         assert_eq!((read.id(), read.at(), read.session), (record.id, record.at, 5));
         assert_eq!(read.into_body(&One(frame)).unwrap(), record.body);
     }
-    let settlement = explained(65.0);
-    let stored = StoredSettlement::of(&settlement, 6);
-    let frame = One(frame_of_settlement(&settlement).unwrap());
-    assert_eq!(stored.clone().into_domain(&frame).unwrap(), settlement);
+    for settlement in [explained(65.0), explained_further()] {
+        let stored = StoredSettlement::of(&settlement, 6);
+        let frame = One(frame_of_settlement(&settlement).unwrap());
+        assert_eq!(stored.into_domain(&frame).unwrap(), settlement);
+    }
+    let stored = StoredSettlement::of(&explained(65.0), 6);
     let wrong = One(Frame::Session(Arc::new(session())));
     assert!(stored.into_domain(&wrong).is_err(), "a frame of another kind is no frame");
+}
+
+fn raising(seconds: u64) -> NewRecord {
+    let mut record =
+        transition(seconds, Some(Uuid::from_u128(2)), (AlarmState::Normal, AlarmState::Unacknowledged), None, None);
+    if let Body::Alert(transition) = &mut record.body {
+        transition.raised = Some(Raised::Below);
+    }
+    record
+}
+
+fn explained_further() -> Settlement {
+    let mut settlement = explained(65.0);
+    if let Settlement::Explained { explanation, .. } = &mut settlement {
+        explanation.faithfulness = Some(Faithfulness { deletion: 0.9, random: 0.5 });
+        let torque = &mut explanation.attributions[0];
+        torque.error = Some(0.25);
+        torque.intervals = vec![IntervalShare { from: 0, to: 10, value: 6.5, standard_error: 0.0 }];
+    }
+    settlement
 }
 
 fn session() -> Session {
@@ -84,6 +107,8 @@ fn the_bytes_of_version_1_do_not_change() {
         hex(&postcard::to_allocvec(&Frame::Session(Arc::new(session()))).unwrap()),
         hex(&postcard::to_allocvec(&frame_of(&prediction(1, 65.0).body).unwrap()).unwrap()),
         hex(&postcard::to_allocvec(&frame_of_settlement(&explained(65.0)).unwrap()).unwrap()),
+        stored(fixed(raising(1))),
+        hex(&postcard::to_allocvec(&StoredSettlement::of(&explained_further(), 6)).unwrap()),
     ];
     let golden: Vec<&str> = include_str!("version_1.golden").lines().collect();
     assert_eq!(all.join("\n"), golden.join("\n"));
@@ -99,7 +124,9 @@ fn positions_of_variants_do_not_change() {
     assert_eq!(positions(&[Unacknowledged, Acknowledged, ReturnedUnacknowledged, Normal]), [0, 1, 2, 3]);
     assert_eq!(positions(&[Suppression::None, Suppression::ByDesign]), [0, 1]);
     assert_eq!(positions(&[Priority::Low, Priority::Medium, Priority::High, Priority::Critical]), [0, 1, 2, 3]);
-    assert_eq!(positions(&[Method::TreeShapley, Method::Enumeration]), [0, 1]);
+    use Method::{Enumeration, Linear, Quadratic, Sampling, TreeShapley};
+    assert_eq!(positions(&[TreeShapley, Enumeration, Linear, Quadratic, Sampling]), [0, 1, 2, 3, 4]);
+    assert_eq!(positions(&[Raised::Above, Raised::Below]), [0, 1]);
     assert_eq!(positions(&[Space::Margin, Space::Probability, Space::Value]), [0, 1, 2]);
     assert_eq!(positions(&[Role::Champion, Role::Shadow, Role::Fallback]), [0, 1, 2]);
     assert_eq!(positions(&[Quality::Good, Quality::Uncertain, Quality::Bad]), [0, 1, 2]);

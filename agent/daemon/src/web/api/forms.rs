@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use explaind_core::domain::alert::Raised;
 use explaind_core::domain::explanation::{Attribution, Explanation};
 use explaind_core::domain::prediction::{Outcome, Prediction};
 use explaind_core::domain::record::Record;
@@ -41,9 +42,11 @@ pub(crate) fn alert(story: &Story) -> Value {
 }
 
 /// A prediction with everything that is recorded of it. `None` for records of other streams.
-pub(crate) fn prediction(record: &Record) -> Option<Value> {
+pub(crate) fn prediction(record: &Record, raised: Option<Raised>) -> Option<Value> {
     let prediction = story::prediction(record)?;
     let settlement = record.settlement.as_ref();
+    let explanation = story::explanation(record).map(|(_, explanation)| explanation);
+    let shown = record.output_and_space();
     let mut object = outcome(prediction);
     let more = json!({
         "id": record.id,
@@ -58,8 +61,16 @@ pub(crate) fn prediction(record: &Record) -> Option<Value> {
         "source_time": prediction.source_time.map(iso),
         "inputs": inputs(prediction),
         "input_quality": prediction.input_quality.as_str(),
+        "output": shown.map(|(output, _)| output),
+        "space": shown.map(|(_, space)| space.as_str()),
+        "base_value": explanation.map(|explanation| explanation.base_value),
+        "attributions": explanation.map(|explanation| per_feature(explanation, |a| a.value)),
+        "standard_errors": explanation.map(|explanation| per_feature(explanation, |a| a.standard_error)),
+        "method": explanation.map(|explanation| explanation.method.as_str()),
+        "evaluations": explanation.map(|explanation| explanation.evaluations),
+        "additivity_gap": explanation.map(|explanation| explanation.additivity_gap),
         "alert_id": prediction.alert,
-        "sentence": story::sentence(record),
+        "sentence": story::sentence(record, raised),
         "explanation_status": settlement.map_or("pending", |settlement| settlement.status()),
         "explanation_reason": settlement.and_then(|settlement| settlement.reason()),
         "explanation_id": story::explanation(record).map(|(id, _)| id),
@@ -122,22 +133,23 @@ struct Share<'a> {
 }
 
 fn explained(id: Uuid, explanation: &Explanation) -> Value {
-    let map = |part: fn(&Attribution) -> f64| {
-        explanation.attributions.iter().map(|a| (&*a.feature, part(a))).collect::<BTreeMap<_, _>>()
-    };
     let explained = Explained {
         id,
         output: explanation.output,
         space: explanation.space.as_str(),
         base_value: explanation.base_value,
-        attributions: map(|a| a.value),
-        standard_errors: map(|a| a.standard_error),
+        attributions: per_feature(explanation, |a| a.value),
+        standard_errors: per_feature(explanation, |a| a.standard_error),
         method: explanation.method.as_str(),
         evaluations: explanation.evaluations,
         additivity_gap: explanation.additivity_gap,
         features: explanation.attributions.iter().map(share).collect(),
     };
     json!(explained)
+}
+
+fn per_feature(explanation: &Explanation, part: fn(&Attribution) -> f64) -> BTreeMap<&str, f64> {
+    explanation.attributions.iter().map(|attribution| (&*attribution.feature, part(attribution))).collect()
 }
 
 fn share(attribution: &Attribution) -> Share<'_> {

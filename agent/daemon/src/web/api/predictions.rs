@@ -3,15 +3,15 @@
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::Uri;
-use explaind_core::domain::record::Stream;
+use explaind_core::domain::record::{Record, Stream};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Page, base, forms, id, is, limit, scan};
-use crate::web::Shared;
 use crate::web::access::{Actor, Viewer};
 use crate::web::problem::Problem;
 use crate::web::story;
+use crate::web::{Shared, Web};
 
 /// Which predictions.
 #[derive(Deserialize)]
@@ -38,7 +38,7 @@ pub(crate) async fn list(
                 is(wanted.asset.as_deref(), &prediction.asset) && is(wanted.model.as_deref(), &prediction.model)
             })
         })?;
-        let items = records.iter().filter_map(|record| served(record, &actor)).collect();
+        let items = records.iter().filter_map(|record| served(web, record, &actor)).collect();
         Ok(Page { items, next: next.map(|sequence| sequence.to_string()), base: base(&uri) })
     })
     .await
@@ -53,15 +53,16 @@ pub(crate) async fn show(
     let id = id(&text)?;
     web.off_thread(move |web| {
         let record = web.buffer.get(id)?;
-        let value = record.as_ref().and_then(|record| served(record, &actor));
+        let value = record.as_ref().and_then(|record| served(web, record, &actor));
         value.map(Json).ok_or_else(|| crate::web::feedback::gone(web, id))
     })
     .await
 }
 
-fn served(record: &explaind_core::domain::record::Record, actor: &Actor) -> Option<Value> {
+fn served(web: &Web, record: &Record, actor: &Actor) -> Option<Value> {
     if let Some((id, _)) = story::explanation(record) {
         actor.seen.note(id);
     }
-    forms::prediction(record)
+    let alert = story::prediction(record).and_then(|prediction| web.buffer.alert(prediction.alert?));
+    forms::prediction(record, alert.and_then(|alert| alert.raised))
 }

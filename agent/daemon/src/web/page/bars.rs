@@ -152,6 +152,8 @@ mod tests {
             unit: "Nm".into(),
             usual: (30.0, 50.0),
             category: None,
+            intervals: Vec::new(),
+            error: None,
         }
     }
 
@@ -164,6 +166,7 @@ mod tests {
             method: Method::TreeShapley,
             evaluations: 0,
             additivity_gap: 0.0,
+            faithfulness: None,
         }
     }
 

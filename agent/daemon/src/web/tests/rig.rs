@@ -147,6 +147,7 @@ impl Rig {
             author: None,
             comment: None,
             reason: "probability 0.93 above 0.5".into(),
+            raised: None,
         };
         let records = vec![
             NewRecord { id: prediction, at: now, body: Content::Prediction(a_prediction(asset, alert)) },
@@ -242,6 +243,8 @@ fn an_explanation() -> Explanation {
         unit: unit.into(),
         usual,
         category: None,
+        intervals: Vec::new(),
+        error: None,
     };
     Explanation {
         space: Space::Margin,
@@ -255,6 +258,7 @@ fn an_explanation() -> Explanation {
         method: Way::TreeShapley,
         evaluations: 0,
         additivity_gap: 1e-9,
+        faithfulness: None,
     }
 }
 
@@ -278,6 +282,7 @@ async fn drive(buffer: Buffer, mut letters: tokio::sync::mpsc::Receiver<crate::m
                     author: Some(author),
                     comment,
                     reason: "acknowledged".into(),
+                    raised: None,
                 };
                 let record = NewRecord { id: clock::mint(at), at, body: Content::Alert(change) };
                 buffer.append(vec![record]).unwrap();
