@@ -10,9 +10,11 @@ mod driver;
 mod explainer;
 mod mailbox;
 mod registry;
+mod secret;
 mod source;
 mod sync;
 mod telemetry;
+mod tls;
 mod web;
 
 use std::process::ExitCode;
