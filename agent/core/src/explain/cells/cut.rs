@@ -13,7 +13,7 @@ use crate::model::tree::{Node, Tree, TreeSum};
 const MOST_SPLITS: usize = 512;
 
 /// Trees share a group, and so their ranks, up to so many splits: what a group looks up for a row stays in a near cache.
-const GROUP_SPLITS: usize = 2048;
+const GROUP_SPLITS: usize = 8192;
 
 /// Powers of two between which the price of a byte is sought, where a part more for a row costs about one.
 const PRICES: (f64, f64) = (-40.0, 10.0);
