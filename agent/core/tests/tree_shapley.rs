@@ -3,19 +3,29 @@
 mod support;
 
 use explaind_core::explain::ExplainError;
-use explaind_core::explain::cells::TreeTables;
+use explaind_core::explain::cells::{MOST_BYTES, TreeTables};
 use explaind_core::explain::tree::TreeShapley;
 use explaind_core::model::tree::{Branch, Node, Split, Tree, TreeSum};
 use support::{Random, assert_close, base_value, by_definition, by_integral, output, random_sum, random_tree};
 
-/// By the walk, once the tables have been seen to say the same.
+/// Memory for tables with which random ensembles take each way: walked, walked in part, single leaves, parts of all sizes.
+const LADDER: [usize; 5] = [0, 1 << 10, 8 << 10, 64 << 10, MOST_BYTES];
+
+/// Cells are kept in float32.
+const TABLED: f64 = 1e-6;
+
+/// By the walk, once every way has been seen to say the same.
 #[expect(clippy::unwrap_used, reason = "a test's helper fails as the test would")]
 fn explain(sum: &TreeSum, background: &[f32], row: &[f32]) -> Vec<f64> {
     let walked = TreeShapley::new(sum, background).unwrap().attributions(row).unwrap();
-    let tabled = TreeTables::new(sum, background).unwrap().attributions(row).unwrap();
-    assert_close(&tabled, &walked, 1e-12, "tables against walk");
-    // What is exactly nothing is so either way.
-    assert!(tabled.iter().zip(&walked).all(|(tabled, walked)| *walked != 0.0 || *tabled == 0.0));
+    for bytes in LADDER {
+        let tables = TreeTables::within(bytes, sum, background).unwrap();
+        assert!(tables.bytes() <= bytes, "{} bytes where {bytes} were allowed", tables.bytes());
+        let tabled = tables.attributions(row).unwrap();
+        assert_close(&tabled, &walked, TABLED, "tables against walk");
+        // What is exactly nothing is so either way.
+        assert!(tabled.iter().zip(&walked).all(|(tabled, walked)| *walked != 0.0 || *tabled == 0.0));
+    }
     walked
 }
 
@@ -35,6 +45,49 @@ fn equal_to_the_definition_whatever_the_trees() {
         let row = random.row(width);
         let expected = by_definition(|mixed| output(&sum, mixed), &row, &background);
         assert_close(&explain(&sum, &background, &row), &expected, 1e-12, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn equal_to_the_definition_for_more_features_than_a_cell_has_room_for() {
+    for seed in 0..10 {
+        let random = &mut Random::new(500 + seed);
+        let width = 9 + random.below(4);
+        let sum = random_sum(random, width, 3, 6);
+        let background = background(random, width, 20);
+        let row = random.row(width);
+        let expected = by_definition(|mixed| output(&sum, mixed), &row, &background);
+        assert_close(&explain(&sum, &background, &row), &expected, 1e-12, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn equal_to_the_definition_for_trees_of_thousands_of_leaves() {
+    for seed in 0..4 {
+        let random = &mut Random::new(700 + seed);
+        let sum = random_sum(random, 8, 2, 17);
+        assert!(sum.trees.iter().any(|tree| tree.nodes.len() > 2_000));
+        let rows = [3, 140][seed as usize % 2];
+        let background = background(random, 8, rows);
+        let row = random.row(8);
+        let expected = by_definition(|mixed| output(&sum, mixed), &row, &background);
+        assert_close(&explain(&sum, &background, &row), &expected, 1e-12, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn many_rows_get_what_each_gets_alone() {
+    for (seed, width) in [5, 30].into_iter().enumerate() {
+        let random = &mut Random::new(900 + seed as u64);
+        let sum = random_sum(random, width, 12, 7);
+        let background = background(random, width, 30);
+        let rows = random.row(width * 150);
+        for bytes in LADDER {
+            let tables = TreeTables::within(bytes, &sum, &background).unwrap();
+            let alone = rows.chunks_exact(width).flat_map(|row| tables.attributions(row).unwrap());
+            let alone: Vec<f64> = alone.collect();
+            assert_eq!(tables.attributions_of_rows(&rows).unwrap(), alone, "width {width}, {bytes} bytes");
+        }
     }
 }
 
@@ -170,4 +223,6 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(walk.attributions(&[1.0; 2]), Err(ExplainError::Width { expected: 3, got: 2 }));
     let tables = TreeTables::new(&sum, &[1.0; 6]).unwrap();
     assert_eq!(tables.attributions(&[1.0; 2]), Err(ExplainError::Width { expected: 3, got: 2 }));
+    assert_eq!(tables.attributions_of_rows(&[1.0; 8]), Err(ExplainError::Width { expected: 3, got: 2 }));
+    assert_eq!(TreeTables::new(&sum, &[1.0; 4]).err(), Some(ExplainError::Background { values: 4, width: 3 }));
 }

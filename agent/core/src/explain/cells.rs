@@ -1,60 +1,39 @@
 //! Exact attributions looked up instead of walked.
 //!
 //! Which attributions a part of a tree gives to a row depends only on which side of the part's own thresholds the row's
-//! values lie: on one cell of a small grid. So trees are cut into parts whose grids stay small, every cell of every grid
-//! is explained once, by the walk of [`TreeShapley`], and a row is explained by adding up one stored vector per part.
-//! Trees with paths over too many features for that, and those that no longer fit the memory set aside, are walked.
+//! values lie: on one cell of a small grid. So trees are cut into parts, every cell of every grid is filled once, and a
+//! row is explained by adding up one stored vector per part.
+//!
+//! How finely trees are cut is a matter of memory. Few large parts are quicker to add up than many small ones; the
+//! smallest part is a single leaf, whose cells are the ways of satisfying the features on its path. [`cut`] finds the
+//! quickest parts that fit the memory set aside. Trees that do not fit even as single leaves are walked by
+//! [`TreeShapley`]: all three ways give the same values.
 
+mod cut;
+mod fill;
 mod grid;
+mod group;
 
-use std::collections::HashSet;
-
-use grid::{Grid, ascending, rank, representatives};
+use cut::Plan;
+use group::{Group, Scratch};
 
 use super::ExplainError;
-use super::tree::{TreeShapley, simplified};
+use super::tree::TreeShapley;
 use crate::model::tree::TreeSum;
 
-/// Most cells of one part's grid. More make fewer, larger parts: quicker to add up, longer to prepare.
-const MOST_CELLS: usize = 1024;
+/// Memory set aside for the tables of one model, in bytes, unless something else is asked for.
+pub const MOST_BYTES: usize = 24 << 20;
 
-/// Memory set aside for the tables of one model, in bytes.
-const MOST_BYTES: usize = 32 << 20;
+/// Rows explained together, group of trees by group of trees: so many rows' sums stay in the fastest cache.
+const BLOCK: usize = 64;
 
 /// Explains rows of one [`TreeSum`] against one set of background rows.
 #[derive(Debug, Clone)]
 pub struct TreeTables {
-    features: Vec<Ranks>,
-    parts: Vec<Part>,
-    axes: Vec<Axis>,
-    /// Per part and cell: one attribution per axis.
-    cells: Vec<f64>,
-    walked: TreeShapley,
-}
-
-/// What one feature's value means to all parts.
-#[derive(Debug, Clone, Default)]
-struct Ranks {
-    /// Ascending.
-    cuts: Vec<f32>,
-    /// Per rank: what it adds to the number of the cell, for each axis of this feature. All that one row needs of it lies
-    /// in one piece.
-    strides: Vec<u16>,
-    axes: usize,
-}
-
-/// A part of a tree; its axes are those up to `axes` that belong to no part before it.
-#[derive(Debug, Clone, Copy)]
-struct Part {
-    axes: usize,
-    cells: usize,
-}
-
-/// One feature of a part's grid, and which of that feature's axes this is.
-#[derive(Debug, Clone, Copy)]
-struct Axis {
-    feature: u32,
-    number: u32,
+    width: usize,
+    groups: Vec<Group>,
+    /// The trees without tables; absent when all have theirs.
+    walked: Option<TreeShapley>,
 }
 
 impl TreeTables {
@@ -63,37 +42,28 @@ impl TreeTables {
     /// # Errors
     /// [`ExplainError::Background`] when `background` is empty or no whole number of rows.
     pub fn new(sum: &TreeSum, background: &[f32]) -> Result<Self, ExplainError> {
-        let mut rest = TreeSum { width: sum.width, base: 0.0, trees: Vec::new() };
-        // Refuses a background that does not fit before anything relies on it.
-        TreeShapley::new(&rest, background)?;
-        let mut grids = Vec::new();
-        let mut size = Size::new(sum.width);
-        for tree in &sum.trees {
-            let cut = if size.bytes() < MOST_BYTES { grid::cut(&simplified(tree)) } else { None };
-            match cut {
-                Some(cut) if size.add(&cut) <= MOST_BYTES => grids.extend(cut),
-                _ => rest.trees.push(tree.clone()),
-            }
+        Self::within(MOST_BYTES, sum, background)
+    }
+
+    /// The same with tables of no more than so many bytes.
+    ///
+    /// # Errors
+    /// As [`TreeTables::new`].
+    pub fn within(bytes: usize, sum: &TreeSum, background: &[f32]) -> Result<Self, ExplainError> {
+        let width = sum.width;
+        if width == 0 || background.is_empty() || !background.len().is_multiple_of(width) {
+            return Err(ExplainError::Background { values: background.len(), width });
         }
-        let mut tables = Self {
-            features: (0..sum.width).map(|feature| Ranks::new(feature as u32, &grids)).collect(),
-            parts: Vec::with_capacity(grids.len()),
-            axes: Vec::new(),
-            cells: Vec::with_capacity(grids.iter().map(Grid::numbers).sum()),
-            walked: TreeShapley::new(&rest, background)?,
-        };
-        let mut axes = vec![0; sum.width];
-        for grid in &grids {
-            let cells = tables.cells.len();
-            explain_cells(grid, background, sum.width, &mut tables.cells)?;
-            for axis in &grid.axes {
-                let number = &mut axes[axis.feature as usize];
-                tables.axes.push(Axis { feature: axis.feature, number: *number });
-                *number += 1;
-            }
-            tables.parts.push(Part { axes: tables.axes.len(), cells });
-        }
-        Ok(tables)
+        let plan = Plan::within(bytes.min(u32::MAX as usize), sum);
+        let groups = plan.groups.iter().map(|trees| Group::new(trees, width, background)).collect();
+        let walked = TreeSum { width, base: 0.0, trees: plan.walked };
+        let walked = if walked.trees.is_empty() { None } else { Some(TreeShapley::new(&walked, background)?) };
+        Ok(Self { width, groups, walked })
+    }
+
+    /// How many bytes the tables take.
+    pub fn bytes(&self) -> usize {
+        self.groups.iter().map(Group::bytes).sum()
     }
 
     /// The attributions of `row`, one per feature: their sum is the output for `row` less the mean output over the
@@ -102,82 +72,35 @@ impl TreeTables {
     /// # Errors
     /// [`ExplainError::Width`] when `row` does not have one value per feature.
     pub fn attributions(&self, row: &[f32]) -> Result<Vec<f64>, ExplainError> {
-        let mut attributions = self.walked.attributions(row)?;
-        let strides: Vec<&[u16]> = self.features.iter().zip(row).map(|(ranks, &value)| ranks.strides(value)).collect();
-        let mut first = 0;
-        for part in &self.parts {
-            let axes = &self.axes[first..part.axes];
-            first = part.axes;
-            let cell: usize =
-                axes.iter().map(|axis| usize::from(strides[axis.feature as usize][axis.number as usize])).sum();
-            let cell = &self.cells[part.cells + cell * axes.len()..];
-            for (axis, value) in axes.iter().zip(cell) {
-                attributions[axis.feature as usize] += value;
+        if row.len() != self.width {
+            return Err(ExplainError::Width { expected: self.width, got: row.len() });
+        }
+        self.attributions_of_rows(row)
+    }
+
+    /// The attributions of flat rows, row after row. Quicker than one call per row.
+    ///
+    /// # Errors
+    /// [`ExplainError::Width`] when `rows` is no whole number of rows.
+    pub fn attributions_of_rows(&self, rows: &[f32]) -> Result<Vec<f64>, ExplainError> {
+        if !rows.len().is_multiple_of(self.width) {
+            return Err(ExplainError::Width { expected: self.width, got: rows.len() % self.width });
+        }
+        let mut attributions = vec![0.0; rows.len()];
+        let mut scratch = Scratch::default();
+        let block = BLOCK * self.width;
+        for (rows, attributions) in rows.chunks(block).zip(attributions.chunks_mut(block)) {
+            for group in &self.groups {
+                group.add(rows, &mut scratch, attributions);
+            }
+        }
+        if let Some(walked) = &self.walked {
+            for (row, attributions) in rows.chunks_exact(self.width).zip(attributions.chunks_exact_mut(self.width)) {
+                for (sum, value) in attributions.iter_mut().zip(walked.attributions(row)?) {
+                    *sum += value;
+                }
             }
         }
         Ok(attributions)
     }
-}
-
-impl Ranks {
-    fn new(feature: u32, grids: &[Grid]) -> Self {
-        let axes: Vec<_> =
-            grids.iter().flat_map(Grid::strided_axes).filter(|(axis, _)| axis.feature == feature).collect();
-        let cuts = ascending(axes.iter().flat_map(|(axis, _)| &axis.cuts).copied().collect());
-        let mut strides = Vec::with_capacity((cuts.len() + 2) * axes.len());
-        for value in representatives(&cuts) {
-            strides.extend(axes.iter().map(|(axis, stride)| (axis.cell(value) * stride) as u16));
-        }
-        Self { cuts, strides, axes: axes.len() }
-    }
-
-    fn strides(&self, value: f32) -> &[u16] {
-        &self.strides[rank(&self.cuts, value) * self.axes..][..self.axes]
-    }
-}
-
-/// How large the tables of some grids will be. It only grows: what was too much is the last that is asked for.
-struct Size {
-    numbers: usize,
-    /// Per feature: the cuts, as bits, and the number of axes.
-    ranks: Vec<(HashSet<u32>, usize)>,
-}
-
-impl Size {
-    fn new(width: usize) -> Self {
-        Self { numbers: 0, ranks: vec![(HashSet::new(), 0); width] }
-    }
-
-    fn bytes(&self) -> usize {
-        let strides: usize = self.ranks.iter().map(|(cuts, axes)| (cuts.len() + 2) * axes).sum();
-        self.numbers * size_of::<f64>() + strides * size_of::<u16>()
-    }
-
-    fn add(&mut self, grids: &[Grid]) -> usize {
-        for grid in grids {
-            self.numbers += grid.numbers();
-            for axis in &grid.axes {
-                let (cuts, axes) = &mut self.ranks[axis.feature as usize];
-                cuts.extend(axis.cuts.iter().map(|cut| cut.to_bits()));
-                *axes += 1;
-            }
-        }
-        self.bytes()
-    }
-}
-
-/// Explains one row of each of a grid's cells.
-fn explain_cells(grid: &Grid, background: &[f32], width: usize, cells: &mut Vec<f64>) -> Result<(), ExplainError> {
-    let rows = background.chunks_exact(width);
-    let background: Vec<f32> = rows.flat_map(|row| grid.axes.iter().map(|axis| row[axis.feature as usize])).collect();
-    let sum = TreeSum { width: grid.axes.len(), base: 0.0, trees: vec![grid.tree.clone()] };
-    let walk = TreeShapley::new(&sum, &background)?;
-    let mut row = vec![0.0; grid.axes.len()];
-    for cell in 0..grid.cells() {
-        for (value, (axis, stride)) in row.iter_mut().zip(grid.strided_axes()) {
-            *value = axis.values[cell / stride % axis.values.len()];
-        }
-        cells.extend(walk.attributions(&row)?);
-    }
-    Ok(())
 }

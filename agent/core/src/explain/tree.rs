@@ -3,15 +3,15 @@
 //! Give a leaf's path the features `a` that only the explained row satisfies and the features `c` that only a background
 //! row satisfies, every other one being satisfied by both: then a row mixed from the two reaches the leaf exactly when
 //! all of `a` come from the explained row and all of `c` from the background row, and the leaf's value is shared among
-//! them by the weights of that game. Where some feature is satisfied by neither, no mixed row reaches the leaf. Summed over leaves and
-//! trees and averaged over the background rows this is the Shapley value.
+//! them by the weights of that game. Where some feature is satisfied by neither, no mixed row reaches the leaf. Summed
+//! over leaves and trees and averaged over the background rows this is the Shapley value.
 //!
-//! One depth-first walk per tree serves all background rows at once, those together that no split tells apart:
+//! One depth-first walk per tree serves up to [`LANES`] background rows at once, those together that no split tells apart:
 //!
-//! - a bitset holds the groups of background rows for which some mixed row still gets here; a subtree without any is left
-//!   out;
+//! - a set of bits holds the groups of background rows for which some mixed row still gets here; a subtree without any is
+//!   left out, and where all go the explained row's way nothing is to be done but to follow;
 //! - which features are in `c` depends on the explained row alone, since a group that violates one of them is no longer in
-//!   the bitset; so one running sum `from_background` serves them all;
+//!   the set; so one running sum `from_background` serves them all;
 //! - `a` differs between groups, so each has its count and a running sum `from_row`;
 //! - a feature gets what a running sum gained between entering and leaving the subtree in which it belongs to `a` or `c`.
 //!   So a leaf costs the same however many features its path has.
@@ -25,6 +25,12 @@ use super::ExplainError;
 use super::weights::Weights;
 use crate::model::tree::{Node, Split, Tree, TreeSum};
 
+/// Groups of background rows walked at once: the bits of a [`Set`].
+const LANES: usize = 128;
+
+/// Which of up to [`LANES`] groups.
+type Set = u128;
+
 /// Explains rows of one [`TreeSum`] against one set of background rows.
 #[derive(Debug, Clone)]
 pub struct TreeShapley {
@@ -37,23 +43,17 @@ pub struct TreeShapley {
 /// A tree, and where the background rows go in it.
 #[derive(Debug, Clone)]
 struct Prepared {
-    steps: Vec<Step>,
-    /// Background rows that no split of this tree tells apart are taken together: how many they are, per group.
-    counts: Vec<f64>,
-    /// Words of a bitset of groups.
-    words: usize,
-    /// For each split the groups that take its `yes` side, `words` words each.
-    yes_groups: Vec<u64>,
+    nodes: Vec<Node>,
+    groups: Vec<Groups>,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    /// `number` counts the splits.
-    Split {
-        split: Split,
-        number: u32,
-    },
-    Leaf(f64),
+/// Up to [`LANES`] groups of background rows. Those that no split of the tree tells apart are one.
+#[derive(Debug, Clone)]
+struct Groups {
+    /// Per group how many rows it is.
+    counts: Vec<f64>,
+    /// Per node of the tree the groups that take its `yes` side.
+    yes: Vec<Set>,
 }
 
 impl TreeShapley {
@@ -86,7 +86,9 @@ impl TreeShapley {
         }
         let mut walk = Walk::new(self, row);
         for tree in &self.trees {
-            walk.tree(tree);
+            for groups in &tree.groups {
+                walk.tree(&tree.nodes, groups);
+            }
         }
         let rows = self.rows as f64;
         walk.attributions.iter_mut().for_each(|sum| *sum /= rows);
@@ -96,50 +98,45 @@ impl TreeShapley {
 
 impl Prepared {
     fn new(tree: &Tree, background: &[f32], width: usize) -> Self {
-        let mut splits = Vec::new();
-        let steps = tree.nodes.iter().map(|node| match node {
-            Node::Leaf(value) => Step::Leaf(*value),
-            Node::Split(split) => {
-                splits.push(*split);
-                Step::Split { split: *split, number: splits.len() as u32 - 1 }
-            }
-        });
-        let steps = steps.collect();
-
-        let mut counts = Vec::new();
-        let mut groups = Vec::new();
+        let nodes = depth_first(tree);
         let mut known = HashMap::new();
+        let mut groups: Vec<Groups> = Vec::new();
         for row in background.chunks_exact(width) {
-            let sides: Vec<bool> = splits.iter().map(|split| split.goes_yes(row[split.feature as usize])).collect();
-            let group = *known.entry(sides).or_insert_with_key(|sides| {
-                groups.push(sides.clone());
-                counts.push(0.0);
-                counts.len() - 1
+            let yes = nodes.iter().map(|node| match node {
+                Node::Split(split) => split.goes_yes(row[split.feature as usize]),
+                Node::Leaf(_) => false,
             });
-            counts[group] += 1.0;
-        }
-        let words = counts.len().div_ceil(64);
-        let mut yes_groups = vec![0; splits.len() * words];
-        for (group, sides) in groups.iter().enumerate() {
-            for (number, &yes) in sides.iter().enumerate() {
-                yes_groups[number * words + group / 64] |= u64::from(yes) << (group % 64);
+            let sides: Vec<bool> = yes.collect();
+            if let Some(&(at, lane)) = known.get(&sides) {
+                let at: &mut Groups = &mut groups[at];
+                at.counts[lane] += 1.0;
+                continue;
             }
+            if groups.last().is_none_or(|last| last.counts.len() == LANES) {
+                groups.push(Groups { counts: Vec::new(), yes: vec![0; nodes.len()] });
+            }
+            let at = groups.len() - 1;
+            let lane = groups[at].counts.len();
+            groups[at].counts.push(1.0);
+            for (set, &yes) in groups[at].yes.iter_mut().zip(&sides) {
+                *set |= Set::from(yes) << lane;
+            }
+            known.insert(sides, (at, lane));
         }
-        Self { steps, counts, words, yes_groups }
+        Self { nodes, groups }
     }
 }
 
-/// What is left to do, newest last.
+/// What is to be done on leaving a subtree, newest last.
 #[derive(Debug, Clone, Copy)]
 enum Todo {
-    /// Take one side of a split.
-    Enter { node: u32, yes: bool },
-    /// Leave the explained row's side; the saved bits are the groups that came to miss the feature there.
-    LeaveRowSide { feature: u32 },
-    /// Leave the other side: the feature is again one that the explained row satisfies.
-    LeaveOtherSide { feature: u32 },
-    /// Leave a split of a feature that the explained row did not satisfy anyway.
-    LeaveNarrowed,
+    /// The explained row's side of a split is done: here some `groups` needed the feature from it. Next is the other side,
+    /// `other`, for those groups only.
+    OtherSide { groups: Set, feature: u32, other: u32 },
+    /// The other side is done: the feature is again one that the explained row satisfies.
+    Leave { from_background: f64, feature: u32 },
+    /// One side of a split is done whose feature must come from the background anyway; the other is for other groups.
+    Rest { groups: Set, node: u32 },
 }
 
 /// One walk over the trees for one row. Between trees everything but the attributions is back at its beginning.
@@ -148,17 +145,12 @@ struct Walk<'a> {
     row: &'a [f32],
     attributions: Vec<f64>,
     todo: Vec<Todo>,
-    /// Bitsets to restore.
-    saved: Vec<u64>,
-    /// Groups of background rows for which some mixed row gets here.
-    alive: Vec<u64>,
-    /// Per feature a bitset: the groups that miss a split on the path which the explained row satisfies.
-    missed: Vec<u64>,
+    /// Per feature: the groups that miss a split on the path which the explained row satisfies.
+    missed: Vec<Set>,
     /// Per feature: whether the explained row misses a split on the path. Their number is `c`.
     missed_by_row: Vec<bool>,
     c: usize,
-    /// Per group.
-    tallies: Vec<Tally>,
+    tallies: [Tally; LANES],
     from_background: f64,
 }
 
@@ -166,171 +158,150 @@ struct Walk<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
     /// How many of the path's features only the explained row satisfies.
-    a: u32,
+    a: usize,
     /// Sum of what each of them gets from the leaves met so far.
     from_row: f64,
 }
 
 impl<'a> Walk<'a> {
     fn new(explainer: &'a TreeShapley, row: &'a [f32]) -> Self {
-        let words = explainer.trees.iter().map(|tree| tree.words).max().unwrap_or(0);
         Self {
             weights: &explainer.weights,
             row,
             attributions: vec![0.0; explainer.width],
             todo: Vec::new(),
-            saved: Vec::new(),
-            alive: Vec::with_capacity(words),
-            missed: vec![0; explainer.width * words],
+            missed: vec![0; explainer.width],
             missed_by_row: vec![false; explainer.width],
             c: 0,
-            tallies: Vec::with_capacity(words * 64),
+            tallies: [Tally::default(); LANES],
             from_background: 0.0,
         }
     }
 
-    fn tree(&mut self, tree: &Prepared) {
-        let groups = tree.counts.len();
-        self.alive.clear();
-        self.alive.extend((0..tree.words).map(|word| u64::MAX >> (64 - (groups - word * 64).min(64))));
+    fn tree(&mut self, nodes: &[Node], groups: &Groups) {
         // Sums that start anew keep the rounding error that of one tree.
         self.from_background = 0.0;
-        self.tallies.clear();
-        self.tallies.resize(groups, Tally::default());
-        self.visit(tree, 0);
-        while let Some(todo) = self.todo.pop() {
-            match todo {
-                Todo::Enter { node, yes } => self.enter(tree, node, yes),
-                Todo::LeaveRowSide { feature } => self.leave_row_side(tree, feature as usize),
-                Todo::LeaveOtherSide { feature } => self.leave_other_side(tree, feature as usize),
-                Todo::LeaveNarrowed => self.restore_alive(tree),
-            }
+        self.tallies[..groups.counts.len()].fill(Tally::default());
+        let mut next = Some((0, Set::MAX >> (LANES - groups.counts.len())));
+        while let Some((node, alive)) = next {
+            let (value, alive) = self.descend(nodes, groups, node, alive);
+            self.leaf(&groups.counts, value, alive);
+            next = self.leave();
         }
     }
 
-    fn visit(&mut self, tree: &Prepared, node: u32) {
-        match tree.steps[node as usize] {
-            Step::Leaf(value) => self.leaf(tree, value),
-            Step::Split { .. } => {
-                self.todo.push(Todo::Enter { node, yes: false });
-                self.todo.push(Todo::Enter { node, yes: true });
+    /// Goes down to a leaf, on the explained row's side wherever that row may go, leaving the other sides for later. Gives
+    /// the leaf's value and the groups that are left there.
+    fn descend(&mut self, nodes: &[Node], groups: &Groups, mut node: u32, mut alive: Set) -> (f64, Set) {
+        loop {
+            let split = match &nodes[node as usize] {
+                Node::Leaf(value) => return (*value, alive),
+                Node::Split(split) => split,
+            };
+            let feature = split.feature as usize;
+            let yes = groups.yes[node as usize];
+            if self.missed_by_row[feature] {
+                let (to_yes, to_no) = (alive & yes, alive & !yes);
+                if to_yes != 0 && to_no != 0 {
+                    self.todo.push(Todo::Rest { groups: to_no, node: split.no });
+                }
+                (node, alive) = if to_yes == 0 { (split.no, to_no) } else { (split.yes, to_yes) };
+                continue;
             }
-        }
-    }
-
-    fn enter(&mut self, tree: &Prepared, node: u32, yes: bool) {
-        let Step::Split { split, number } = tree.steps[node as usize] else { return };
-        let feature = split.feature as usize;
-        let flip = if yes { 0 } else { u64::MAX };
-        let side = tree.yes_groups[number as usize * tree.words..][..tree.words].iter().map(|word| word ^ flip);
-        let missed = &mut self.missed[feature * tree.words..][..tree.words];
-
-        if self.missed_by_row[feature] {
-            if !narrow(&mut self.alive, &mut self.saved, side) {
-                return;
-            }
-            self.todo.push(Todo::LeaveNarrowed);
-        } else if split.goes_yes(self.row[feature]) == yes {
-            // Groups that part from the explained row here need this feature from it, in this subtree.
-            let mut any = 0;
-            let start = self.saved.len();
-            for ((side, missed), alive) in side.zip(missed).zip(&self.alive) {
-                let parting = alive & !side & !*missed;
-                *missed |= parting;
-                any |= parting;
-                self.saved.push(parting);
-            }
-            if any == 0 {
-                self.saved.truncate(start);
+            let (own, other, agreeing) = if split.goes_yes(self.row[feature]) {
+                (split.yes, split.no, yes)
             } else {
-                for group in ones(&self.saved[start..]) {
+                (split.no, split.yes, !yes)
+            };
+            // Groups that part from the explained row here need this feature from it, in this subtree.
+            let parting = alive & !agreeing & !self.missed[feature];
+            if parting != 0 {
+                self.missed[feature] |= parting;
+                let mut before = 0.0;
+                for group in ones(parting) {
                     let tally = &mut self.tallies[group];
                     tally.a += 1;
-                    self.attributions[feature] -= tally.from_row;
+                    before += tally.from_row;
                 }
-                self.todo.push(Todo::LeaveRowSide { feature: split.feature });
+                self.attributions[feature] -= before;
+                self.todo.push(Todo::OtherSide { groups: parting, feature: split.feature, other });
             }
-        } else {
-            let fitting = side.zip(missed).map(|(side, missed)| side & !*missed);
-            if !narrow(&mut self.alive, &mut self.saved, fitting) {
-                return;
+            node = own;
+        }
+    }
+
+    /// Leaves the subtrees that are done. Gives the node at which to go on, and for which groups.
+    fn leave(&mut self) -> Option<(u32, Set)> {
+        loop {
+            match self.todo.pop()? {
+                Todo::Rest { groups, node } => return Some((node, groups)),
+                Todo::Leave { from_background, feature } => {
+                    self.attributions[feature as usize] -= self.from_background - from_background;
+                    self.missed_by_row[feature as usize] = false;
+                    self.c -= 1;
+                }
+                Todo::OtherSide { groups, feature, other } => {
+                    self.missed[feature as usize] &= !groups;
+                    let mut after = 0.0;
+                    for group in ones(groups) {
+                        let tally = &mut self.tallies[group];
+                        tally.a -= 1;
+                        after += tally.from_row;
+                    }
+                    self.attributions[feature as usize] += after;
+                    self.missed_by_row[feature as usize] = true;
+                    self.c += 1;
+                    self.todo.push(Todo::Leave { from_background: self.from_background, feature });
+                    return Some((other, groups));
+                }
             }
-            self.missed_by_row[feature] = true;
-            self.c += 1;
-            self.attributions[feature] += self.from_background;
-            self.todo.push(Todo::LeaveOtherSide { feature: split.feature });
         }
-        self.visit(tree, if yes { split.yes } else { split.no });
     }
 
-    fn leave_row_side(&mut self, tree: &Prepared, feature: usize) {
-        let start = self.saved.len() - tree.words;
-        for (missed, parting) in self.missed[feature * tree.words..].iter_mut().zip(&self.saved[start..]) {
-            *missed ^= parting;
-        }
-        for group in ones(&self.saved[start..]) {
-            let tally = &mut self.tallies[group];
-            tally.a -= 1;
-            self.attributions[feature] += tally.from_row;
-        }
-        self.saved.truncate(start);
-    }
-
-    fn leave_other_side(&mut self, tree: &Prepared, feature: usize) {
-        self.attributions[feature] -= self.from_background;
-        self.missed_by_row[feature] = false;
-        self.c -= 1;
-        self.restore_alive(tree);
-    }
-
-    fn restore_alive(&mut self, tree: &Prepared) {
-        let start = self.saved.len() - tree.words;
-        self.alive.copy_from_slice(&self.saved[start..]);
-        self.saved.truncate(start);
-    }
-
-    fn leaf(&mut self, tree: &Prepared, value: f64) {
+    fn leaf(&mut self, counts: &[f64], value: f64, alive: Set) {
         if value == 0.0 {
             return;
         }
-        for group in ones(&self.alive) {
+        for group in ones(alive) {
             let tally = &mut self.tallies[group];
-            let weight = self.weights.pair(tally.a as usize, self.c);
-            let value = value * tree.counts[group];
+            let weight = self.weights.pair(tally.a, self.c);
+            let value = value * counts[group];
             tally.from_row += value * weight.row;
             self.from_background += value * weight.background;
         }
     }
 }
 
-/// Takes from `alive` all that is not in `keep`, after saving it; leaves it as it is, and says no, when none would remain.
-fn narrow(alive: &mut [u64], saved: &mut Vec<u64>, keep: impl Iterator<Item = u64>) -> bool {
-    let start = saved.len();
-    saved.extend_from_slice(alive);
-    let mut any = 0;
-    for (alive, keep) in alive.iter_mut().zip(keep) {
-        *alive &= keep;
-        any |= *alive;
-    }
-    if any == 0 {
-        alive.copy_from_slice(&saved[start..]);
-        saved.truncate(start);
-    }
-    any != 0
-}
-
-/// The positions of the ones in a bitset.
-fn ones(words: &[u64]) -> impl Iterator<Item = usize> + '_ {
-    words.iter().enumerate().flat_map(|(index, &word)| {
-        let mut rest = word;
-        std::iter::from_fn(move || {
-            let bit = rest.trailing_zeros() as usize;
-            (rest != 0).then(|| {
-                rest &= rest - 1;
-                index * 64 + bit
-            })
+/// The groups of a set.
+#[inline]
+fn ones(mut set: Set) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        // Never past the last lane, which lets the compiler leave out checks.
+        let lane = (set.trailing_zeros() as usize).min(LANES - 1);
+        (set != 0).then(|| {
+            set &= set - 1;
+            lane
         })
     })
+}
+
+/// The nodes in the order of a walk, siblings as neighbours: what is walked together lies together.
+fn depth_first(tree: &Tree) -> Vec<Node> {
+    let mut nodes = vec![Node::Leaf(0.0)];
+    let mut open = vec![(0_u32, 0_usize)];
+    while let Some((old, new)) = open.pop() {
+        nodes[new] = match tree.nodes[old as usize] {
+            leaf @ Node::Leaf(_) => leaf,
+            Node::Split(split) => {
+                let next = nodes.len();
+                nodes.resize(next + 2, Node::Leaf(0.0));
+                open.extend([(split.no, next + 1), (split.yes, next)]);
+                // Fits: there are no more nodes than the tree has, and those are counted with 32 bits.
+                Node::Split(Split { yes: next as u32, no: next as u32 + 1, ..split })
+            }
+        };
+    }
+    nodes
 }
 
 /// The most splits on a path.

@@ -1,0 +1,125 @@
+//! Measures one model on request, so that a script can measure a peer on the same rows in the same minute.
+//!
+//!     stopwatch FOLDER TENSOR classification|regression
+//!
+//! `FOLDER` holds `model.onnx`, `background.csv` and `rows.f32` (flat rows, little-endian). Each line on stdin asks for one
+//! thing and gets one line of JSON: seconds, or the attributions of the first rows.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::io::{self, BufRead, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use explaind_core::explain::Explainer;
+use explaind_core::explain::cells::TreeTables;
+use explaind_core::model::Model;
+use explaind_core::model::pack::{self, PackInputs};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Rows that are measured one at a time per request.
+const SINGLE: usize = 500;
+
+struct Stopwatch {
+    model: Arc<Model>,
+    explainer: Explainer,
+    tables: Option<TreeTables>,
+    rows: Vec<f32>,
+}
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [folder, tensor, kind] = arguments.as_slice() else {
+        return Err("usage: stopwatch FOLDER TENSOR classification|regression".into());
+    };
+    let stopwatch = Stopwatch::new(Path::new(folder), tensor, kind)?;
+    for line in io::stdin().lock().lines() {
+        let answer = stopwatch.answer(&line?)?;
+        writeln!(io::stdout(), "{answer}")?;
+    }
+    Ok(())
+}
+
+impl Stopwatch {
+    fn new(folder: &Path, tensor: &str, kind: &str) -> Outcome<Self> {
+        let background = read(&folder.join("background.csv"))?;
+        let mut manifest = "schema = 1\nname = \"measured\"\nversion = \"1\"\n".to_owned();
+        for name in String::from_utf8_lossy(&background).lines().next().unwrap_or("").split(',') {
+            writeln!(manifest, "[[feature]]\nname = \"{name}\"")?;
+        }
+        let labels = if kind == "classification" { "labels = [\"no\", \"yes\"]\n" } else { "" };
+        writeln!(manifest, "[output]\ntensor = \"{tensor}\"\nkind = \"{kind}\"\n{labels}")?;
+        let model = read(&folder.join("model.onnx"))?;
+        let files = pack::create(PackInputs { model, manifest, reference: background, golden: None })?;
+        let model = Arc::new(Model::load(&files)?);
+        let bytes = read(&folder.join("rows.f32"))?;
+        let rows = bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)).collect();
+        let explainer = Explainer::new(Arc::clone(&model))?;
+        let tables = model.trees().map(|trees| TreeTables::new(trees, &model.background().rows)).transpose()?;
+        Ok(Self { model, explainer, tables, rows })
+    }
+
+    fn answer(&self, question: &str) -> Outcome<serde_json::Value> {
+        let tables = || self.tables.as_ref().ok_or("not a sum of trees");
+        let time = match question {
+            "prepare" => {
+                let start = now();
+                drop(black_box(Explainer::new(Arc::clone(&self.model))?));
+                now() - start
+            }
+            "predict" => self.median(|row| Ok(self.model.predict(row)?))?,
+            "explain" => self.median(|row| Ok(self.explainer.explain(row)?))?,
+            "attribute" => {
+                let tables = tables()?;
+                self.median(|row| Ok(tables.attributions(row)?))?
+            }
+            "predict all" => {
+                let start = now();
+                drop(black_box(self.model.explained(black_box(&self.rows))?));
+                now() - start
+            }
+            "attribute all" => {
+                let tables = tables()?;
+                let start = now();
+                drop(black_box(tables.attributions_of_rows(black_box(&self.rows))?));
+                now() - start
+            }
+            "bytes" => return Ok(tables()?.bytes().into()),
+            "values" => {
+                let values = self.rows.chunks_exact(self.model.width()).take(20).map(|row| {
+                    let explanation = self.explainer.explain(row)?;
+                    Ok(explanation.attributions.iter().map(|attribution| attribution.value).collect::<Vec<_>>())
+                });
+                return Ok(values.collect::<Outcome<Vec<_>>>()?.into());
+            }
+            other => return Err(format!("{other} is not known").into()),
+        };
+        Ok(time.as_secs_f64().into())
+    }
+
+    /// The median over rows of what a call takes.
+    fn median<T>(&self, mut call: impl FnMut(&[f32]) -> Outcome<T>) -> Outcome<Duration> {
+        let mut times = Vec::with_capacity(SINGLE);
+        for row in self.rows.chunks_exact(self.model.width()).take(SINGLE) {
+            let start = now();
+            let answer = black_box(call(black_box(row))?);
+            times.push(now() - start);
+            drop(answer);
+        }
+        times.sort_unstable();
+        Ok(times.get(times.len() / 2).copied().unwrap_or_default())
+    }
+}
+
+fn read(path: &Path) -> Outcome<Vec<u8>> {
+    #[expect(clippy::disallowed_methods, reason = "the wall is the core's, this stands outside")]
+    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "measuring time is what this is for")]
+    Instant::now()
+}

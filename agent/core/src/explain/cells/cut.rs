@@ -1,0 +1,251 @@
+//! Finds the parts into which trees are cut: those that make a row quickest, among those that fit the memory.
+//!
+//! A part may begin at any node whose grid is small enough. Given a price for a byte, the best parts of a tree follow
+//! from the leaves up: a node is either one part or what its children are. The price is the lowest at which everything
+//! fits. Where no price is high enough, the last trees go without tables.
+
+use super::super::tree::simplified;
+use super::grid::{Grid, Rooted, ascending, cuts_of};
+use super::group::{BLOCK, Layout, step_bytes};
+use crate::model::tree::{Node, Tree, TreeSum};
+
+/// Larger trees tell so many cells apart that walking them is the better bargain.
+const MOST_SPLITS: usize = 512;
+
+/// Trees share a group, and so their ranks, up to so many splits: what a group looks up for a row stays in a near cache.
+const GROUP_SPLITS: usize = 8192;
+
+/// Powers of two between which the price of a byte is sought, where a part more for a row costs about one.
+const PRICES: (f64, f64) = (-40.0, 10.0);
+
+/// Halvings of that range.
+const HALVINGS: usize = 20;
+
+/// What is done with each tree of a sum.
+pub(super) struct Plan {
+    /// Simplified trees with their parts, in groups that share ranks.
+    pub(super) groups: Vec<Vec<(Tree, Vec<Grid>)>>,
+    pub(super) walked: Vec<Tree>,
+}
+
+impl Plan {
+    /// Cuts as many trees as there is memory for.
+    pub(super) fn within(bytes: usize, sum: &TreeSum) -> Self {
+        let layout = Layout::of(sum.width);
+        let mut walked = Vec::new();
+        let mut trees = Vec::new();
+        let mut least = 0;
+        for tree in &sum.trees {
+            let candidates = if least <= bytes { Candidates::new(tree, layout) } else { None };
+            match candidates {
+                Some(candidates) => {
+                    least += candidates.least;
+                    trees.push(candidates);
+                }
+                None => walked.push(tree.clone()),
+            }
+        }
+        let size = |groups: &[Shared<'_>], price: f64| -> usize {
+            groups.iter().map(|group| group.bytes(price.exp2(), sum.width, layout)).sum()
+        };
+        let (mut low, mut high) = PRICES;
+        let fitting = most(trees.len(), |count| size(&shared(&trees[..count], sum.width), high) <= bytes);
+        walked.extend(trees.drain(fitting..).map(|candidates| candidates.original.clone()));
+        let groups = shared(&trees, sum.width);
+        if size(&groups, low) <= bytes {
+            high = low;
+        }
+        for _ in 0..HALVINGS {
+            let middle = low.midpoint(high);
+            if size(&groups, middle) <= bytes {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        let cut = groups.iter().map(|group| group.cut(high.exp2(), layout));
+        // Where all that the trees say is the same for any row there are no parts.
+        let groups = cut.filter(|trees| trees.iter().any(|(_, parts)| !parts.is_empty())).collect();
+        Self { groups, walked }
+    }
+}
+
+/// The largest count up to `all` that fits, where smaller ones fit if larger ones do. None always fits.
+fn most(all: usize, fits: impl Fn(usize) -> bool) -> usize {
+    if fits(all) {
+        return all;
+    }
+    let (mut fitting, mut too_many) = (0, all);
+    while fitting + 1 < too_many {
+        let middle = fitting.midpoint(too_many);
+        if fits(middle) {
+            fitting = middle;
+        } else {
+            too_many = middle;
+        }
+    }
+    fitting
+}
+
+/// A tree, and what each of its nodes would be as a part.
+struct Candidates<'a> {
+    original: &'a Tree,
+    tree: Tree,
+    /// `None` where the grid would be too large.
+    nodes: Vec<Option<Candidate>>,
+    /// Bytes of the cells of its smallest parts.
+    least: usize,
+}
+
+/// What lies below a node, as a part.
+#[derive(Default)]
+struct Candidate {
+    /// Bytes of the cells; 0 for what adds nothing and needs no part.
+    bytes: usize,
+    features: Vec<u32>,
+}
+
+impl<'a> Candidates<'a> {
+    /// `None` for a tree that can't be cut into parts.
+    fn new(original: &'a Tree, layout: Layout) -> Option<Self> {
+        let tree = simplified(original);
+        if tree.nodes.len() > 2 * MOST_SPLITS + 1 {
+            return None;
+        }
+        let rooted = Rooted::new(&tree);
+        let mut nodes: Vec<Option<Candidate>> = tree.nodes.iter().map(|_| None).collect();
+        let mut least = vec![0; tree.nodes.len()];
+        for (index, node) in tree.nodes.iter().enumerate().rev() {
+            let below = match node {
+                Node::Leaf(0.0) => {
+                    nodes[index] = Some(Candidate::default());
+                    continue;
+                }
+                Node::Leaf(_) => None,
+                Node::Split(split) => {
+                    let children = [split.yes as usize, split.no as usize];
+                    let below = children.iter().map(|&child| least[child]).sum();
+                    least[index] = below;
+                    if children.iter().any(|&child| nodes[child].is_none()) {
+                        // More cells still.
+                        continue;
+                    }
+                    Some(below)
+                }
+            };
+            let Some(grid) = Grid::new(&rooted, index as u32) else {
+                // A leaf must have a grid, anything else need not.
+                below?;
+                continue;
+            };
+            let bytes = grid.cells() * layout.lanes(grid.axes.len()) * size_of::<f32>();
+            least[index] = below.map_or(bytes, |below| below.min(bytes));
+            nodes[index] = Some(Candidate { bytes, features: grid.axes.iter().map(|axis| axis.feature).collect() });
+        }
+        Some(Self { original, nodes, least: least[0], tree })
+    }
+
+    /// The nodes at which the best parts begin.
+    fn parts(&self, price: f64, ranks: &[usize], layout: Layout) -> Vec<u32> {
+        let mut costs = vec![0.0; self.nodes.len()];
+        let mut one = vec![true; self.nodes.len()];
+        for (index, candidate) in self.nodes.iter().enumerate().rev() {
+            let own = candidate.as_ref().map_or(f64::INFINITY, |candidate| candidate.cost(price, ranks, layout));
+            let below = match self.tree.nodes[index] {
+                Node::Split(split) => costs[split.yes as usize] + costs[split.no as usize],
+                Node::Leaf(_) => f64::INFINITY,
+            };
+            one[index] = own <= below;
+            costs[index] = own.min(below);
+        }
+        let mut parts = Vec::new();
+        let mut open = vec![0_u32];
+        while let Some(node) = open.pop() {
+            match self.tree.nodes[node as usize] {
+                Node::Split(split) if !one[node as usize] => open.extend([split.no, split.yes]),
+                Node::Leaf(0.0) => {}
+                _ => parts.push(node),
+            }
+        }
+        parts
+    }
+}
+
+impl Candidate {
+    /// What the part costs: its time per row, and the bytes it takes at their price.
+    fn cost(&self, price: f64, ranks: &[usize], layout: Layout) -> f64 {
+        if self.bytes == 0 {
+            return 0.0;
+        }
+        let steps: usize = self.features.iter().map(|&feature| ranks[feature as usize]).sum();
+        let bytes = self.bytes + steps * size_of::<u16>();
+        layout.time(self.features.len()) + price * bytes as f64
+    }
+}
+
+/// Trees of a group, with how many ranks they tell apart per feature.
+struct Shared<'a> {
+    trees: &'a [Candidates<'a>],
+    ranks: Vec<usize>,
+}
+
+/// Groups of trees that follow each other.
+fn shared<'a>(mut trees: &'a [Candidates<'a>], width: usize) -> Vec<Shared<'a>> {
+    let mut groups = Vec::new();
+    while !trees.is_empty() {
+        let mut splits = 0;
+        let fits = |candidates: &&Candidates<'_>| {
+            splits += candidates.tree.nodes.len() / 2;
+            splits <= GROUP_SPLITS
+        };
+        let count = trees.iter().take_while(fits).count().max(1);
+        let (group, rest) = trees.split_at(count);
+        trees = rest;
+        let mut cuts = vec![Vec::new(); width];
+        for node in group.iter().flat_map(|candidates| &candidates.tree.nodes) {
+            if let Node::Split(split) = node {
+                cuts[split.feature as usize].extend(cuts_of(split));
+            }
+        }
+        // Above all cuts, and NaN, are ranks too.
+        let ranks = cuts.into_iter().map(|cuts| ascending(cuts).len() + 2).collect();
+        groups.push(Shared { trees: group, ranks });
+    }
+    groups
+}
+
+impl Shared<'_> {
+    /// How many bytes the tables will take.
+    fn bytes(&self, price: f64, width: usize, layout: Layout) -> usize {
+        let (mut cells, mut parts, mut axes) = (0, 0, 0);
+        // Per feature how many blocks of parts have it, and the number of parts up to the last of them.
+        let mut blocks = vec![(0_usize, 0_usize); width];
+        for tree in self.trees {
+            for part in tree.parts(price, &self.ranks, layout) {
+                let Some(candidate) = &tree.nodes[part as usize] else { continue };
+                cells += candidate.bytes;
+                axes += candidate.features.len();
+                for &feature in &candidate.features {
+                    let (count, end) = &mut blocks[feature as usize];
+                    if parts >= *end {
+                        *count += 1;
+                        *end = (parts + 1).next_multiple_of(BLOCK);
+                    }
+                }
+                parts += 1;
+            }
+        }
+        let steps = blocks.iter().zip(&self.ranks).map(|(&(count, _), &ranks)| step_bytes(count, ranks));
+        cells + layout.part_bytes(parts, axes) + steps.sum::<usize>()
+    }
+
+    fn cut(&self, price: f64, layout: Layout) -> Vec<(Tree, Vec<Grid>)> {
+        let cut = |candidates: &Candidates<'_>| {
+            let rooted = Rooted::new(&candidates.tree);
+            let parts = candidates.parts(price, &self.ranks, layout);
+            let grids = parts.into_iter().filter_map(|part| Grid::new(&rooted, part)).collect();
+            (candidates.tree.clone(), grids)
+        };
+        self.trees.iter().map(cut).collect()
+    }
+}

@@ -1,0 +1,271 @@
+"""What explaind takes to predict and to explain, beside what others take for the same rows: one thread, one run.
+
+    python -m venv VENV && VENV/bin/pip install -r tests/bench/requirements.txt
+    VENV/bin/python tests/bench/peers.py [MODEL...]
+
+Ours and theirs are measured in turns, so that both see the same machine; of each the median over rows, and of that
+the least over the rounds. A figure "x 12" says that the peer takes twelve times as long.
+"""
+
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pandas as pd
+import shap
+from woodelf import WoodelfExplainer
+from woodelf.core.trees.decision_trees_ensemble import DecisionTreesEnsemble, LeftIsSmallerEqualDecisionTreeNode
+
+ROOT = Path(__file__).parents[2]
+ROWS = 10_000
+# Rows that are measured one at a time, by how long the peer takes for one.
+QUICK, SLOW, SLOWEST = 500, 20, 3
+ROUNDS = 3
+
+# Name: output tensor, column that is explained, kind. The margin of a boosted classifier is what its trees add up to.
+TREES = {
+    "ai4i-gbt": ("probabilities", 1, "classification"),
+    "ai4i-forest": ("probabilities", 1, "classification"),
+    "cmapss-rul-lgbm": ("variable", 0, "regression"),
+    "deep-forest": ("variable", 0, "regression"),
+}
+# Networks small enough for enumeration. What is estimated belongs here too, measured at the same error.
+NETWORKS = {"ai4i-mlp": ("probability", 0, "classification")}
+
+
+def main():
+    warnings.simplefilter("ignore")
+    build = ["cargo", "build", "--quiet", "--release", "-p", "explaind-core", "--example", "stopwatch"]
+    subprocess.run(build, cwd=ROOT, check=True)
+    names = sys.argv[1:] or [*TREES, *NETWORKS]
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            measure(name, Path(folder))
+
+
+def measure(name, folder):
+    tensor, column, kind = {**TREES, **NETWORKS}[name]
+    background, rows = deep_forest(folder) if name == "deep-forest" else reference(name, folder)
+    rows.tofile(folder / "rows.f32")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(folder / "model.onnx", options)
+    feed = session.get_inputs()[0].name
+
+    def ask(x):
+        answer = session.run([tensor], {feed: np.asarray(x, dtype=np.float32)})[0]
+        return answer.reshape(len(x), -1)[:, column]
+
+    print(f"\n{name}: {rows.shape[1]} features, {len(background)} background rows")
+    with Ours(folder, tensor, kind) as ours:
+        first = rows[:1]
+        ask(first)
+        turns(ours, "predict", "onnxruntime, one row", lambda: one_by_one(lambda row: ask(row), rows, QUICK))
+        turns(ours, "predict all", f"onnxruntime, {ROWS} rows", lambda: clock(lambda: ask(rows)))
+        if name in TREES:
+            trees(ours, folder, background, rows)
+        else:
+            print(f"  explain: ours {short(best(ours, 'explain'))} a row")
+        kernel = shap.KernelExplainer(ask, background, silent=True)
+        turns(ours, "explain", "Kernel, one row", lambda: one_by_one(quiet(kernel.shap_values), rows, SLOWEST))
+        permutation = shap.PermutationExplainer(ask, background)
+        turns(ours, "explain", "Permutation, one row", lambda: one_by_one(quiet(permutation), rows, SLOWEST))
+
+
+def trees(ours, folder, background, rows):
+    listed = listed_trees(folder / "model.onnx")
+    tree_explainer = shap.TreeExplainer({"trees": listed}, background, feature_perturbation="interventional")
+    prepared = best(ours, "prepare")
+    print(
+        f"  explain: ours {short(best(ours, 'attribute'))} a row, {short(best(ours, 'explain'))} with the prediction and"
+        f" names; {ROWS} rows {short(best(ours, 'attribute all'))}; prepared in {short(prepared)},"
+        f" {ours('bytes') / 2**20:.1f} MiB"
+    )
+    values = quiet(tree_explainer.shap_values)(rows[:20], check_additivity=False)
+    print(f"  largest difference to TreeExplainer over 20 rows: {np.abs(np.array(ours('values')) - values).max():.1e}")
+    alone = lambda row: tree_explainer.shap_values(row, check_additivity=False)
+    turns(ours, "attribute", "TreeExplainer, one row", lambda: one_by_one(alone, rows, SLOW))
+    some = rows[:1000]
+    theirs = clock(lambda: alone(some)) * len(rows) / len(some)
+    ratio(f"TreeExplainer, {ROWS} rows (from 1000)", best(ours, "attribute all") + prepared, theirs)
+
+    frame = pd.DataFrame(rows, columns=[f"f{i}" for i in range(rows.shape[1])])
+    reference_frame = pd.DataFrame(background, columns=frame.columns)
+
+    def woodelf():
+        explainer = WoodelfExplainer(woodelf_trees(listed), reference_frame)
+        return clock(lambda: explainer.shap_values(frame, verbose=False))
+
+    if max(depth(tree) for tree in listed) > 20:
+        print("  woodelf is not asked: it keeps 2^depth numbers a leaf")
+        return
+    woodelf()  # compiles
+    theirs = min(woodelf() for _ in range(ROUNDS))
+    ratio(f"woodelf, {ROWS} rows, preparation on both sides", best(ours, "attribute all") + prepared, theirs)
+
+
+class Ours:
+    """The stopwatch: answers a question with seconds, or with numbers."""
+
+    def __init__(self, folder, tensor, kind):
+        target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+        command = [target / "release/examples/stopwatch", folder, tensor, kind]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(self, question):
+        self.process.stdin.write(question + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+
+
+def turns(ours, question, peer, theirs):
+    """Measures both in turns and prints the ratio of the least."""
+    pairs = [(ours(question), theirs()) for _ in range(ROUNDS)]
+    ratio(peer, *map(min, zip(*pairs)))
+
+
+def best(ours, question):
+    return min(ours(question) for _ in range(ROUNDS))
+
+
+def one_by_one(call, rows, count):
+    return float(np.median([clock(lambda: call(rows[i : i + 1])) for i in range(count)]))
+
+
+def clock(call):
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def quiet(call):
+    def silent(*arguments, **named):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            return call(*arguments, **named)
+
+    return silent
+
+
+def ratio(peer, ours, theirs):
+    print(f"  {peer:<52} {short(theirs):>10}   ours {short(ours):>10}   x {theirs / ours:.1f}")
+
+
+def short(seconds):
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.1f} µs"
+    return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def reference(name, folder):
+    """A model of tests/models, and rows near the real ones that come with it."""
+    source = ROOT / "tests/models" / name
+    for file in ("model.onnx", "background.csv"):
+        (folder / file).write_bytes((source / file).read_bytes())
+    background = pd.read_csv(source / "background.csv").to_numpy(dtype=np.float32)
+    golden = json.loads((source / "golden.json").read_text())["rows"]
+    real = np.vstack([background, np.array([row["x"] for row in golden], dtype=np.float32)])
+    random = np.random.default_rng(1)
+    near = random.normal(size=(ROWS, real.shape[1])) * real.std(axis=0) * 0.05
+    near[:, [len(np.unique(values)) <= 3 for values in real.T]] = 0
+    return background, (real[random.integers(0, len(real), ROWS)] + near).astype(np.float32)
+
+
+def deep_forest(folder):
+    """Twenty trees, grown as far as they go on noise."""
+    from skl2onnx import to_onnx
+    from sklearn.ensemble import RandomForestRegressor
+
+    random = np.random.default_rng(0)
+    x = random.normal(size=(6000 + ROWS, 40)).astype(np.float32)
+    y = x[:, 0] * x[:, 1] + np.sin(3 * x[:, 2]) + 0.3 * x[:, 3:].sum(axis=1) + random.normal(size=len(x))
+    forest = RandomForestRegressor(20, max_features=0.33, max_depth=30, random_state=0).fit(x[:6000], y[:6000])
+    leaves = [tree.get_n_leaves() for tree in forest.estimators_]
+    print(f"\ndeep-forest: {sum(leaves)} leaves, depth {max(tree.get_depth() for tree in forest.estimators_)}")
+    onnx.save(to_onnx(forest, x[:1]), folder / "model.onnx")
+    pd.DataFrame(x[:100], columns=[f"f{i}" for i in range(40)]).to_csv(folder / "background.csv", index=False)
+    return x[:100], x[6000:]
+
+
+def listed_trees(path):
+    """The trees of a file, each as the lists that TreeExplainer takes. All their splits are `value <= threshold`."""
+    node = next(node for node in onnx.load(path).graph.node if node.op_type.startswith("TreeEnsemble"))
+    get = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    prefix = "class" if "class_ids" in get else "target"
+    several = len(set(get[f"{prefix}_ids"])) > 1
+    weights = zip(*(get[f"{prefix}_{field}"] for field in ("treeids", "nodeids", "ids", "weights")))
+    values = {(tree, place): weight for tree, place, score, weight in weights if not several or score == 1}
+    trees = {}
+    for i, tree in enumerate(get["nodes_treeids"]):
+        trees.setdefault(tree, []).append(i)
+    assert set(get["nodes_modes"]) <= {b"LEAF", b"BRANCH_LEQ"}
+    return [tree_lists(get, values, tree, places) for tree, places in trees.items()]
+
+
+def tree_lists(get, values, tree, places):
+    place = {get["nodes_nodeids"][i]: at for at, i in enumerate(places)}
+    leaf = [get["nodes_modes"][i] == b"LEAF" for i in places]
+    child = lambda key: np.array([-1 if end else place[get[key][i]] for i, end in zip(places, leaf)])
+    return {
+        "children_left": child("nodes_truenodeids"),
+        "children_right": child("nodes_falsenodeids"),
+        "children_default": child("nodes_falsenodeids"),
+        "features": np.array([-2 if end else get["nodes_featureids"][i] for i, end in zip(places, leaf)]),
+        "thresholds": np.array([get["nodes_values"][i] for i in places], dtype=np.float64),
+        "values": np.array([[values.get((tree, get["nodes_nodeids"][i]), 0.0)] for i in places]),
+        "node_sample_weight": np.ones(len(places)),
+    }
+
+
+def woodelf_trees(listed):
+    return DecisionTreesEnsemble([woodelf_tree(tree) for tree in listed])
+
+
+def woodelf_tree(tree):
+    nodes = []
+    for at, left in enumerate(tree["children_left"]):
+        value = tree["values"][at][0] if left < 0 else tree["thresholds"][at]
+        name = None if left < 0 else f"f{tree['features'][at]}"
+        nodes.append(LeftIsSmallerEqualDecisionTreeNode(name, value, None, None, False, at, 1.0))
+    for at, (left, right) in enumerate(zip(tree["children_left"], tree["children_right"])):
+        if left >= 0:
+            nodes[at].left, nodes[at].right = nodes[left], nodes[right]
+            nodes[left].parent = nodes[right].parent = nodes[at]
+    nodes[0].depth = nodes[0].get_depth()
+    return nodes[0]
+
+
+def depth(tree):
+    depths = np.zeros(len(tree["values"]), dtype=int)
+    open_nodes = [0]
+    while open_nodes:
+        at = open_nodes.pop()
+        for child in (tree["children_left"][at], tree["children_right"][at]):
+            if child >= 0:
+                depths[child] = depths[at] + 1
+                open_nodes.append(child)
+    return depths.max()
+
+
+if __name__ == "__main__":
+    main()
