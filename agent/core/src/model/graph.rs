@@ -265,13 +265,15 @@ pub(crate) struct Source<'a> {
     pub(crate) picked: Option<Vec<usize>>,
     /// Whether rows are divided by their sum.
     pub(crate) normalised: bool,
+    /// Whether signs are turned.
+    pub(crate) negated: bool,
 }
 
 impl<'a> Wiring<'a> {
     /// What computes a tensor.
     pub(crate) fn source(&self, tensor: &str) -> Option<Source<'a>> {
         const LONGEST_CHAIN: usize = 16;
-        let mut source = Source { node: self.producer(tensor)?, picked: None, normalised: false };
+        let mut source = Source { node: self.producer(tensor)?, picked: None, normalised: false, negated: false };
         for _ in 0..LONGEST_CHAIN {
             let attributes = Attributes(source.node);
             match source.node.op_type.as_str() {
@@ -280,13 +282,11 @@ impl<'a> Wiring<'a> {
                 "Normalizer" if attributes.string("norm") == Some("L1") && source.picked.is_none() => {
                     source.normalised = true
                 }
-                "Mul"
-                    if source
-                        .node
-                        .input
-                        .get(1)
-                        .and_then(|by| self.constant(by))
-                        .is_some_and(|by| by.numbers == [1.0]) => {}
+                "Mul" => match self.constant(source.node.input.get(1)?)?.numbers.as_slice() {
+                    [1.0] => {}
+                    [-1.0] => source.negated = !source.negated,
+                    _ => return Some(source),
+                },
                 "ArrayFeatureExtractor" if source.picked.is_none() => {
                     let indices = self.constant(source.node.input.get(1)?)?.numbers;
                     source.picked = Some(indices.iter().map(|&index| index as usize).collect());

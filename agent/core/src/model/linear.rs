@@ -43,7 +43,7 @@ impl Form {
         }
         let scores = LinearScores::read(source.node)?;
         // Shares of one stay what they are when they are normalised; other scores do not.
-        if source.normalised && scores.transform() != PostTransform::Softmax {
+        if source.negated || source.normalised && scores.transform() != PostTransform::Softmax {
             return Ok(None);
         }
         let input = source.node.input.first().map_or("", String::as_str);

@@ -197,7 +197,9 @@ impl Model {
     /// The class that the outputs speak for: the first of the largest; for a lone probability, the second above one half,
     /// for a lone score above zero.
     fn decided(&self, outputs: &[f64], probability: bool, shown: Shown) -> Option<usize> {
-        let better = |best: usize, class: usize| if outputs[class] > outputs[best] { class } else { best };
+        let sign = if shown == Shown::Reversed { -1.0 } else { 1.0 };
+        let better =
+            |best: usize, class: usize| if sign * outputs[class] > sign * outputs[best] { class } else { best };
         match (outputs, shown) {
             (_, Shown::Pairs) => None,
             ([score], Shown::Scores) => Some(usize::from(*score > 0.0)),
@@ -270,7 +272,7 @@ fn build_engine(proto: ModelProto, tensor: &str, width: usize) -> Result<Engine,
         return Ok(Engine::Trees(ensemble));
     }
     let linear = linear::Form::behind(graph, tensor, width)?;
-    let shown = Wiring::new(graph).source(tensor).map_or(Shown::Probabilities, |source| Shown::by(source.node));
+    let shown = Wiring::new(graph).source(tensor).map_or(Shown::Probabilities, |source| Shown::by(&source));
     let network = Network::load(&model, tensor, &[width])?;
     Ok(Engine::Network(Box::new(General { network, linear, shown })))
 }

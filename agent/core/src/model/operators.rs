@@ -23,6 +23,7 @@ use tract_onnx::tract_hir::internal::*;
 pub(crate) use self::linear::LinearScores;
 pub(crate) use self::scale::{Imputer, Scaler};
 pub(crate) use self::transform::PostTransform;
+use super::graph::Source;
 use super::graph::attributes::Attributes;
 
 /// A function from one row of numbers to another.
@@ -86,19 +87,22 @@ pub(crate) enum Shown {
     Probabilities,
     /// A raw score per class; or, alone, one that is above zero for the second class of two.
     Scores,
+    /// Two scores, the lesser of which speaks for its class: those of a two-class SVM as onnxruntime gives them.
+    Reversed,
     /// One score per pair of classes.
     Pairs,
 }
 
 impl Shown {
-    /// What the tensor that an operator computes holds, as far as the operator tells.
-    pub(crate) fn by(node: &NodeProto) -> Self {
-        let attributes = Attributes(node);
-        match node.op_type.as_str() {
+    /// What a tensor holds, as far as the operator behind it tells.
+    pub(crate) fn by(source: &Source<'_>) -> Self {
+        let attributes = Attributes(source.node);
+        match source.node.op_type.as_str() {
             "LinearClassifier" if attributes.string("post_transform").unwrap_or("NONE") == "NONE" => Self::Scores,
             "SVMClassifier" if attributes.floats("prob_a").is_empty() => {
-                match attributes.ints("vectors_per_class").len() {
-                    2 => Self::Scores,
+                match (attributes.ints("vectors_per_class").len(), source.negated) {
+                    (2, true) => Self::Scores,
+                    (2, false) => Self::Reversed,
                     _ => Self::Pairs,
                 }
             }

@@ -76,7 +76,9 @@ impl Imputer {
                 (replaced as f64, wholes.iter().map(|&value| value as f64).collect())
             }
             _ => {
-                return Err("the operator Imputer needs one list of values to put in; export the model again".to_owned());
+                return Err(
+                    "the operator Imputer needs one list of values to put in; export the model again".to_owned()
+                );
             }
         };
         Ok(Self { replaced, values })
