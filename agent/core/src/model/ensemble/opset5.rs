@@ -27,8 +27,9 @@ pub(super) fn read(node: &NodeProto) -> Result<Parsed, String> {
     };
     let transform = match attributes.int("post_transform").unwrap_or(0) {
         0 => PostTransform::None,
-        1 => PostTransform::Softmax,
-        2 => PostTransform::Logistic,
+        // The ONNX text has these two the other way round; onnxruntime decides.
+        1 => PostTransform::Logistic,
+        2 => PostTransform::Softmax,
         3 => PostTransform::SoftmaxZero,
         4 => PostTransform::Probit,
         other => return Err(format!("post_transform {other} is not known; export the model again")),
