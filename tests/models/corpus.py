@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Makes small random tree ensembles, and notes what onnxruntime answers for them.
 
-    corpus.py OUT.json [COUNT] [FIRST_SEED]
+    corpus.py OUT.json [COUNT [FIRST_SEED]]...
 
-Writes one JSON object a model: `onnx` (the file, in hexadecimal), `rows` (null for NaN) and `scores`, the output tensor.
+By default 40 models from seed 1 on, 20 from 1001 and 40 from 2001. Seeds from 1001 on make float64 ensembles (ai.onnx.ml 3), those
+from 2001 on the opset-5 operator, with sets of values, shared leaves, the least and the greatest of the trees. Writes one JSON object a model: `onnx` (the file, in hexadecimal), `rows` (null for NaN) and `scores`, the output tensor.
 Between them the models have every kind of split, missing values tracked either way, values equal to thresholds, one to three score
-columns, base values, sums and averages, and each post-transform that explaind supports. Needs onnx and onnxruntime.
+columns, base values, sums and averages, and each post-transform. Needs onnx and onnxruntime.
 """
 import json
 import random
@@ -99,6 +100,100 @@ def model(seed):
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
+DOUBLE_GRID = GRID + [0.1, 0.1 + 1e-12, 0.3, 1e-300, 1e300]
+
+
+def double_model(seed):
+    """A float64 ensemble: thresholds and weights come as tensors."""
+    r = random.Random(seed)
+    classifier, count = r.random() < 0.5, r.choice([1, 3])
+    count = 3 if classifier else count
+    trees = Trees(r, r.choice([[mode] for mode in MODES] + [MODES[:4]]), r.random() < 0.5, list(range(count)),
+                  lambda: r.uniform(-1, 1))
+    for tree in range(r.randint(1, 8)):
+        trees.grow(tree, r.randint(1, 4))
+    prefix = "class" if classifier else "target"
+    attributes = trees.attributes(prefix)
+    thresholds = [r.choice(DOUBLE_GRID) for _ in attributes.pop("nodes_values")]
+    weights = attributes.pop(f"{prefix}_weights")
+    attributes["nodes_values_as_tensor"] = helper.make_tensor("v", TensorProto.DOUBLE, [len(thresholds)], thresholds)
+    attributes[f"{prefix}_weights_as_tensor"] = helper.make_tensor("w", TensorProto.DOUBLE, [len(weights)], weights)
+    if r.random() < 0.5:
+        base = [r.uniform(-1, 1) for _ in range(count)]
+        attributes["base_values_as_tensor"] = helper.make_tensor("b", TensorProto.DOUBLE, [count], base)
+    if classifier:
+        attributes["classlabels_int64s"] = [0, 1, 2]
+    else:
+        attributes.update(n_targets=count, aggregate_function=r.choice(["SUM", "AVERAGE", "MIN", "MAX"]))
+    outputs = ["label", "scores"] if classifier else ["scores"]
+    node = helper.make_node(f"TreeEnsemble{'Classifier' if classifier else 'Regressor'}", ["x"], outputs,
+                            domain="ai.onnx.ml", **attributes)
+    return wrapped(node, TensorProto.DOUBLE, TensorProto.FLOAT, count, 3)
+
+
+class NewTrees:
+    """The lists of a TreeEnsemble of opset 5."""
+
+    def __init__(self, r, modes, missing, count):
+        self.r, self.modes, self.missing, self.count = r, modes, missing, count
+        self.nodes, self.leaves, self.members = [], [], []
+
+    def grow(self, depth):
+        """The place of a node, whose children come after it, and whether it is a leaf."""
+        r = self.r
+        if depth == 0 or r.random() < 0.15:
+            self.leaves.append((r.randrange(self.count), round(r.uniform(-1, 1), 3)))
+            return len(self.leaves) - 1, 1
+        place, mode = len(self.nodes), r.choice(self.modes)
+        self.nodes.append(None)
+        if mode == 6:
+            self.members += r.sample(GRID + [1.0, 2.0, 3.0, 4.0], r.randint(1, 5)) + [float("nan")]
+        yes, yes_leaf = self.grow(depth - 1)
+        no, no_leaf = self.grow(depth - 1)
+        missing = int(self.missing and r.random() < 0.5)
+        self.nodes[place] = (r.randrange(WIDTH), mode, r.choice(GRID), yes, yes_leaf, no, no_leaf, missing)
+        return place, 0
+
+    def root(self, depth):
+        """A tree of a leaf alone is a split that leads to it either way."""
+        start = len(self.nodes)
+        place, leaf = self.grow(depth)
+        if leaf:
+            self.nodes.append((0, 0, 0.0, place, 1, place, 1, 0))
+            return start
+        return place
+
+
+def new_model(seed):
+    """An opset-5 ensemble."""
+    r = random.Random(seed)
+    count = r.choice([1, 1, 3])
+    kind = r.choice([TensorProto.FLOAT, TensorProto.FLOAT, TensorProto.DOUBLE])
+    trees = NewTrees(r, r.choice([[m] for m in range(7)] + [list(range(7)), list(range(4)), [0, 6]]), r.random() < 0.4, count)
+    roots = [trees.root(r.randint(0, 4)) for _ in range(r.randint(1, 6))]
+    feature, mode, value, yes, yes_leaf, no, no_leaf, missing = map(list, zip(*trees.nodes))
+    target, weight = map(list, zip(*trees.leaves))
+    tensor = lambda name, kind, values: helper.make_tensor(name, kind, [len(values)], values)
+    attributes = dict(
+        tree_roots=roots, nodes_featureids=feature, nodes_modes=tensor("m", TensorProto.UINT8, mode),
+        nodes_splits=tensor("s", kind, value), nodes_truenodeids=yes, nodes_trueleafs=yes_leaf, nodes_falsenodeids=no,
+        nodes_falseleafs=no_leaf, leaf_targetids=target, leaf_weights=tensor("w", kind, weight), n_targets=count,
+        aggregate_function=r.randrange(4), post_transform=0 if count == 1 else r.randrange(4))
+    if any(missing):
+        attributes["nodes_missing_value_tracks_true"] = missing
+    if trees.members:
+        attributes["membership_values"] = tensor("v", kind, trees.members)
+    node = helper.make_node("TreeEnsemble", ["x"], ["scores"], domain="ai.onnx.ml", **attributes)
+    return wrapped(node, kind, kind, count, 5)
+
+
+def wrapped(node, kind, shown, count, version):
+    graph = helper.make_graph([node], "corpus", [helper.make_tensor_value_info("x", kind, [None, WIDTH])],
+                              [helper.make_tensor_value_info("scores", shown, [None, count])])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", version)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
 def rows(seed):
     r = random.Random(seed + 1_000_000)
     values = GRID + [-0.0, float("nan"), 100.0, -100.0]
@@ -107,14 +202,19 @@ def rows(seed):
 
 def main():
     out = Path(sys.argv[1])
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 40
-    first = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    asked = list(map(int, sys.argv[2:])) or [40, 1, 20, 1001, 40, 2001]
     onnxruntime.set_default_logger_severity(4)
     lines = []
-    for seed in range(first, first + count):
-        data = model(seed).SerializeToString()
+    for seed in (seed for count, first in zip(asked[::2], asked[1::2]) for seed in range(first, first + count)):
+        made = model(seed) if seed <= 1000 else double_model(seed) if seed <= 2000 else new_model(seed)
+        data = made.SerializeToString()
         given = np.array(rows(seed), dtype=np.float32)
-        (scores,) = onnxruntime.InferenceSession(data).run(["scores"], {"x": given})
+        kind = np.float64 if made.graph.input[0].type.tensor_type.elem_type == TensorProto.DOUBLE else np.float32
+        try:
+            (scores,) = onnxruntime.InferenceSession(data).run(["scores"], {"x": given.astype(kind)})
+        except Exception as error:
+            print(seed, str(error)[:200])
+            continue
         lines.append(json.dumps({
             "seed": seed,
             "onnx": data.hex(),

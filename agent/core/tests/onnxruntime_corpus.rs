@@ -32,43 +32,48 @@ fn from_hex(text: &str) -> Vec<u8> {
     digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
+/// Compares all rows of a model; the number of values compared.
+fn compare(case: &Value) -> Result<usize, String> {
+    let onnx = from_hex(case["onnx"].as_str().expect("the model"));
+    let scores = case["scores"].as_array().expect("scores");
+    let values = case["rows"].as_array().expect("rows").iter().flat_map(|row| row.as_array().expect("a row"));
+    let rows: Vec<f32> = values.map(|value| value.as_f64().map_or(f32::NAN, |value| value as f32)).collect();
+    let mut compared = 0;
+    for column in 0..scores[0].as_array().expect("scores").len() {
+        let model = Model::load(&bundle(&onnx, column)).map_err(|error| error.to_string())?;
+        let mut whole = Vec::new();
+        let mut singly = Vec::new();
+        for (row, scores) in rows.chunks_exact(3).zip(scores) {
+            match (scores[column].as_f64(), model.predict(row)) {
+                (Some(expected), Ok(output)) if (output.value - expected).abs() <= 2e-6 * expected.abs().max(1.0) => {
+                    compared += 1;
+                    if row.iter().all(|value| !value.is_nan()) {
+                        whole.extend_from_slice(row);
+                        singly.push(output.value);
+                    }
+                }
+                (None, Err(_)) => {}
+                (expected, found) => return Err(format!("{row:?}: {found:?} for {expected:?}")),
+            }
+        }
+        for (together, alone) in model.explained(&whole).expect("answers").iter().zip(&singly) {
+            assert!((together - alone).abs() <= 1e-12, "{together} in a batch, {alone} alone");
+        }
+    }
+    Ok(compared)
+}
+
 #[test]
 fn every_row_of_the_corpus_comes_out_as_onnxruntime_gave_it() {
     let corpus = include_str!("../../../tests/models/corpus.json");
     let corpus: Vec<Value> = serde_json::from_str(corpus).expect("the corpus is JSON");
-    let mut compared = 0;
+    let (mut compared, mut problems) = (0, Vec::new());
     for case in &corpus {
-        let (seed, onnx) = (&case["seed"], from_hex(case["onnx"].as_str().expect("the model")));
-        let scores = case["scores"].as_array().expect("scores");
-        let values = case["rows"].as_array().expect("rows").iter().flat_map(|row| row.as_array().expect("a row"));
-        let rows: Vec<f32> = values.map(|value| value.as_f64().map_or(f32::NAN, |value| value as f32)).collect();
-        for column in 0..scores[0].as_array().expect("scores").len() {
-            let model = Model::load(&bundle(&onnx, column)).unwrap_or_else(|error| panic!("{seed}: {error}"));
-            let mut whole = Vec::new();
-            let mut singly = Vec::new();
-            for (row, scores) in rows.chunks_exact(3).zip(scores) {
-                match (scores[column].as_f64(), model.predict(row)) {
-                    (Some(expected), Ok(output)) => {
-                        let error = (output.value - expected).abs();
-                        assert!(
-                            error <= 2e-6 * expected.abs().max(1.0),
-                            "{seed} {row:?}: {} for {expected}",
-                            output.value
-                        );
-                        compared += 1;
-                        if row.iter().all(|value| !value.is_nan()) {
-                            whole.extend_from_slice(row);
-                            singly.push(output.value);
-                        }
-                    }
-                    (None, Err(_)) => {}
-                    (expected, found) => panic!("{seed} {row:?}: {found:?} for {expected:?}"),
-                }
-            }
-            for (together, alone) in model.explained(&whole).expect("answers").iter().zip(&singly) {
-                assert!((together - alone).abs() <= 1e-12, "{seed}: {together} in a batch, {alone} alone");
-            }
+        match compare(case) {
+            Ok(count) => compared += count,
+            Err(problem) => problems.push(format!("{}: {problem}", case["seed"])),
         }
     }
-    assert!(compared >= 1_000, "only {compared} values were compared");
+    assert!(problems.is_empty(), "{} of {} models:\n{}", problems.len(), corpus.len(), problems.join("\n"));
+    assert!(compared >= 3_000, "only {compared} values were compared");
 }

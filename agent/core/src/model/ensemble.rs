@@ -1,20 +1,31 @@
-//! Tree ensembles, evaluated by ourselves: `TreeEnsembleClassifier` and `TreeEnsembleRegressor` of `ai.onnx.ml`.
+//! Tree ensembles, evaluated by ourselves: `TreeEnsembleClassifier`, `TreeEnsembleRegressor` and `TreeEnsemble` of
+//! `ai.onnx.ml`.
 //!
 //! tract refuses many exports of these and takes a millisecond for a row. Here a file is checked once, so that
 //! whatever passed is safe to walk; then rows are scored on one flat array of nodes. Comparisons are made in float32
-//! as ONNX defines them; sums in float64.
+//! as ONNX defines them; sums in float64. What a pipeline does to features before the trees is taken into their splits,
+//! so that rows, and all that is said of them, stay in the features' own numbers.
 
 mod flat;
-mod graph;
+mod listing;
+mod opset5;
 mod parse;
 mod score;
+mod tail;
 
-use tract_onnx::pb::GraphProto;
+use tract_onnx::pb::{GraphProto, NodeProto};
 
 use self::flat::Flat;
-use self::parse::{Node, Trees};
-use self::score::Head;
-use super::tree::{self, Tree, TreeSum};
+use self::listing::Ungrown;
+use self::parse::{Node, Parsed, Trees, Weight};
+use self::score::{Aggregate, Head};
+use self::tail::Tail;
+use super::columns::Columns;
+use super::columns::region::{Region, ceiling, floor};
+use super::error::ModelError;
+use super::graph::Wiring;
+use super::operators::PostTransform;
+use super::tree::{self, Branch, Tree, TreeSum};
 
 /// Rows scored together: their sums and inputs stay in the fastest cache.
 const BLOCK: usize = 256;
@@ -26,24 +37,67 @@ pub(crate) struct Ensemble {
     /// Absent when a split compares for equality, which the flat form has no room for.
     flat: Option<Flat>,
     head: Head,
+    /// Features with the values that they may have.
+    allowed: Vec<(u32, Region)>,
 }
 
 impl Ensemble {
-    /// Whether a graph has a tree ensemble in it.
-    pub(crate) fn is_in(graph: &GraphProto) -> bool {
-        graph.node.iter().any(graph::is_trees)
-    }
-
-    /// Reads the ensemble that computes `tensor` from rows of `width` features.
+    /// Reads the ensemble that computes `tensor` from rows of `width` features; none when the graph does something else,
+    /// or something that cannot be taken into the trees.
     ///
     /// # Errors
-    /// A sentence on what the graph has that is wrong or not supported.
-    pub(crate) fn load(graph: &GraphProto, tensor: &str, width: usize) -> Result<Self, String> {
-        let node = graph::behind(graph, tensor)?;
-        graph::check_input(graph, node, width)?;
-        let (trees, head) = parse::read(node, width)?;
-        let flat = Flat::new(&trees);
-        Ok(Self { trees, flat, head })
+    /// A sentence on what is wrong with the trees.
+    pub(crate) fn load(graph: &GraphProto, tensor: &str, width: usize) -> Result<Option<Self>, String> {
+        let wiring = Wiring::new(graph);
+        let Some(tail) = Tail::behind(&wiring, tensor) else { return Ok(None) };
+        let lone = tail.parts.len() == 1;
+        let (mut trees, mut head, mut allowed) = (None::<Trees>, None::<Head>, Vec::new());
+        for (node, scale) in &tail.parts {
+            let mut parsed = read(node)?;
+            if !parsed.head.take_in(*scale, if head.is_none() { tail.shift } else { 0.0 }, lone) {
+                return Ok(None);
+            }
+            parsed.listing.weights.iter_mut().for_each(|weight| weight.value *= scale);
+            let input = node.input.first().map_or("", String::as_str);
+            let Some(columns) = Columns::of(&wiring, input, width)? else { return Ok(None) };
+            let grown = match parsed.listing.grow(&columns.columns, width, parsed.scores) {
+                Ok(grown) => grown,
+                Err(Ungrown::TooLarge) => return Ok(None),
+                Err(Ungrown::Wrong(problem)) => return Err(problem),
+            };
+            allowed.extend(columns.allowed);
+            let fits = match (&mut trees, &mut head) {
+                (Some(trees), Some(head)) => head.add(&parsed.head) && trees.append(grown),
+                _ => {
+                    (trees, head) = (Some(grown), Some(parsed.head));
+                    true
+                }
+            };
+            if !fits {
+                return Ok(None);
+            }
+        }
+        let (Some(trees), Some(head)) = (trees, head) else { return Ok(None) };
+        Ok(Some(Self { flat: Flat::new(&trees), trees, head, allowed }))
+    }
+
+    /// The ensemble that one operator is, over the columns that it is given; see [`Self::width`].
+    ///
+    /// # Errors
+    /// A sentence on what is wrong with the trees.
+    pub(crate) fn alone(node: &NodeProto) -> Result<Self, String> {
+        let parsed = read(node)?;
+        let columns = Columns::plain(parsed.listing.width().max(1))?.columns;
+        let trees = parsed.listing.grow(&columns, columns.len(), parsed.scores).map_err(|ungrown| match ungrown {
+            Ungrown::TooLarge => "the tree ensemble is too large; train it with fewer or smaller trees".to_owned(),
+            Ungrown::Wrong(problem) => problem,
+        })?;
+        Ok(Self { flat: Flat::new(&trees), trees, head: parsed.head, allowed: Vec::new() })
+    }
+
+    /// Number of values in a row.
+    pub(crate) fn width(&self) -> usize {
+        self.trees.width
     }
 
     /// Number of columns of the output tensor.
@@ -51,9 +105,9 @@ impl Ensemble {
         self.head.columns.len()
     }
 
-    /// Whether the output is the sum of trees after a logistic or softmax function.
+    /// Whether the output is the sum of trees after a function such as the logistic.
     pub(crate) fn has_link(&self) -> bool {
-        self.head.link != score::Link::Identity
+        self.head.transform != PostTransform::None
     }
 
     /// Whether a classifier's output tensor holds raw scores and no probabilities.
@@ -62,21 +116,75 @@ impl Ensemble {
     }
 
     /// Scores flat rows: the output tensor, row after row.
-    pub(crate) fn run(&self, rows: &[f32]) -> Vec<f64> {
+    ///
+    /// # Errors
+    /// [`ModelError::Failed`] when a feature has a category that the model does not know.
+    pub(crate) fn run(&self, rows: &[f32]) -> Result<Vec<f64>, ModelError> {
+        self.check_allowed(rows)?;
         let mut out = Vec::with_capacity(rows.len() / self.trees.width * self.columns());
         self.scores(rows, |scores| self.head.push_outputs(scores, &mut out));
-        out
+        Ok(out)
     }
 
     /// One column of flat rows before the link: one number per row.
-    pub(crate) fn margins(&self, rows: &[f32], column: usize) -> Vec<f64> {
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(crate) fn margins(&self, rows: &[f32], column: usize) -> Result<Vec<f64>, ModelError> {
+        self.check_allowed(rows)?;
         let mut out = Vec::with_capacity(rows.len() / self.trees.width);
         self.scores(rows, |scores| out.push(self.head.margin(scores, column)));
-        out
+        Ok(out)
     }
 
-    /// One column before the link, as a sum of trees. Trees that add nothing to it are left out.
-    pub(crate) fn tree_sum(&self, column: usize) -> TreeSum {
+    fn check_allowed(&self, rows: &[f32]) -> Result<(), ModelError> {
+        for (feature, allowed) in &self.allowed {
+            let mut values = rows.iter().skip(*feature as usize).step_by(self.trees.width);
+            if let Some(value) = values.find(|value| !allowed.contains(f64::from(**value))) {
+                return Err(ModelError::Failed(format!("{value} is none of the categories that the model knows")));
+            }
+        }
+        Ok(())
+    }
+
+    /// One row of the output tensor, appended, for float64 values. Where one of them is no float32, it is rounded to the
+    /// side on which every split decides as it would for the value itself.
+    ///
+    /// # Errors
+    /// A sentence when the splits disagree on that side.
+    pub(crate) fn run_exactly(&self, row: &[f64], out: &mut Vec<f64>) -> Result<(), String> {
+        let mut narrow = Vec::with_capacity(self.trees.width);
+        for &value in row.iter().take(self.trees.width) {
+            let near = value as f32;
+            let exact = value.is_nan() || f64::from(near) == value;
+            narrow.push(if exact { near } else { self.rounded(value)? });
+        }
+        self.scores(&narrow, |scores| self.head.push_outputs(scores, out));
+        Ok(())
+    }
+
+    fn rounded(&self, value: f64) -> Result<f32, String> {
+        let splits = || {
+            self.trees.trees.iter().flatten().filter_map(|node| match node {
+                Node::Split(split) => Some(split.branch),
+                Node::Leaf(_) => None,
+            })
+        };
+        if splits().all(|branch| matches!(branch, Branch::Leq | Branch::Gt)) {
+            Ok(ceiling(value))
+        } else if splits().all(|branch| matches!(branch, Branch::Lt | Branch::Gte)) {
+            Ok(floor(value))
+        } else {
+            Err("the trees are given float64 numbers and compare them in ways that need float32; export the model in float32".to_owned())
+        }
+    }
+
+    /// One column before the link, as a sum of trees; none for an ensemble that takes the least or greatest of its trees.
+    /// Trees that add nothing to it are left out.
+    pub(crate) fn tree_sum(&self, column: usize) -> Option<TreeSum> {
+        if !self.head.sums() {
+            return None;
+        }
         let (score, sign, offset) =
             self.head.columns.get(column).map_or((None, 1.0, 0.0), |c| (c.score, c.sign, c.offset));
         let trees = self
@@ -85,7 +193,7 @@ impl Ensemble {
             .iter()
             .map(|nodes| Tree { nodes: nodes.iter().map(|node| self.sum_node(node, score, sign)).collect() });
         let adds = |tree: &Tree| tree.nodes.iter().any(|node| matches!(node, tree::Node::Leaf(value) if *value != 0.0));
-        TreeSum { width: self.trees.width, base: offset, trees: trees.filter(adds).collect() }
+        Some(TreeSum { width: self.trees.width, base: offset, trees: trees.filter(adds).collect() })
     }
 
     fn sum_node(&self, node: &Node, score: Option<u32>, sign: f64) -> tree::Node {
@@ -107,9 +215,13 @@ impl Ensemble {
         for block in rows.chunks(BLOCK * width) {
             let count = block.len() / width;
             let sums = &mut sums[..count * scores];
-            sums.fill(0.0);
-            match &self.flat {
-                Some(flat) if !block.iter().any(|value| value.is_nan()) => flat.add(&self.trees, block, sums),
+            match (&self.flat, self.head.aggregate) {
+                (_, Aggregate::Min) => self.extremes(block, sums, f64::min),
+                (_, Aggregate::Max) => self.extremes(block, sums, f64::max),
+                (Some(flat), _) if !block.iter().any(|value| value.is_nan()) => {
+                    sums.fill(0.0);
+                    flat.add(&self.trees, block, sums);
+                }
                 _ => self.walk(block, sums),
             }
             sums.chunks_exact(scores).for_each(&mut each);
@@ -118,20 +230,43 @@ impl Ensemble {
 
     /// The plain way: each tree, node by node. It knows every kind of split, and missing values.
     fn walk(&self, block: &[f32], sums: &mut [f64]) {
+        sums.fill(0.0);
         for (row, sums) in block.chunks_exact(self.trees.width).zip(sums.chunks_exact_mut(self.trees.scores)) {
-            for nodes in &self.trees.trees {
-                let mut at = 0;
-                while let Node::Split(split) = &nodes[at] {
-                    at = if split.goes_yes(row[split.feature as usize]) { split.yes } else { split.no } as usize;
-                }
-                if let Node::Leaf(leaf) = &nodes[at] {
-                    for weight in self.trees.weights_of(*leaf) {
-                        sums[weight.score as usize] += weight.value;
-                    }
-                }
+            for weight in self.trees.trees.iter().flat_map(|nodes| self.reached(nodes, row)) {
+                sums[weight.score as usize] += weight.value;
             }
         }
     }
+
+    /// The least, or greatest, of what the trees contribute; zero where they contribute nothing.
+    fn extremes(&self, block: &[f32], found: &mut [f64], better: fn(f64, f64) -> f64) {
+        found.fill(f64::NAN);
+        for (row, found) in block.chunks_exact(self.trees.width).zip(found.chunks_exact_mut(self.trees.scores)) {
+            for weight in self.trees.trees.iter().flat_map(|nodes| self.reached(nodes, row)) {
+                // The better of NaN and a number is the number.
+                found[weight.score as usize] = better(found[weight.score as usize], weight.value);
+            }
+        }
+        found.iter_mut().filter(|value| value.is_nan()).for_each(|value| *value = 0.0);
+    }
+
+    /// What the leaf adds that a row comes to.
+    fn reached(&self, nodes: &[Node], row: &[f32]) -> &[Weight] {
+        let mut at = 0;
+        loop {
+            match &nodes[at] {
+                Node::Split(split) => {
+                    at = if split.goes_yes(row[split.feature as usize]) { split.yes } else { split.no } as usize;
+                }
+                Node::Leaf(leaf) => return self.trees.weights_of(*leaf),
+            }
+        }
+    }
+}
+
+/// Reads a tree ensemble of whichever version.
+fn read(node: &NodeProto) -> Result<Parsed, String> {
+    if node.op_type == "TreeEnsemble" { opset5::read(node) } else { parse::read(node) }
 }
 
 #[cfg(test)]
@@ -195,16 +330,17 @@ mod tests {
     }
 
     fn load(node: NodeProto) -> Result<Ensemble, String> {
-        Ensemble::load(&graph(node), "y", 1)
+        Ensemble::load(&graph(node), "y", 1).map(|ensemble| ensemble.expect("an ensemble"))
     }
 
     #[test]
     fn a_tree_gives_the_weight_of_the_leaf_that_a_row_reaches() {
         let ensemble = load(regressor()).expect("a sound ensemble");
-        assert_eq!(ensemble.run(&[0.0, 1.0, 1.5, 2.0, 2.1]), [10.0, 10.0, 20.0, 20.0, 30.0]);
-        assert_eq!(ensemble.run(&[f32::NAN]), [30.0]);
-        assert_eq!(ensemble.run(&[f32::INFINITY, f32::NEG_INFINITY]), [30.0, 10.0]);
-        let nodes = &ensemble.tree_sum(0).trees[0].nodes;
+        let run = |rows: &[f32]| ensemble.run(rows).expect("answers");
+        assert_eq!(run(&[0.0, 1.0, 1.5, 2.0, 2.1]), [10.0, 10.0, 20.0, 20.0, 30.0]);
+        assert_eq!(run(&[f32::NAN]), [30.0]);
+        assert_eq!(run(&[f32::INFINITY, f32::NEG_INFINITY]), [30.0, 10.0]);
+        let nodes = &ensemble.tree_sum(0).expect("a sum").trees[0].nodes;
         for (index, node) in nodes.iter().enumerate() {
             if let tree::Node::Split(split) = node {
                 assert!(split.yes as usize > index && split.no as usize > index, "children come after their parent");
@@ -219,7 +355,7 @@ mod tests {
             ("reached twice", ints("nodes_truenodeids", &[1, 0, 1, 0, 0])),
             ("is not there", ints("nodes_falsenodeids", &[2, 0, 99, 0, 0])),
             ("is not there", ints("nodes_falsenodeids", &[-1, 0, 4, 0, 0])),
-            ("hang together", floats_as_leaf()),
+            ("nothing leads to node 3", floats_as_leaf()),
             ("two nodes 1", ints("nodes_nodeids", &[0, 1, 1, 3, 4])),
             ("not listed together", ints("nodes_treeids", &[0, 0, 1, 0, 0])),
             ("splits on feature 1,", ints("nodes_featureids", &[0, 0, 1, 0, 0])),
@@ -249,11 +385,10 @@ mod tests {
     #[test]
     fn what_is_not_supported_is_said() {
         let cases = [
-            ("aggregate_function MIN", text("aggregate_function", "MIN")),
-            ("post_transform PROBIT", text("post_transform", "PROBIT")),
+            ("aggregate_function MEDIAN", text("aggregate_function", "MEDIAN")),
+            ("post_transform CUBE", text("post_transform", "CUBE")),
             ("ignores", text("post_transform", "LOGISTIC")),
             ("2 base values", floats("base_values", &[1.0, 2.0])),
-            ("float64", text("nodes_values_as_tensor", "")),
             ("0 classes or targets", AttributeProto { name: "n_targets".to_owned(), ..Default::default() }),
         ];
         for (sentence, attribute) in cases {
@@ -262,15 +397,6 @@ mod tests {
             let error = load(node).expect_err(sentence);
             assert!(error.contains(sentence), "{error}");
         }
-        let mut graph = graph(regressor());
-        graph.node.push(NodeProto {
-            op_type: "Scaler".to_owned(),
-            input: vec!["y".to_owned()],
-            output: vec!["z".to_owned()],
-            ..Default::default()
-        });
-        let error = Ensemble::load(&graph, "z", 1).expect_err("a second operator");
-        assert!(error.contains("Scaler"), "{error}");
     }
 
     /// A chain of splits, each with one leaf.
@@ -300,7 +426,7 @@ mod tests {
     #[test]
     fn depth_is_bounded() {
         let deepest = load(chain(MAX_DEPTH)).expect("just deep enough");
-        assert_eq!(deepest.run(&[1e9]), [2.0 * MAX_DEPTH as f64]);
+        assert_eq!(deepest.run(&[1e9]).expect("an answer"), [2.0 * MAX_DEPTH as f64]);
         for depth in [MAX_DEPTH + 1, 10_000, 200_000] {
             let error = load(chain(depth)).expect_err("too deep");
             assert!(error.contains("deeper than"), "{error}");

@@ -1,11 +1,15 @@
 //! Models: bundles, networks, tree ensembles.
 
 pub mod bundle;
+mod columns;
 mod ensemble;
 mod error;
 mod golden;
+mod graph;
+pub mod linear;
 pub mod manifest;
 mod network;
+mod operators;
 pub mod pack;
 mod table;
 pub mod tree;
@@ -20,8 +24,11 @@ use self::ensemble::Ensemble;
 pub use self::error::{BundleError, ModelError, Place};
 use self::golden::Golden;
 pub use self::golden::Verified;
+use self::graph::Wiring;
+use self::linear::Linear;
 pub use self::manifest::{Decision, Feature, Manifest, OutputKind, Threshold};
 use self::network::Network;
+use self::operators::Shown;
 pub use self::table::Table;
 pub use self::tree::TreeSum;
 use crate::domain::prediction::{Digest, Output, Space};
@@ -44,21 +51,45 @@ pub struct Model {
 #[derive(Debug)]
 enum Engine {
     Trees(Ensemble),
-    Network(Network),
+    Network(Box<General>),
+}
+
+/// A network, and what is known of it beside.
+#[derive(Debug)]
+struct General {
+    network: Network,
+    linear: Option<linear::Form>,
+    shown: Shown,
 }
 
 impl Engine {
     fn columns(&self) -> usize {
         match self {
             Self::Trees(ensemble) => ensemble.columns(),
-            Self::Network(network) => network.columns(),
+            Self::Network(general) => general.network.columns(),
         }
     }
 
     fn run(&self, rows: &[f32]) -> Result<Vec<f64>, ModelError> {
         match self {
-            Self::Trees(ensemble) => Ok(ensemble.run(rows)),
-            Self::Network(network) => network.run(rows),
+            Self::Trees(ensemble) => ensemble.run(rows),
+            Self::Network(general) => general.network.run(rows),
+        }
+    }
+
+    /// Whether a margin stands behind the tensor: a sum, and a function of it.
+    fn has_link(&self) -> bool {
+        match self {
+            Self::Trees(ensemble) => ensemble.has_link(),
+            Self::Network(general) => general.linear.as_ref().is_some_and(|form| form.has_link),
+        }
+    }
+
+    fn shown(&self) -> Shown {
+        match self {
+            Self::Trees(ensemble) if ensemble.is_raw() => Shown::Scores,
+            Self::Trees(_) => Shown::Probabilities,
+            Self::Network(general) => general.shown,
         }
     }
 }
@@ -78,9 +109,7 @@ impl Model {
         let column = choose_column(text, &manifest, engine.columns())?;
         let space = choose_space(text, &manifest, &engine)?;
         let trees = match &engine {
-            Engine::Trees(ensemble) if space == Space::Margin || !ensemble.has_link() => {
-                Some(ensemble.tree_sum(column))
-            }
+            Engine::Trees(ensemble) if space == Space::Margin || !ensemble.has_link() => ensemble.tree_sum(column),
             Engine::Trees(_) | Engine::Network(_) => None,
         };
         let background = bundle::file(files, bundle::BACKGROUND)?;
@@ -133,6 +162,17 @@ impl Model {
         self.trees.as_ref()
     }
 
+    /// The explained quantity as a weighted sum of the features, where it is one.
+    pub fn linear(&self) -> Option<&Linear> {
+        match &self.engine {
+            Engine::Network(general) => {
+                let form = general.linear.as_ref().filter(|form| !form.has_link || self.space == Space::Margin);
+                form.and_then(|form| form.columns.get(self.column))
+            }
+            Engine::Trees(_) => None,
+        }
+    }
+
     /// Runs one row, with values in model order.
     ///
     /// # Errors
@@ -147,22 +187,25 @@ impl Model {
             return Err(ModelError::NonFinite);
         }
         let classifier = self.manifest.output.kind == OutputKind::Classification;
-        let probability = classifier && self.manifest.output.space != Some(Space::Value) && !self.is_raw();
-        let label = self.decided(&outputs, probability).and_then(|class| self.manifest.output.labels.get(class));
+        let shown = self.engine.shown();
+        let probability =
+            classifier && self.manifest.output.space != Some(Space::Value) && shown == Shown::Probabilities;
+        let label = self.decided(&outputs, probability, shown).and_then(|class| self.manifest.output.labels.get(class));
         Ok(Output { value, label: label.cloned(), probability: probability.then_some(value) })
     }
 
-    /// The class that the outputs speak for: the first of the largest; for a lone probability, the second above one half.
-    fn decided(&self, outputs: &[f64], probability: bool) -> Option<usize> {
-        if let [value] = outputs {
-            return probability.then_some(usize::from(*value > 0.5));
+    /// The class that the outputs speak for: the first of the largest; for a lone probability, the second above one half,
+    /// for a lone score above zero.
+    fn decided(&self, outputs: &[f64], probability: bool, shown: Shown) -> Option<usize> {
+        let sign = if shown == Shown::Reversed { -1.0 } else { 1.0 };
+        let better =
+            |best: usize, class: usize| if sign * outputs[class] > sign * outputs[best] { class } else { best };
+        match (outputs, shown) {
+            (_, Shown::Pairs) => None,
+            ([score], Shown::Scores) => Some(usize::from(*score > 0.0)),
+            ([value], Shown::Probabilities) => probability.then_some(usize::from(*value > 0.5)),
+            _ => (0..outputs.len()).reduce(better),
         }
-        let better = |best: usize, class: usize| if outputs[class] > outputs[best] { class } else { best };
-        (0..outputs.len()).reduce(better)
-    }
-
-    fn is_raw(&self) -> bool {
-        matches!(&self.engine, Engine::Trees(ensemble) if ensemble.is_raw())
     }
 
     /// The explained quantity, in [`Model::space`], of flat rows: one number per row.
@@ -174,7 +217,11 @@ impl Model {
             return Err(ModelError::Width { expected: self.width(), found: rows.len() % self.width() });
         }
         let values: Vec<f64> = match &self.engine {
-            Engine::Trees(ensemble) if self.space == Space::Margin => ensemble.margins(rows, self.column),
+            Engine::Trees(ensemble) if self.space == Space::Margin => ensemble.margins(rows, self.column)?,
+            Engine::Network(_) if self.space == Space::Margin => {
+                let linear = self.linear();
+                rows.chunks_exact(self.width()).map(|row| linear.map_or(f64::NAN, |linear| linear.of(row))).collect()
+            }
             engine => engine.run(rows)?.into_iter().skip(self.column).step_by(engine.columns()).collect(),
         };
         if values.iter().any(|value| !value.is_finite()) {
@@ -210,14 +257,24 @@ fn load_engine(onnx: &[u8], text: &str, manifest: &Manifest) -> Result<Engine, B
     let Ok(Ok(proto)) = decoded else {
         return Err(BundleError::model("the file is not a whole ONNX model; copy or export it again"));
     };
-    let graph = proto.graph.as_ref().filter(|graph| !graph.node.is_empty());
-    let graph = graph.ok_or_else(|| BundleError::model("the file holds no model; export it again"))?;
+    if proto.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
+        return Err(BundleError::model("the file holds no model; export it again"));
+    }
     let (tensor, width) = (&manifest.output.tensor, manifest.features.len());
     check_tensor(&proto, text, tensor)?;
-    if Ensemble::is_in(graph) {
-        return Ensemble::load(graph, tensor, width).map(Engine::Trees).map_err(BundleError::model);
+    build_engine(proto, tensor, width).map_err(BundleError::model)
+}
+
+fn build_engine(proto: ModelProto, tensor: &str, width: usize) -> Result<Engine, String> {
+    let model = graph::simplify(proto, tensor)?;
+    let Some(graph) = &model.graph else { return Err("the file holds no model; export it again".to_owned()) };
+    if let Some(ensemble) = Ensemble::load(graph, tensor, width)? {
+        return Ok(Engine::Trees(ensemble));
     }
-    Network::load(&proto, tensor, &[width]).map(Engine::Network).map_err(BundleError::model)
+    let linear = linear::Form::behind(graph, tensor, width)?;
+    let shown = Wiring::new(graph).source(tensor).map_or(Shown::Probabilities, |source| Shown::by(&source));
+    let network = Network::load(&model, tensor, &[width])?;
+    Ok(Engine::Network(Box::new(General { network, linear, shown })))
 }
 
 fn check_tensor(proto: &ModelProto, text: &str, tensor: &str) -> Result<(), BundleError> {
@@ -252,15 +309,16 @@ fn choose_column(text: &str, manifest: &Manifest, columns: usize) -> Result<usiz
 
 /// Resolves `auto`: the margin where a link stands between the trees and the tensor, else the tensor's own value.
 fn choose_space(text: &str, manifest: &Manifest, engine: &Engine) -> Result<Space, BundleError> {
+    let scores = engine.shown() != Shown::Probabilities;
     match (manifest.output.space, engine) {
-        (Some(Space::Margin), Engine::Network(_)) => {
-            let problem =
-                "only tree ensembles have a margin in this version; write \"auto\", \"probability\" or \"value\"";
+        (Some(Space::Margin), Engine::Network(_)) if !engine.has_link() => {
+            let problem = "only tree ensembles and linear models with a function over their scores have a margin; write \"auto\", \
+                           \"probability\" or \"value\"";
             Err(Manifest::error(text, "output.space", problem))
         }
         (Some(space), _) => Ok(space),
-        (None, Engine::Trees(ensemble)) if ensemble.has_link() || ensemble.is_raw() => Ok(Space::Margin),
-        (None, _) if manifest.output.kind == OutputKind::Classification => Ok(Space::Probability),
+        (None, Engine::Trees(_)) if engine.has_link() || scores => Ok(Space::Margin),
+        (None, _) if manifest.output.kind == OutputKind::Classification && !scores => Ok(Space::Probability),
         (None, _) => Ok(Space::Value),
     }
 }

@@ -3,14 +3,14 @@
 //! tract panics on some malformed files, so loading and running are fenced. What a fence cannot hold (a file that asks
 //! for more memory than there is) is what signatures are for.
 
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tract_onnx::pb::type_proto::{self, Value};
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorShapeProto, TypeProto, tensor_shape_proto};
+use tract_onnx::pb::{GraphProto, ModelProto, TensorShapeProto, TypeProto, tensor_shape_proto};
 use tract_onnx::prelude::*;
 
 use super::error::ModelError;
+use super::operators;
 
 /// Rows that the batch plan takes at once.
 const BATCH: usize = 64;
@@ -125,8 +125,7 @@ fn prune(model: &ModelProto, tensor: &str, shape: &[usize]) -> Result<ModelProto
             names.join(", ")
         ));
     }
-    keep_what_computes(graph, tensor);
-    if graph.node.is_empty() {
+    if !graph.node.iter().any(|node| node.output.iter().any(|output| output == tensor)) {
         return Err(format!("nothing in the model computes \"{tensor}\"; export the model again"));
     }
     check_operators(graph)?;
@@ -135,31 +134,6 @@ fn prune(model: &ModelProto, tensor: &str, shape: &[usize]) -> Result<ModelProto
         attribute.g.iter_mut().chain(&mut attribute.graphs).for_each(forget_symbols);
     });
     Ok(model)
-}
-
-/// Drops the operators that only other outputs need, such as a classifier's labels. Files list operators in the order
-/// in which they run.
-fn keep_what_computes(graph: &mut GraphProto, tensor: &str) {
-    let mut needed = BTreeSet::from([tensor.to_owned()]);
-    let mut kept = Vec::new();
-    while let Some(node) = graph.node.pop() {
-        if node.output.iter().any(|output| needed.contains(output)) {
-            add_inputs(&node, &mut needed);
-            kept.push(node);
-        }
-    }
-    kept.reverse();
-    graph.node = kept;
-}
-
-/// What an operator reads, also from inside its own graphs.
-fn add_inputs(node: &NodeProto, needed: &mut BTreeSet<String>) {
-    needed.extend(node.input.iter().cloned());
-    let graphs = node.attribute.iter().flat_map(|attribute| attribute.g.iter().chain(&attribute.graphs));
-    for graph in graphs {
-        needed.extend(graph.output.iter().map(|output| output.name.clone()));
-        graph.node.iter().for_each(|node| add_inputs(node, needed));
-    }
 }
 
 /// Symbolic sizes inside of loops and branches are parsed by recursion, which a file could make as deep as it likes.
@@ -180,12 +154,8 @@ fn forget_symbols(graph: &mut GraphProto) {
 }
 
 fn check_operators(graph: &GraphProto) -> Result<(), String> {
-    let known = tract_onnx::onnx().op_register.0;
+    let known = operators::framework().op_register.0;
     match graph.node.iter().find(|node| !known.contains_key(&node.op_type)) {
-        Some(node) if node.op_type == "ZipMap" => Err(
-            "the operator ZipMap is not supported; export the model without (skl2onnx: options={\"zipmap\": False})"
-                .to_owned(),
-        ),
         Some(node) => Err(format!(
             "the operator {} is not supported; export the model without it",
             first_line(&node.op_type).escape_debug()
@@ -235,7 +205,7 @@ fn plan(model: &ModelProto, shape: &[usize], batch: usize) -> Result<(Plan, usiz
     }
     let build = || -> TractResult<(Plan, Vec<usize>)> {
         let dims: TVec<usize> = std::iter::once(batch).chain(shape.iter().copied()).collect();
-        let model = tract_onnx::onnx()
+        let model = operators::framework()
             .with_ignore_value_info(true)
             .model_for_proto_model(&model)?
             .with_input_fact(0, f32::fact(&*dims).into())?
@@ -297,16 +267,6 @@ mod tests {
     }
 
     #[test]
-    fn operators_that_other_outputs_need_do_not_matter() {
-        let mut model = decode(DENSE);
-        let graph = model.graph.as_mut().expect("a graph");
-        let output = vec!["label".to_owned()];
-        let input = vec!["probability".to_owned()];
-        graph.node.push(NodeProto { op_type: "Mystery".to_owned(), input, output, ..Default::default() });
-        Network::load(&model, "probability", &[6]).expect("a network");
-    }
-
-    #[test]
     fn what_cannot_be_run_is_refused_in_one_sentence() {
         let load = |change: &dyn Fn(&mut GraphProto), shape: &[usize]| {
             let mut model = decode(DENSE);
@@ -318,7 +278,6 @@ mod tests {
             (load(&|_| (), &[2, 3]), "rows need two"),
             (load(&|graph| graph.output.clear(), &[6]), "has no output \"probability\""),
             (load(&|graph| graph.input.clear(), &[6]), "has 0 inputs"),
-            (load(&|graph| graph.node[0].op_type = "ZipMap".to_owned(), &[6]), "zipmap"),
             (
                 load(&|graph| graph.node[0].op_type = "Mystery".to_owned(), &[6]),
                 "the operator Mystery is not supported",

@@ -1,14 +1,16 @@
-//! From an ONNX operator's attributes to trees that are safe to walk.
+//! From the attributes of `TreeEnsembleClassifier` and `TreeEnsembleRegressor`, versions 1 to 3, to listed trees.
 //!
-//! The attributes are parallel lists that any file may fill with anything. Here every tree is walked once, on an
-//! explicit stack, and refused unless each of its nodes is reached exactly once: no cycle, no shared or dangling child.
+//! The attributes are parallel lists that any file may fill with anything.
 
 use std::collections::HashMap;
 
-use tract_onnx::pb::{AttributeProto, NodeProto};
+use tract_onnx::pb::NodeProto;
 
-use super::score::{Head, Link, Scores};
-use crate::model::tree::{Branch, MAX_DEPTH, Split};
+use super::listing::{Child, Listed, Listing, Test};
+use super::score::{Aggregate, Head, Scores};
+use crate::model::graph::attributes::{Attributes, brief};
+use crate::model::operators::PostTransform;
+use crate::model::tree::{Branch, Split};
 
 /// What a leaf adds to one sum.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,11 +19,11 @@ pub(super) struct Weight {
     pub(super) value: f64,
 }
 
-/// A range of [`Trees::weights`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A range of [`Trees::weights_of`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Leaf {
-    start: u32,
-    end: u32,
+    pub(super) start: u32,
+    pub(super) end: u32,
 }
 
 /// A node. Children are neighbours, the one for small values first, and come after their parent.
@@ -44,17 +46,53 @@ pub(super) struct Trees {
 }
 
 impl Trees {
+    pub(super) fn new(width: usize, scores: usize, trees: Vec<Vec<Node>>, weights: Vec<Weight>) -> Self {
+        Self { width, scores, trees, weights }
+    }
+
+    /// With the trees of another ensemble over the same features and sums; false, and nothing done, when they do not fit.
+    pub(super) fn append(&mut self, other: Self) -> bool {
+        let (Ok(shift), true) =
+            (u32::try_from(self.weights.len()), self.scores == other.scores && self.width == other.width)
+        else {
+            return false;
+        };
+        if u32::try_from(self.weights.len() + other.weights.len()).is_err() {
+            return false;
+        }
+        self.weights.extend(other.weights);
+        self.trees.extend(other.trees.into_iter().map(|mut nodes| {
+            for node in &mut nodes {
+                if let Node::Leaf(leaf) = node {
+                    *leaf = Leaf { start: leaf.start + shift, end: leaf.end + shift };
+                }
+            }
+            nodes
+        }));
+        true
+    }
+
     #[inline]
     pub(super) fn weights_of(&self, leaf: Leaf) -> &[Weight] {
         &self.weights[leaf.start as usize..leaf.end as usize]
     }
 }
 
+/// An ensemble as a file lists it, with what follows its sums.
+pub(super) struct Parsed {
+    pub(super) listing: Listing,
+    pub(super) head: Head,
+    /// Sums that leaves add to.
+    pub(super) scores: usize,
+}
+
+/// More classes or targets than this is taken for a mistake.
+pub(super) const MOST_SCORES: usize = 1_000;
+
 /// Reads a `TreeEnsembleClassifier` or `TreeEnsembleRegressor`.
-pub(super) fn read(node: &NodeProto, width: usize) -> Result<(Trees, Head), String> {
+pub(super) fn read(node: &NodeProto) -> Result<Parsed, String> {
     let attributes = Attributes(node);
     let classifier = node.op_type == "TreeEnsembleClassifier";
-    attributes.refuse_tensors()?;
     let prefix = if classifier { "class" } else { "target" };
     let count = if classifier {
         attributes.ints("classlabels_int64s").len().max(attributes.strings("classlabels_strings").len())
@@ -64,81 +102,37 @@ pub(super) fn read(node: &NodeProto, width: usize) -> Result<(Trees, Head), Stri
     if count == 0 || count > MOST_SCORES {
         return Err(format!("the ensemble has {count} classes or targets; 1 to {MOST_SCORES} are supported"));
     }
-    let raw = RawNodes::read(&attributes)?;
+    let nodes = RawNodes::read(&attributes)?;
     let weights = RawWeights::read(&attributes, prefix, count)?;
     let mut used = vec![false; count];
     weights.ids.iter().for_each(|&id| used[id as usize] = true);
-    let base = attributes.floats("base_values");
+    let base = attributes.doubles("base_values")?;
     if base.iter().any(|value| !value.is_finite()) {
         return Err("a base value is not a finite number; export the model again".to_owned());
     }
-    let base: Vec<f64> = base.iter().map(|&value| f64::from(value)).collect();
+    let aggregate = if classifier { Aggregate::Sum } else { aggregate(&attributes)? };
     let scores = Scores {
         count,
         used: &used,
         base: &base,
-        link: link(&attributes)?,
+        transform: PostTransform::read(&attributes)?,
         negative_weights: weights.values.iter().any(|&value| value < 0.0),
+        aggregate,
     };
     let head = if classifier { Head::classifier(&scores)? } else { Head::regressor(&scores)? };
     let one = head.columns.iter().all(|column| column.score.is_none_or(|score| score == 0));
-    let trees = raw.into_trees(&weights, width, if one { 1 } else { count }, &attributes)?;
-    Ok((trees, head))
+    let mut listing = nodes.list(&weights)?;
+    listing.share(aggregate);
+    Ok(Parsed { listing, head, scores: if one { 1 } else { count } })
 }
 
-/// More classes or targets than this is taken for a mistake.
-const MOST_SCORES: usize = 1_000;
-
-fn link(attributes: &Attributes<'_>) -> Result<Link, String> {
-    match attributes.string("post_transform").unwrap_or("NONE") {
-        "NONE" => Ok(Link::Identity),
-        "LOGISTIC" => Ok(Link::Logistic),
-        "SOFTMAX" => Ok(Link::Softmax),
-        "SOFTMAX_ZERO" => Ok(Link::SoftmaxZero),
-        other => Err(format!(
-            "post_transform {} is not supported; export the model with NONE, LOGISTIC or SOFTMAX",
-            brief(other)
-        )),
-    }
-}
-
-/// An operator's attributes by name; absent ones are empty.
-struct Attributes<'a>(&'a NodeProto);
-
-impl<'a> Attributes<'a> {
-    fn get(&self, name: &str) -> Option<&'a AttributeProto> {
-        self.0.attribute.iter().find(|attribute| attribute.name == name)
-    }
-
-    fn ints(&self, name: &str) -> &'a [i64] {
-        self.get(name).map_or(&[], |attribute| &attribute.ints)
-    }
-
-    fn floats(&self, name: &str) -> &'a [f32] {
-        self.get(name).map_or(&[], |attribute| &attribute.floats)
-    }
-
-    fn strings(&self, name: &str) -> &'a [Vec<u8>] {
-        self.get(name).map_or(&[], |attribute| &attribute.strings)
-    }
-
-    fn int(&self, name: &str) -> Option<i64> {
-        self.get(name).map(|attribute| attribute.i)
-    }
-
-    fn string(&self, name: &str) -> Option<&'a str> {
-        self.get(name).and_then(|attribute| std::str::from_utf8(&attribute.s).ok())
-    }
-
-    /// float64 thresholds come as tensors; rounding them would flip branches, so they are refused.
-    fn refuse_tensors(&self) -> Result<(), String> {
-        match self.0.attribute.iter().find(|attribute| attribute.name.ends_with("_as_tensor")) {
-            Some(attribute) => Err(format!(
-                "{} holds float64, which is not supported in this version; export the model with a float32 input",
-                brief(&attribute.name)
-            )),
-            None => Ok(()),
-        }
+fn aggregate(attributes: &Attributes<'_>) -> Result<Aggregate, String> {
+    match attributes.string("aggregate_function").unwrap_or("SUM") {
+        "SUM" => Ok(Aggregate::Sum),
+        "AVERAGE" => Ok(Aggregate::Average),
+        "MIN" => Ok(Aggregate::Min),
+        "MAX" => Ok(Aggregate::Max),
+        other => Err(format!("aggregate_function {} is not known; export the model again", brief(other))),
     }
 }
 
@@ -148,7 +142,7 @@ struct RawNodes<'a> {
     ids: &'a [i64],
     features: &'a [i64],
     modes: &'a [Vec<u8>],
-    thresholds: &'a [f32],
+    thresholds: Vec<f64>,
     yes: &'a [i64],
     no: &'a [i64],
     missing_yes: &'a [i64],
@@ -159,7 +153,7 @@ struct RawWeights<'a> {
     trees: &'a [i64],
     nodes: &'a [i64],
     ids: Vec<u32>,
-    values: &'a [f32],
+    values: Vec<f64>,
 }
 
 impl<'a> RawWeights<'a> {
@@ -167,7 +161,7 @@ impl<'a> RawWeights<'a> {
         let trees = attributes.ints(&format!("{prefix}_treeids"));
         let nodes = attributes.ints(&format!("{prefix}_nodeids"));
         let ids = attributes.ints(&format!("{prefix}_ids"));
-        let values = attributes.floats(&format!("{prefix}_weights"));
+        let values = attributes.doubles(&format!("{prefix}_weights"))?;
         if [nodes.len(), ids.len(), values.len()].iter().any(|&len| len != trees.len()) {
             return Err(format!(
                 "the lists {prefix}_treeids, _nodeids, _ids and _weights differ in length; export again"
@@ -191,7 +185,7 @@ impl<'a> RawNodes<'a> {
             ids: attributes.ints("nodes_nodeids"),
             features: attributes.ints("nodes_featureids"),
             modes: attributes.strings("nodes_modes"),
-            thresholds: attributes.floats("nodes_values"),
+            thresholds: attributes.doubles("nodes_values")?,
             yes: attributes.ints("nodes_truenodeids"),
             no: attributes.ints("nodes_falsenodeids"),
             missing_yes: attributes.ints("nodes_missing_value_tracks_true"),
@@ -215,32 +209,51 @@ impl<'a> RawNodes<'a> {
         Ok(raw)
     }
 
-    fn into_trees(
-        self,
-        weights: &RawWeights<'_>,
-        width: usize,
-        scores: usize,
-        attributes: &Attributes<'_>,
-    ) -> Result<Trees, String> {
+    fn list(&self, weights: &RawWeights<'_>) -> Result<Listing, String> {
         let places = self.places()?;
-        let (leaves, mut sorted) = self.sort_weights(weights, &places)?;
-        let mut walk = Walk { raw: &self, places: &places, leaves: &leaves, width, seen: vec![false; self.ids.len()] };
-        let mut trees = Vec::new();
-        let mut start = 0;
-        while let Some(&tree) = self.trees.get(start) {
-            let len = self.trees.iter().skip(start).take_while(|&&other| other == tree).count();
-            trees.push(walk.tree(start, len)?);
-            start += len;
+        let (leaves, weights) = self.sort_weights(weights, &places)?;
+        let mut reached = vec![false; self.ids.len()];
+        let mut children = Vec::with_capacity(self.ids.len());
+        let mut splits = 0;
+        for place in 0..self.ids.len() {
+            // Fits: nodes were counted with 32 bits.
+            children.push(if self.modes[place] == b"LEAF" { Child::Leaf(place as u32) } else { Child::Split(splits) });
+            splits += u32::from(self.modes[place] != b"LEAF");
         }
-        let share = match attributes.string("aggregate_function").unwrap_or("SUM") {
-            "SUM" => 1.0,
-            "AVERAGE" => 1.0 / trees.len() as f64,
-            other => {
-                return Err(format!("aggregate_function {} is not supported; SUM and AVERAGE are", brief(other)));
+        let mut listing = Listing { weights, ..Listing::default() };
+        for place in 0..self.ids.len() {
+            let first = place == 0 || self.trees[place - 1] != self.trees[place];
+            if first {
+                // The first listed node is the root, as in onnxruntime.
+                listing.roots.push(children[place]);
+                reached[place] = true;
             }
-        };
-        sorted.iter_mut().for_each(|weight| weight.value *= share);
-        Ok(Trees { width, scores, trees, weights: sorted })
+            if let Some((column, test, missing_yes)) = self.split(place)? {
+                let mut child = |id: i64| {
+                    let place = self.child(place, id, &places)?;
+                    // A leaf twice is refused here, a split when all are walked.
+                    if std::mem::replace(&mut reached[place], true) && matches!(children[place], Child::Leaf(_)) {
+                        return Err(format!(
+                            "node {} of tree {} is reached twice; a tree has no cycles and no shared nodes",
+                            self.ids[place], self.trees[place]
+                        ));
+                    }
+                    Ok(children[place])
+                };
+                let (yes, no) = (child(self.yes[place])?, child(self.no[place])?);
+                listing.splits.push(Listed { column, test, missing_yes, yes, no });
+                listing.names.push((self.trees[place], self.ids[place]));
+            }
+        }
+        listing.check()?;
+        if let Some(place) = reached.iter().position(|reached| !reached) {
+            return Err(format!(
+                "nothing leads to node {} of tree {}; export the model again",
+                self.ids[place], self.trees[place]
+            ));
+        }
+        listing.leaves = leaves;
+        Ok(listing)
     }
 
     /// Where each (tree, node) stands in the lists.
@@ -265,13 +278,13 @@ impl<'a> RawNodes<'a> {
         places: &HashMap<(i64, i64), usize>,
     ) -> Result<(Vec<Leaf>, Vec<Weight>), String> {
         let mut owned = Vec::with_capacity(raw.ids.len());
-        for (((&tree, &node), &score), &value) in raw.trees.iter().zip(raw.nodes).zip(&raw.ids).zip(raw.values) {
+        for (((&tree, &node), &score), &value) in raw.trees.iter().zip(raw.nodes).zip(&raw.ids).zip(&raw.values) {
             let Some(&place) = places.get(&(tree, node)) else {
                 return Err(format!(
                     "a weight belongs to node {node} of tree {tree}, which is not there; export the model again"
                 ));
             };
-            owned.push((place, Weight { score, value: f64::from(value) }));
+            owned.push((place, Weight { score, value }));
         }
         owned.sort_by_key(|(place, _)| *place);
         if u32::try_from(owned.len()).is_err() {
@@ -289,7 +302,8 @@ impl<'a> RawNodes<'a> {
         Ok((leaves, owned.into_iter().map(|(_, weight)| weight).collect()))
     }
 
-    fn split(&self, place: usize, width: usize) -> Result<Option<Split>, String> {
+    /// The column, the test and the side of NaN of a split; none for a leaf.
+    fn split(&self, place: usize) -> Result<Option<(u32, Test, bool)>, String> {
         let branch = match self.modes[place].as_slice() {
             b"LEAF" => return Ok(None),
             b"BRANCH_LEQ" => Branch::Leq,
@@ -302,8 +316,8 @@ impl<'a> RawNodes<'a> {
         };
         let node = || format!("node {} of tree {}", self.ids[place], self.trees[place]);
         let feature = self.features[place];
-        let feature = u32::try_from(feature).ok().filter(|&feature| (feature as usize) < width).ok_or_else(|| {
-            format!("{} splits on feature {feature}, and manifest.toml names {width} features", node())
+        let column = u32::try_from(feature).map_err(|_| {
+            format!("{} splits on feature {feature}, which no model has; export the model again", node())
         })?;
         let threshold = self.thresholds[place];
         if threshold.is_nan() {
@@ -311,68 +325,16 @@ impl<'a> RawNodes<'a> {
         }
         // onnxruntime finds NaN different from any threshold, whatever the track of missing values says.
         let missing_yes = branch == Branch::Neq || self.missing_yes.get(place) == Some(&1);
-        Ok(Some(Split { feature, threshold, branch, missing_yes, yes: 0, no: 0 }))
-    }
-}
-
-/// Walks the listed trees, noting what it has seen.
-struct Walk<'a> {
-    raw: &'a RawNodes<'a>,
-    places: &'a HashMap<(i64, i64), usize>,
-    leaves: &'a [Leaf],
-    width: usize,
-    seen: Vec<bool>,
-}
-
-impl Walk<'_> {
-    /// The tree whose `len` nodes are listed from `root` on. The first listed node is the root, as in onnxruntime.
-    fn tree(&mut self, root: usize, len: usize) -> Result<Vec<Node>, String> {
-        let tree = self.raw.trees[root];
-        let mut nodes = vec![Node::Leaf(self.leaves[root])];
-        let mut open = vec![(root, 0_usize, 0_usize)];
-        while let Some((place, slot, depth)) = open.pop() {
-            if std::mem::replace(&mut self.seen[place], true) {
-                let id = self.raw.ids[place];
-                return Err(format!(
-                    "node {id} of tree {tree} is reached twice; a tree has no cycles and no shared nodes"
-                ));
-            }
-            if depth > MAX_DEPTH {
-                return Err(format!("tree {tree} is deeper than {MAX_DEPTH}; train the model with a limit on depth"));
-            }
-            let Some(split) = self.raw.split(place, self.width)? else {
-                nodes[slot] = Node::Leaf(self.leaves[place]);
-                continue;
-            };
-            let low = nodes.len();
-            let yes_is_low = matches!(split.branch, Branch::Leq | Branch::Lt | Branch::Eq);
-            let (yes, no) = if yes_is_low { (low, low + 1) } else { (low + 1, low) };
-            // Fits: a tree has no more nodes than the lists, and those were counted with 32 bits.
-            nodes[slot] = Node::Split(Split { yes: yes as u32, no: no as u32, ..split });
-            nodes.resize(low + 2, Node::Leaf(self.leaves[place]));
-            open.push((self.child(tree, place, self.raw.no[place])?, no, depth + 1));
-            open.push((self.child(tree, place, self.raw.yes[place])?, yes, depth + 1));
-        }
-        if nodes.len() != len {
-            return Err(format!(
-                "tree {tree} has {len} nodes, of which {} hang together; export the model again",
-                nodes.len()
-            ));
-        }
-        Ok(nodes)
+        Ok(Some((column, Test::Compare { branch, threshold }, missing_yes)))
     }
 
-    fn child(&self, tree: i64, place: usize, id: i64) -> Result<usize, String> {
-        self.places.get(&(tree, id)).copied().ok_or_else(|| {
+    fn child(&self, place: usize, id: i64, places: &HashMap<(i64, i64), usize>) -> Result<usize, String> {
+        let tree = self.trees[place];
+        places.get(&(tree, id)).copied().ok_or_else(|| {
             format!(
                 "node {} of tree {tree} leads to node {id}, which is not there; export the model again",
-                self.raw.ids[place]
+                self.ids[place]
             )
         })
     }
-}
-
-/// The start of a text from the file, for a sentence.
-fn brief(text: &str) -> String {
-    text.chars().take(40).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

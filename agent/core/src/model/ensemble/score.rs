@@ -4,6 +4,8 @@
 //! means class 1 by them; what it writes then depends on the post-transform and on whether any weight is negative.
 //! Forms in which it drops trees or base values silently are refused.
 
+use crate::model::operators::PostTransform;
+
 /// One column before the link: `offset + sign · sum`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Column {
@@ -13,21 +15,22 @@ pub(super) struct Column {
     pub(super) offset: f64,
 }
 
-/// The function over all columns of a row.
+/// How the contributions of trees become one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Link {
-    Identity,
-    Logistic,
-    Softmax,
-    /// Softmax in which columns of exactly zero stay zero.
-    SoftmaxZero,
+pub(super) enum Aggregate {
+    Sum,
+    /// A sum of shares.
+    Average,
+    Min,
+    Max,
 }
 
 /// What follows the sums.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Head {
     pub(super) columns: Vec<Column>,
-    pub(super) link: Link,
+    pub(super) transform: PostTransform,
+    pub(super) aggregate: Aggregate,
     /// A classifier's columns are raw scores, not probabilities.
     pub(super) raw: bool,
 }
@@ -39,13 +42,14 @@ pub(super) struct Scores<'a> {
     /// Which of them any leaf adds to.
     pub(super) used: &'a [bool],
     pub(super) base: &'a [f64],
-    pub(super) link: Link,
+    pub(super) transform: PostTransform,
     pub(super) negative_weights: bool,
+    pub(super) aggregate: Aggregate,
 }
 
 impl Head {
     pub(super) fn regressor(scores: &Scores<'_>) -> Result<Self, String> {
-        if scores.count == 1 && scores.link != Link::Identity {
+        if scores.count == 1 && !matches!(scores.transform, PostTransform::None | PostTransform::Probit) {
             return Err(
                 "the regressor has one target and a post_transform, which onnxruntime ignores and ONNX does not; \
                         export it with post_transform NONE"
@@ -65,7 +69,7 @@ impl Head {
     pub(super) fn classifier(scores: &Scores<'_>) -> Result<Self, String> {
         match (scores.count, scores.used) {
             (0 | 1, _) => Err("the classifier has fewer than two classes; export it with all of them".to_owned()),
-            (2, [true, false]) if scores.base.len() <= 1 => Ok(Self::one_score(scores)),
+            (2, [true, false]) if scores.base.len() <= 1 => Self::one_score(scores),
             (2, _) if !scores.base.is_empty() => {
                 Err("the classifier has two classes and base values in a form in which onnxruntime drops trees or base values; \
                      export it with its weights under class 0 and at most one base value, or without base values"
@@ -76,17 +80,23 @@ impl Head {
     }
 
     /// Two classes, one sum `s`: the score of class 1.
-    fn one_score(scores: &Scores<'_>) -> Self {
+    fn one_score(scores: &Scores<'_>) -> Result<Self, String> {
         let base = scores.base.first().copied().unwrap_or(0.0);
         let mirror = |offset| Column { score: Some(0), sign: -1.0, offset };
         let second = Column { score: Some(0), sign: 1.0, offset: base };
-        match (scores.link, scores.negative_weights) {
+        let (first, transform, raw) = match (scores.transform, scores.negative_weights) {
+            (PostTransform::Probit, _) => {
+                return Err("the classifier has two classes, weights for one of them and post_transform PROBIT, which onnxruntime \
+                            applies to one column only; export it with NONE or LOGISTIC"
+                    .to_owned());
+            }
             // The logistic function of -s and s: two probabilities that add up to one.
-            (Link::Logistic, _) => Self { columns: vec![mirror(-base), second], link: Link::Logistic, raw: false },
+            (PostTransform::Logistic, _) => (mirror(-base), PostTransform::Logistic, false),
             // Weights that are shares of votes: 1 - s and s. Softmax is not applied to a single score.
-            (_, false) => Self { columns: vec![mirror(1.0 - base), second], link: Link::Identity, raw: false },
-            (_, true) => Self { columns: vec![mirror(-base), second], link: Link::Identity, raw: true },
-        }
+            (_, false) => (mirror(1.0 - base), PostTransform::None, false),
+            (_, true) => (mirror(-base), PostTransform::None, true),
+        };
+        Ok(Self { columns: vec![first, second], transform, raw, aggregate: scores.aggregate })
     }
 
     /// One column per sum.
@@ -103,7 +113,7 @@ impl Head {
             sign: 1.0,
             offset: scores.base.get(index).copied().unwrap_or(0.0),
         });
-        Ok(Self { columns: columns.collect(), link: scores.link, raw: false })
+        Ok(Self { columns: columns.collect(), transform: scores.transform, raw: false, aggregate: scores.aggregate })
     }
 
     /// One column before the link.
@@ -115,13 +125,36 @@ impl Head {
     pub(super) fn push_outputs(&self, sums: &[f64], out: &mut Vec<f64>) {
         let start = out.len();
         out.extend(self.columns.iter().map(|column| column.of(sums)));
-        let row = &mut out[start..];
-        match self.link {
-            Link::Identity => {}
-            Link::Logistic => row.iter_mut().for_each(|value| *value = logistic(*value)),
-            Link::Softmax => softmax(row, |_| false),
-            Link::SoftmaxZero => softmax(row, |value| value.abs() <= 1e-7),
+        self.transform.apply(&mut out[start..]);
+    }
+
+    /// Takes `scale · score + shift` into the columns. The leaves must be scaled beside it. False when something stands between
+    /// the sums and what the file multiplies; then nothing else than a lone score as it is will do.
+    pub(super) fn take_in(&mut self, scale: f64, shift: f64, lone: bool) -> bool {
+        if lone && scale == 1.0 && shift == 0.0 {
+            return true;
         }
+        let plain = self.columns.iter().all(|column| column.sign == 1.0 && column.score.is_some());
+        if !self.sums() || self.transform != PostTransform::None || !plain {
+            return false;
+        }
+        self.columns.iter_mut().for_each(|column| column.offset = scale * column.offset + shift);
+        true
+    }
+
+    /// Adds the offsets of another ensemble; false when its columns are others.
+    pub(super) fn add(&mut self, other: &Self) -> bool {
+        let mut pairs = self.columns.iter().zip(&other.columns);
+        if self.columns.len() != other.columns.len() || pairs.any(|(a, b)| (a.score, a.sign) != (b.score, b.sign)) {
+            return false;
+        }
+        self.columns.iter_mut().zip(&other.columns).for_each(|(column, other)| column.offset += other.offset);
+        true
+    }
+
+    /// Whether the columns are sums of trees, but for the function over them.
+    pub(super) fn sums(&self) -> bool {
+        matches!(self.aggregate, Aggregate::Sum | Aggregate::Average)
     }
 }
 
@@ -130,20 +163,4 @@ impl Column {
         let sum = self.score.and_then(|score| sums.get(score as usize)).copied().unwrap_or(0.0);
         self.offset + self.sign * sum
     }
-}
-
-/// `1 / (1 + e^-x)`, without overflow on either side.
-fn logistic(value: f64) -> f64 {
-    let half = 1.0 / (1.0 + (-value.abs()).exp());
-    if value < 0.0 { 1.0 - half } else { half }
-}
-
-/// Softmax over a row, shifted by its largest value. Columns that `stays_zero` keep a share of zero.
-fn softmax(row: &mut [f64], stays_zero: impl Fn(f64) -> bool) {
-    let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    for value in &mut *row {
-        *value = if stays_zero(*value) { 0.0 } else { (*value - largest).exp() };
-    }
-    let sum: f64 = row.iter().sum();
-    row.iter_mut().for_each(|value| *value /= sum);
 }

@@ -1,0 +1,88 @@
+//! Models that are a weighted sum of the features, so that what each feature adds can be read off.
+
+use tract_onnx::pb::GraphProto;
+
+use super::columns::{Column, Columns};
+use super::graph::Wiring;
+use super::operators::{LinearScores, PostTransform};
+
+/// `intercept + Σ weight · feature`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Linear {
+    /// One per model feature, in model order.
+    pub weights: Vec<f64>,
+    /// The sum where all features are zero.
+    pub intercept: f64,
+}
+
+impl Linear {
+    /// The sum for a row.
+    pub fn of(&self, row: &[f32]) -> f64 {
+        self.weights.iter().zip(row).map(|(weight, &value)| weight * f64::from(value)).sum::<f64>() + self.intercept
+    }
+}
+
+/// The sums behind an output tensor, one per column.
+#[derive(Debug)]
+pub(crate) struct Form {
+    pub(crate) columns: Vec<Linear>,
+    /// Whether the tensor shows a function of the sums, such as the logistic, and not the sums themselves.
+    pub(crate) has_link: bool,
+}
+
+impl Form {
+    /// The sums behind `tensor` in a model of `width` features; none when it is computed in another way.
+    ///
+    /// # Errors
+    /// A sentence on an operator that is wrong in itself.
+    pub(crate) fn behind(graph: &GraphProto, tensor: &str, width: usize) -> Result<Option<Self>, String> {
+        let wiring = Wiring::new(graph);
+        let Some(source) = wiring.source(tensor) else { return Ok(None) };
+        if !["LinearClassifier", "LinearRegressor"].contains(&source.node.op_type.as_str()) {
+            return Ok(None);
+        }
+        let scores = LinearScores::read(source.node)?;
+        // Shares of one stay what they are when they are normalised; other scores do not.
+        if source.negated || source.normalised && scores.transform() != PostTransform::Softmax {
+            return Ok(None);
+        }
+        let input = source.node.input.first().map_or("", String::as_str);
+        let Some(front) = Columns::of(&wiring, input, width)? else { return Ok(None) };
+        let Some(front) = front.affine().filter(|front| front.len() == scores.width()) else { return Ok(None) };
+        let columns: Vec<Linear> = scores
+            .columns()
+            .into_iter()
+            .map(|(weights, sign, b)| Linear::through(&front, weights, sign, b, width))
+            .collect();
+        let columns = match source.picked {
+            None => columns,
+            Some(picked) => {
+                let picked = picked.iter().map(|&index| columns.get(index).cloned()).collect::<Option<Vec<Linear>>>();
+                let Some(picked) = picked else { return Ok(None) };
+                picked
+            }
+        };
+        Ok(Some(Self { columns, has_link: scores.transform() != PostTransform::None }))
+    }
+}
+
+impl Linear {
+    fn through(front: &[(u32, f64, f64)], weights: &[f64], sign: f64, intercept: f64, width: usize) -> Self {
+        let mut linear = Self { weights: vec![0.0; width], intercept };
+        for (&(feature, scale, shift), &weight) in front.iter().zip(weights) {
+            if let Some(sum) = linear.weights.get_mut(feature as usize) {
+                *sum += sign * weight * scale;
+            }
+            linear.intercept += sign * weight * shift;
+        }
+        linear
+    }
+}
+
+impl Columns {
+    /// `(feature, a, b)` of each column where all are `a · feature + b`.
+    fn affine(&self) -> Option<Vec<(u32, f64, f64)>> {
+        let affine = |column: &Column| column.affine().map(|(a, b)| (column.feature, a, b));
+        if self.allowed.is_empty() { self.columns.iter().map(affine).collect() } else { None }
+    }
+}

@@ -1,0 +1,319 @@
+//! The operators of `ai.onnx.ml`, as onnxruntime computes them, for tract to run.
+//!
+//! tract lacks most of them and gets some wrong, so all are ours. Each is a function of one row of numbers; this file
+//! makes tract operators of them. Labels are no outputs of theirs: they are derived from scores.
+
+pub(crate) mod encoder;
+mod linear;
+mod scale;
+mod svm;
+mod transform;
+mod trees;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use tract_onnx::Onnx;
+use tract_onnx::model::ParsingContext;
+use tract_onnx::pb::NodeProto;
+use tract_onnx::tract_core::ops::array::TypedConcat;
+use tract_onnx::tract_core::ops::cast::cast;
+use tract_onnx::tract_hir::internal::*;
+
+pub(crate) use self::linear::LinearScores;
+pub(crate) use self::scale::{Imputer, Scaler};
+pub(crate) use self::transform::PostTransform;
+use super::graph::Source;
+use super::graph::attributes::Attributes;
+
+/// A function from one row of numbers to another.
+pub(crate) trait Rows: Debug + Send + Sync {
+    /// How the shape of the result follows from that of the input.
+    ///
+    /// # Errors
+    /// A sentence when rows of `columns` do not fit the operator.
+    fn shape(&self, columns: usize) -> Result<Shape, String>;
+
+    /// Appends the result for a row. It fits: [`Self::shape`] was asked first.
+    ///
+    /// # Errors
+    /// A sentence when the operator has no answer for the row.
+    fn run(&self, row: &[f64], out: &mut Vec<f64>) -> Result<(), String>;
+}
+
+/// The shape of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// As the input's.
+    Same,
+    /// The input's with one more dimension.
+    Deeper(usize),
+    /// `[N, columns]`
+    Columns(usize),
+}
+
+type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
+
+/// tract with our operators.
+pub(crate) fn framework() -> Onnx {
+    let mut framework = tract_onnx::onnx();
+    let register = &mut framework.op_register;
+    register.insert("ArrayFeatureExtractor", pick);
+    register.insert("FeatureVectorizer", vectorizer);
+    register.insert("Scaler", |_, node| rows(Scaler::read(node), f32::datum_type()));
+    register.insert("Imputer", |_, node| rows(Imputer::read(node), kind_of(node)));
+    register.insert("Normalizer", |_, node| rows(scale::Normalizer::read(node), f32::datum_type()));
+    register.insert("Binarizer", |_, node| rows(Ok(scale::Binarizer::read(node)), f32::datum_type()));
+    register.insert("LabelEncoder", |_, node| {
+        let (encoder, kind) = encoder::Encoder::read(node).map_err(Sentence)?;
+        rows(Ok(encoder), kind)
+    });
+    register.insert("OneHotEncoder", |_, node| rows(encoder::OneHot::read(node), f32::datum_type()));
+    for operator in ["LinearClassifier", "LinearRegressor"] {
+        register.insert(operator, |_, node| rows(LinearScores::read(node), f32::datum_type()));
+    }
+    register.insert("SVMClassifier", |_, node| rows(svm::classifier(node), f32::datum_type()));
+    register.insert("SVMRegressor", |_, node| rows(svm::Regressor::read(node), f32::datum_type()));
+    for operator in ["TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor"] {
+        register.insert(operator, |_, node| rows(trees::TreeScores::read(node), f32::datum_type()));
+    }
+    framework
+}
+
+/// What a classifier's tensor holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// A probability per class.
+    Probabilities,
+    /// A raw score per class; or, alone, one that is above zero for the second class of two.
+    Scores,
+    /// Two scores, the lesser of which speaks for its class: those of a two-class SVM as onnxruntime gives them.
+    Reversed,
+    /// One score per pair of classes.
+    Pairs,
+}
+
+impl Shown {
+    /// What a tensor holds, as far as the operator behind it tells.
+    pub(crate) fn by(source: &Source<'_>) -> Self {
+        let attributes = Attributes(source.node);
+        match source.node.op_type.as_str() {
+            "LinearClassifier" if attributes.string("post_transform").unwrap_or("NONE") == "NONE" => Self::Scores,
+            "SVMClassifier" if attributes.floats("prob_a").is_empty() => {
+                match (attributes.ints("vectors_per_class").len(), source.negated) {
+                    (2, true) => Self::Scores,
+                    (2, false) => Self::Reversed,
+                    _ => Self::Pairs,
+                }
+            }
+            _ => Self::Probabilities,
+        }
+    }
+}
+
+/// An imputer gives what it takes: whole numbers where it has whole numbers to put in.
+fn kind_of(node: &NodeProto) -> DatumType {
+    let whole = !Attributes(node).ints("imputed_value_int64s").is_empty();
+    if whole { i64::datum_type() } else { f32::datum_type() }
+}
+
+/// Sentences of ours as errors of tract's.
+struct Sentence(String);
+
+impl From<Sentence> for TractError {
+    fn from(Sentence(problem): Sentence) -> Self {
+        Self::msg(problem)
+    }
+}
+
+fn rows<R: Rows + 'static>(operator: Result<R, String>, kind: DatumType) -> Built {
+    Ok((expand(RowsOperator { rows: Arc::new(operator.map_err(Sentence)?), kind }), vec![]))
+}
+
+/// One of our operators, before shapes are known and after.
+#[derive(Debug, Clone)]
+struct RowsOperator {
+    rows: Arc<dyn Rows>,
+    /// Of the result.
+    kind: DatumType,
+}
+
+impl PartialEq for RowsOperator {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.rows, &other.rows) && self.kind == other.kind
+    }
+}
+
+impl Eq for RowsOperator {}
+
+impl RowsOperator {
+    fn output_shape(&self, input: &[TDim]) -> TractResult<TVec<TDim>> {
+        let columns = input.last().filter(|_| input.len() > 1).map_or(Ok(1), TDim::to_usize)?;
+        let mut shape: TVec<TDim> = input.into();
+        match self.rows.shape(columns).map_err(Sentence)? {
+            Shape::Same => {}
+            Shape::Deeper(depth) => shape.push(depth.to_dim()),
+            Shape::Columns(_) if input.len() != 2 => bail!("the operator needs rows of numbers, [N, columns]"),
+            Shape::Columns(columns) => shape[1] = columns.to_dim(),
+        }
+        Ok(shape)
+    }
+}
+
+impl Expansion for RowsOperator {
+    fn name(&self) -> StaticName {
+        "Rows".into()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        check_input_arity(inputs, 1)?;
+        check_output_arity(outputs, 1)?;
+        solver.equals(&outputs[0].datum_type, self.kind)?;
+        solver
+            .given(&inputs[0].shape, move |solver, shape| solver.equals(&outputs[0].shape, self.output_shape(&shape)?))
+    }
+
+    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        let numbers = model.wire_node(format!("{prefix}.numbers"), cast(f64::datum_type()), inputs)?;
+        let result = model.wire_node(format!("{prefix}.rows"), self.clone(), &numbers)?;
+        model.wire_node(prefix, cast(self.kind), &result)
+    }
+}
+
+impl Op for RowsOperator {
+    fn name(&self) -> StaticName {
+        "Rows".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for RowsOperator {
+    op_out_of_plan!();
+
+    fn eval(&self, _context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let input = args_1!(inputs);
+        let shape: TVec<TDim> = input.shape().iter().map(|&dim| dim.to_dim()).collect();
+        let shape = self.output_shape(&shape)?.iter().map(TDim::to_usize).collect::<Result<TVec<usize>, _>>()?;
+        let columns = input.shape().last().copied().filter(|_| input.rank() > 1).unwrap_or(1);
+        let view = input.to_plain_array_view::<f64>()?;
+        let values: Vec<f64> = view.iter().copied().collect();
+        let mut out = Vec::with_capacity(shape.iter().product());
+        if columns > 0 {
+            for row in values.chunks_exact(columns) {
+                self.rows.run(row, &mut out).map_err(Sentence)?;
+            }
+        }
+        Ok(tvec!(Tensor::from_shape(&shape, &out)?.into_tvalue()))
+    }
+}
+
+impl TypedOp for RowsOperator {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let shape = self.output_shape(&inputs[0].shape.to_tvec())?;
+        Ok(tvec!(f64::datum_type().fact(&*shape)))
+    }
+
+    as_op!();
+}
+
+/// `FeatureVectorizer`: columns side by side, as float32.
+fn vectorizer(_context: &ParsingContext<'_>, node: &NodeProto) -> Built {
+    let widths = Attributes(node).ints("inputdimensions").iter().map(|&width| usize::try_from(width).unwrap_or(0));
+    Ok((expand(Vectorizer { widths: widths.collect() }), vec![]))
+}
+
+#[derive(Debug, Clone)]
+struct Vectorizer {
+    widths: Vec<usize>,
+}
+
+impl Expansion for Vectorizer {
+    fn name(&self) -> StaticName {
+        "FeatureVectorizer".into()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        check_input_arity(inputs, self.widths.len())?;
+        check_output_arity(outputs, 1)?;
+        solver.equals(&outputs[0].datum_type, f32::datum_type())?;
+        solver.given(&inputs[0].shape, move |solver, shape| {
+            let rows = shape.first().cloned().unwrap_or_else(|| 1.to_dim());
+            let width: usize = self.widths.iter().fold(0, |sum, &width| sum.saturating_add(width));
+            solver.equals(&outputs[0].shape, tvec!(rows, width.to_dim()))
+        })
+    }
+
+    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        let mut parts = TVec::new();
+        for (index, (&input, &width)) in inputs.iter().zip(&self.widths).enumerate() {
+            let fact = model.outlet_fact(input)?;
+            if fact.rank() != 2 || fact.shape[1] != width.to_dim() {
+                bail!("input {index} of FeatureVectorizer has not the {width} columns that inputdimensions says");
+            }
+            parts.push(model.wire_node(format!("{prefix}.{index}"), cast(f32::datum_type()), &[input])?[0]);
+        }
+        model.wire_node(prefix, TypedConcat::new(1), &parts)
+    }
+}
+
+/// `ArrayFeatureExtractor`: columns by their numbers.
+fn pick(_context: &ParsingContext<'_>, _node: &NodeProto) -> Built {
+    Ok((expand(Pick), vec![]))
+}
+
+#[derive(Debug, Clone)]
+struct Pick;
+
+impl Expansion for Pick {
+    fn name(&self) -> StaticName {
+        "ArrayFeatureExtractor".into()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        check_input_arity(inputs, 2)?;
+        check_output_arity(outputs, 1)?;
+        solver.equals(&outputs[0].datum_type, &inputs[0].datum_type)?;
+        solver.given_2(&inputs[0].shape, &inputs[1].shape, move |solver, shape, indices| {
+            solver.equals(&outputs[0].shape, picked_shape(&shape, &indices))
+        })
+    }
+
+    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        use tract_onnx::tract_core::ops::array::Gather;
+        let shape = model.outlet_fact(inputs[0])?.shape.to_tvec();
+        let indices = model.outlet_fact(inputs[1])?.shape.to_tvec();
+        let count = indices.iter().product::<TDim>();
+        let flat = AxisOp::Reshape(0, indices, tvec!(count));
+        let flat = model.wire_node(format!("{prefix}.indices"), flat, &[inputs[1]])?;
+        let flat = model.wire_node(format!("{prefix}.whole"), cast(i64::datum_type()), &flat)?;
+        let axis = shape.len().saturating_sub(1);
+        let name = if shape.len() == 1 { format!("{prefix}.picked") } else { prefix.to_owned() };
+        let picked = model.wire_node(name, Gather::new(axis), &[inputs[0], flat[0]])?;
+        // A lone dimension comes out as a row of a table.
+        if shape.len() == 1 { model.wire_node(prefix, AxisOp::Add(0), &picked) } else { Ok(picked) }
+    }
+}
+
+fn picked_shape(shape: &[TDim], indices: &[TDim]) -> TVec<TDim> {
+    let count = indices.iter().product::<TDim>();
+    match shape {
+        [] | [_] => tvec!(1.to_dim(), count),
+        [before @ .., _] => before.iter().cloned().chain([count]).collect(),
+    }
+}
