@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use explaind_core::domain::record::{Body, Stream};
 use explaind_core::pipeline::alarm::OpenAlert;
 use explaind_core::pipeline::{Follows, Made, Pipeline};
 use tokio::net::{TcpListener, UnixListener};
@@ -23,7 +24,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) use self::bundles::{Models, files_of, load, plans};
 use crate::buffer::{Buffer, BufferError, SessionInfo};
 use crate::config::{ConfigError, Settings};
-use crate::driver::{Driver, Explanations, Progress};
+use crate::driver::{Driver, Explanations, LastPredictions, Progress};
 use crate::explainer::{self, Queue};
 use crate::mailbox::{Mailbox, mailbox};
 use crate::registry::Registry;
@@ -32,6 +33,8 @@ use crate::{clock, source, sync, web};
 
 /// Events between sources and driver. Full: sources wait, so nothing is dropped unseen.
 const EVENTS: usize = 1024;
+/// How many of an earlier run's newest predictions are looked through for each asset's last one.
+const LOOKED_AT: usize = 1000;
 /// How long stopping may take, part by part, before the process goes anyway.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -96,7 +99,8 @@ pub(crate) fn run(settings: Settings) -> Result<(), AppError> {
     let models = load(&settings)?;
     let plans = plans(&settings, &models)?;
     let state_dir = settings.gateway.state_dir.clone();
-    std::fs::create_dir_all(&state_dir).map_err(io(format!("creating {}", state_dir.display())))?;
+    std::fs::create_dir_all(&state_dir)
+        .map_err(io(format!("creating {} ([gateway] state_dir)", state_dir.display())))?;
 
     let metrics = Metrics::new();
     let session = SessionInfo {
@@ -135,6 +139,7 @@ async fn live(
     let (events, events_in) = mpsc::channel(EVENTS);
     let (mail, letters) = mailbox();
     let progress = Progress::default();
+    let last = last_predictions(&buffer);
 
     let queue = Queue::new(buffer.clone());
     queue.resume(buffer.unsettled().map_err(AppError::Buffer)?, &models);
@@ -147,6 +152,7 @@ async fn live(
         letters,
         metrics: metrics.clone(),
         progress: progress.clone(),
+        last: last.clone(),
         retry: Follows::default(),
         refused_since: None,
     };
@@ -161,7 +167,7 @@ async fn live(
     );
     sources_running.close();
     let (syncing, sync_status) = spawn_sync(&settings, &buffer, &metrics, &stop_rest);
-    let status = status::Report::new(&settings, &models, sources, buffer.clone(), sync_status);
+    let status = status::Report::new(&settings, &models, sources, buffer.clone(), last, sync_status);
     let mut serving = spawn_web(&settings, &buffer, mail, metrics, status, &stop_rest).await?;
     service::ready();
     let watchdog = tokio::spawn(service::watchdog(progress));
@@ -188,6 +194,18 @@ async fn live(
     drain("page", serving).await;
     let _ = std::fs::remove_file(&settings.gateway.socket);
     died.map_or(Ok(()), Err)
+}
+
+/// What an earlier run knew of each asset, as far as the newest records tell.
+fn last_predictions(buffer: &Buffer) -> LastPredictions {
+    let last = LastPredictions::default();
+    let newest = buffer.latest(Stream::Predictions, None, LOOKED_AT).unwrap_or_default();
+    for record in newest.iter().rev() {
+        if let Body::Prediction(prediction) = &record.body {
+            last.note(prediction, record.at.utc);
+        }
+    }
+    last
 }
 
 /// Waits for a part to end, unless it has: a task whose end was seen must not be asked again.
@@ -249,7 +267,7 @@ async fn spawn_web(
     stop: &CancellationToken,
 ) -> Result<JoinHandle<io::Result<()>>, AppError> {
     let listen = settings.web.listen;
-    let tcp = TcpListener::bind(listen).await.map_err(io(format!("listening on {listen} for the page")))?;
+    let tcp = TcpListener::bind(listen).await.map_err(io(format!("listening on {listen} ([web] listen)")))?;
     let address = tcp.local_addr().map_err(io("asking for the page's address"))?;
     let socket = bind_socket(&settings.gateway.socket)?;
     let checked = buffer.clone();
@@ -273,13 +291,14 @@ async fn spawn_web(
 /// second daemon out.
 fn bind_socket(path: &Path) -> Result<UnixListener, AppError> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(io(format!("creating {}", folder.display())))?;
+        std::fs::create_dir_all(folder).map_err(io(format!("creating {} for [gateway] socket", folder.display())))?;
     }
     // Only ever a socket: a path that names something else by mistake must not cost that.
     if std::fs::symlink_metadata(path).is_ok_and(|found| FileTypeExt::is_socket(&found.file_type())) {
         std::fs::remove_file(path).map_err(io(format!("removing the old socket {}", path.display())))?;
     }
-    let listener = UnixListener::bind(path).map_err(io(format!("listening on {}", path.display())))?;
+    let listener =
+        UnixListener::bind(path).map_err(io(format!("listening on {} ([gateway] socket)", path.display())))?;
     let group = std::os::unix::fs::PermissionsExt::from_mode(0o660);
     std::fs::set_permissions(path, group).map_err(io(format!("setting the mode of {}", path.display())))?;
     Ok(listener)

@@ -3,16 +3,16 @@
 //! It has a thread of its own, since inference computes. What it appends in one go goes to disk with one flush, so the
 //! busier it is, the less each record costs. Nothing that it could not store is told to anyone.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use explaind_core::domain::command::{Command, Done, Refusal};
-use explaind_core::domain::prediction::Outcome;
+use explaind_core::domain::prediction::{Outcome, Prediction};
 use explaind_core::domain::record::{Body, NewRecord};
 use explaind_core::domain::sample::SourceEvent;
-use explaind_core::domain::time::Now;
+use explaind_core::domain::time::{Now, Timestamp};
 use explaind_core::pipeline::{Follows, Made, Pipeline};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -47,6 +47,36 @@ impl Progress {
     }
 }
 
+/// When each asset was last predicted, or why that was withheld: for the status.
+#[derive(Clone, Default)]
+pub(crate) struct LastPredictions(Arc<Mutex<HashMap<Arc<str>, LastPrediction>>>);
+
+/// The last prediction of an asset.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LastPrediction {
+    /// When it was made.
+    pub(crate) at: Timestamp,
+    /// Why there is none, where it was withheld.
+    pub(crate) withheld: Option<String>,
+}
+
+impl LastPredictions {
+    /// Takes in a stored prediction.
+    pub(crate) fn note(&self, prediction: &Prediction, at: Timestamp) {
+        let withheld = match &prediction.outcome {
+            Outcome::Predicted(_) => None,
+            Outcome::Withheld(reason) => Some(reason.to_string()),
+        };
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(Arc::clone(&prediction.asset), LastPrediction { at, withheld });
+    }
+
+    /// The last prediction of one asset, if there was one in this run.
+    pub(crate) fn of(&self, asset: &str) -> Option<LastPrediction> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(asset).cloned()
+    }
+}
+
 /// Where predictions go to be explained.
 pub(crate) trait Explanations: Send {
     /// Takes over the predictions that were just stored.
@@ -69,6 +99,8 @@ pub(crate) struct Driver<E> {
     pub(crate) metrics: Metrics,
     /// Proof of life.
     pub(crate) progress: Progress,
+    /// For the status.
+    pub(crate) last: LastPredictions,
     /// What the buffer refused, to be tried again.
     pub(crate) retry: Follows,
     /// When the log last said that the buffer refuses records; `None` while it takes them.
@@ -207,6 +239,7 @@ impl<E: Explanations> Driver<E> {
                     Outcome::Withheld(_) => "withheld",
                 };
                 self.metrics.prediction(&prediction.asset, &prediction.model, outcome);
+                self.last.note(prediction, record.at.utc);
             }
         }
     }

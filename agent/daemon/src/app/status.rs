@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use explaind_core::domain::prediction::Outcome;
-use explaind_core::domain::record::{Body, Stream};
 use explaind_core::domain::time::Timestamp;
 use explaind_core::pipeline::Trigger;
 use serde_json::{Value, json};
@@ -11,11 +9,9 @@ use serde_json::{Value, json};
 use super::bundles::Models;
 use crate::buffer::Buffer;
 use crate::config::{Asset, Settings};
+use crate::driver::LastPredictions;
 use crate::source::Sources;
 use crate::{clock, sync};
-
-/// How many of the newest predictions are looked through for each asset's last one.
-const LOOKED_AT: usize = 200;
 
 /// Everything that the status is made of.
 pub(super) struct Report {
@@ -25,6 +21,7 @@ pub(super) struct Report {
     registry: bool,
     sources: Sources,
     buffer: Buffer,
+    last: LastPredictions,
     sync: sync::Status,
 }
 
@@ -35,6 +32,7 @@ impl Report {
         models: &Models,
         sources: Sources,
         buffer: Buffer,
+        last: LastPredictions,
         sync: sync::Status,
     ) -> Self {
         let gateway = json!({
@@ -64,6 +62,7 @@ impl Report {
             registry: settings.registry.is_some(),
             sources,
             buffer,
+            last,
             sync,
         }
     }
@@ -93,17 +92,9 @@ impl Report {
     }
 
     fn assets(&self) -> Value {
-        let newest = self.buffer.latest(Stream::Predictions, None, LOOKED_AT).unwrap_or_default();
         let open: Vec<_> = self.buffer.alerts().into_iter().filter(|alert| alert.state.is_open()).collect();
         let assets = self.assets.iter().map(|asset| {
-            let last = newest.iter().find_map(|record| match &record.body {
-                Body::Prediction(prediction) if prediction.asset == asset.id => Some((record.at.utc, prediction)),
-                _ => None,
-            });
-            let withheld = last.and_then(|(_, prediction)| match &prediction.outcome {
-                Outcome::Withheld(reason) => Some(reason.to_string()),
-                Outcome::Predicted(_) => None,
-            });
+            let last = self.last.of(&asset.id);
             json!({
                 "id": &*asset.id,
                 "model": &*asset.model,
@@ -111,8 +102,8 @@ impl Report {
                     Trigger::Every(interval) => format!("every {interval:?}"),
                     Trigger::On(signal) => format!("on {signal}"),
                 },
-                "last_prediction_at": last.map(|(at, _)| utc(at)),
-                "withheld": withheld,
+                "last_prediction_at": last.as_ref().map(|last| utc(last.at)),
+                "withheld": last.and_then(|last| last.withheld),
                 "open_alerts": open.iter().filter(|alert| alert.asset == asset.id).count(),
             })
         });

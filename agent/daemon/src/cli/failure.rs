@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use crate::app::AppError;
+use crate::buffer::BufferError;
 use crate::config::ConfigError;
 
 /// Wrong arguments.
@@ -80,6 +81,10 @@ impl From<AppError> for Failure {
         let code = match &error {
             AppError::Config(_) => CONFIG,
             AppError::Bundle { .. } => DATA,
+            AppError::Io { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => FORBIDDEN,
+            AppError::Buffer(BufferError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                FORBIDDEN
+            }
             AppError::Buffer(_) | AppError::Io { .. } | AppError::Died(_) => IO,
         };
         Self::new(code, error.to_string())

@@ -43,13 +43,15 @@ impl std::error::Error for ConfigError {}
 /// Files laid over each other: tables merge, arrays of tables append, and the environment has the last word.
 pub(crate) struct Layers {
     files: Vec<(PathBuf, String)>,
+    /// Keys set by the environment, each with its variable.
+    overridden: Vec<(String, String)>,
     merged: Table,
 }
 
 impl Layers {
     /// Reads a file, the `*.toml` in the folder `<name>.d` beside it in name order, and the overrides in `environment`.
     pub(crate) fn read(path: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let mut layers = Self { files: Vec::new(), merged: Table::new() };
+        let mut layers = Self { files: Vec::new(), overridden: Vec::new(), merged: Table::new() };
         layers.add(path)?;
         for fragment in fragments(&path.with_extension("d"))? {
             layers.add(&fragment)?;
@@ -57,7 +59,8 @@ impl Layers {
         let mut overrides: Vec<_> = environment.filter(|(name, _)| name.starts_with(PREFIX)).collect();
         overrides.sort();
         for (name, text) in overrides {
-            set(&mut layers.merged, &name, &text).map_err(|message| layers.problem("", message))?;
+            let key = set(&mut layers.merged, &name, &text).map_err(|message| layers.problem("", message))?;
+            layers.overridden.push((key, name));
         }
         Ok(layers)
     }
@@ -69,7 +72,12 @@ impl Layers {
 
     /// An error about a key, with the place where it stands.
     pub(crate) fn problem(&self, key: &str, message: impl Into<String>) -> ConfigError {
-        let (file, line) = self.locate(key);
+        let variable =
+            self.overridden.iter().find(|(set, _)| key.strip_prefix(set.as_str()).is_some_and(is_end_of_key));
+        let (file, line) = match variable {
+            Some((_, name)) => (PathBuf::from(format!("the environment variable {name}")), None),
+            None => self.locate(key),
+        };
         ConfigError { file, line, key: key.to_owned(), message: message.into() }
     }
 
@@ -181,8 +189,14 @@ fn merge(into: &mut Table, from: Table) {
     }
 }
 
-/// Sets one overridden key. The text is read as TOML where it is some, else taken as a string.
-fn set(table: &mut Table, name: &str, text: &str) -> Result<(), String> {
+/// Whether a key ends here, or goes on with a part of its value.
+fn is_end_of_key(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with(['.', '['])
+}
+
+/// Sets one overridden key, and returns it. The text is read as TOML where it is some, else taken as a string; so a text
+/// that looks like a number is written with its quotes.
+fn set(table: &mut Table, name: &str, text: &str) -> Result<String, String> {
     let path: Vec<String> = name[PREFIX.len()..].split("__").map(str::to_lowercase).collect();
     let value = format!("value = {text}")
         .parse::<Table>()
@@ -200,7 +214,7 @@ fn set(table: &mut Table, name: &str, text: &str) -> Result<(), String> {
         place = next.as_table_mut().ok_or_else(refuse)?;
     }
     place.insert(last.clone(), value);
-    Ok(())
+    Ok(path.join("."))
 }
 
 /// One step of a key path: `source[1].signal` is Key(source), Index(1), Key(signal).
@@ -301,7 +315,7 @@ mod tests {
     use super::*;
 
     fn layers(texts: &[&str]) -> Layers {
-        let mut layers = Layers { files: Vec::new(), merged: Table::new() };
+        let mut layers = Layers { files: Vec::new(), overridden: Vec::new(), merged: Table::new() };
         for (index, text) in texts.iter().enumerate() {
             merge(&mut layers.merged, text.parse().unwrap());
             layers.files.push((PathBuf::from(format!("{index}.toml")), (*text).to_owned()));
@@ -335,8 +349,20 @@ mod tests {
         set(&mut table, "EXPLAIND__SYNC__BATCH_RECORDS", "7").unwrap();
         assert_eq!(table["gateway"]["id"].as_str(), Some("b"));
         assert_eq!(table["sync"]["batch_records"].as_integer(), Some(7));
+        set(&mut table, "EXPLAIND__GATEWAY__ID", "\"7\"").unwrap();
+        assert_eq!(table["gateway"]["id"].as_str(), Some("7"));
         assert!(set(&mut table, "EXPLAIND__", "b").is_err());
         assert!(set(&mut table, "EXPLAIND__GATEWAY__ID__X", "b").is_err());
+    }
+
+    #[test]
+    fn what_the_environment_set_wrongly_is_blamed_on_its_variable() {
+        let mut layers = layers(&["[sync]\nbatch_records = 5\n"]);
+        let key = set(&mut layers.merged, "EXPLAIND__SYNC__BATCH_RECORDS", "many").unwrap();
+        layers.overridden.push((key, "EXPLAIND__SYNC__BATCH_RECORDS".to_owned()));
+        let blamed = layers.problem("sync.batch_records", "no number").to_string();
+        assert_eq!(blamed, "the environment variable EXPLAIND__SYNC__BATCH_RECORDS, sync.batch_records: no number");
+        assert!(layers.problem("sync.batch_age", "no duration").to_string().starts_with("0.toml, line 1"));
     }
 
     #[test]

@@ -4,10 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use explaind_core::domain::record::Stream;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::{Put, RegistryError, StoreMark, last_in_name};
 
@@ -19,15 +22,20 @@ pub(crate) struct Config {
     pub(crate) path: PathBuf,
 }
 
-/// The folder. All work is done on tokio's blocking threads: a share may take its time.
+/// A share that takes longer is taken for dead. What was begun there goes on in its thread, and may still end well.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The folder. All work is done on one of tokio's blocking threads: a share may take its time. While one piece of work
+/// hangs no other is begun, so a dead share costs one thread.
 #[derive(Debug, Clone)]
 pub(crate) struct Directory {
     root: Arc<Path>,
+    free: Arc<Semaphore>,
 }
 
 impl Directory {
     pub(super) fn new(config: &Config) -> Self {
-        Self { root: config.path.as_path().into() }
+        Self { root: config.path.as_path().into(), free: Arc::new(Semaphore::new(1)) }
     }
 
     pub(super) fn describe(&self) -> String {
@@ -137,11 +145,20 @@ impl Directory {
         &self,
         work: impl FnOnce(&Path) -> Result<T, RegistryError> + Send + 'static,
     ) -> Result<T, RegistryError> {
-        let root = self.root.clone();
+        let (root, free) = (self.root.clone(), self.free.clone());
         let path = root.to_path_buf();
-        match tokio::task::spawn_blocking(move || work(&root)).await {
-            Ok(result) => result,
-            Err(error) => Err(failed("use", &path)(io::Error::other(error))),
+        let done = timeout(PATIENCE, async move {
+            let permit = free.acquire_owned().await.map_err(io::Error::other)?;
+            let worked = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                work(&root)
+            });
+            worked.await.map_err(io::Error::other)
+        });
+        match done.await {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => Err(failed("use", &path)(error)),
+            Err(_) => Err(failed("use", &path)(io::Error::new(io::ErrorKind::TimedOut, "it does not answer"))),
         }
     }
 }

@@ -108,7 +108,8 @@ pub(crate) async fn in_time(request: Request, next: Next) -> Response {
 /// Makes every answer safe to show, and every error one sentence: a problem document, or a page for who asked for one.
 pub(crate) async fn dress(State(web): State<Shared>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    let wants_page = !path.starts_with("/api/") && wants_page(request.headers());
+    // At `/` there is nothing but the page, so whoever asks for it gets one.
+    let wants_page = path == "/" || !path.starts_with("/api/") && wants_page(request.headers());
     let mut response = next.run(request).await;
     if response.status().is_client_error() || response.status().is_server_error() {
         response = sentence(response).await;

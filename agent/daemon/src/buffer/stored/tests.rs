@@ -88,7 +88,7 @@ fn session() -> Session {
     }
 }
 
-/// If this fails, stores in the field would be read wrongly: put the change into a new version beside this one.
+/// New variants add lines at the end. If an old line fails, stores in the field would be read wrongly: put the change into a new version beside this one.
 #[test]
 fn the_bytes_of_version_1_do_not_change() {
     let stored = |record: NewRecord| hex(&postcard::to_allocvec(&StoredRecord::of(&record, true, 5, 6)).unwrap());

@@ -20,7 +20,7 @@ use crate::source::{bad_sample, sample, status};
 /// A silent broker is found out within twice this time.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// The largest message taken in; a larger one ends the connection.
-const LARGEST_PACKET: usize = 256 * 1024;
+const LARGEST_PACKET: usize = 4 << 20;
 /// Topics in one SUBSCRIBE, which brokers limit too.
 const TOPICS_AT_ONCE: usize = 100;
 /// How long the broker may take to hear our goodbye.

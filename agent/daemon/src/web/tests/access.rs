@@ -19,8 +19,10 @@ async fn without_sign_in_there_is_nothing_but_the_door() {
         let answer = rig.send(request(Method::POST, &format!("/api/v1/{path}"), "{}", &[])).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
     }
-    let page = rig.send(get("/", &[PERSON])).await;
-    assert_eq!((page.status, page.header("location")), (StatusCode::SEE_OTHER, "/sign-in"));
+    for accepts in [PERSON, ("accept", "*/*")] {
+        let page = rig.send(get("/", &[accepts])).await;
+        assert_eq!((page.status, page.header("location")), (StatusCode::SEE_OTHER, "/sign-in"));
+    }
     let live = rig.send(get("/live", &[])).await;
     assert_eq!(live.status, StatusCode::UNAUTHORIZED, "scripts are told, not sent elsewhere");
     for path in ["/healthz", "/readyz", "/metrics", "/sign-in", "/assets/app.js"] {
