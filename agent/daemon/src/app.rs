@@ -27,6 +27,7 @@ use crate::config::{ConfigError, Settings};
 use crate::driver::{Driver, Explanations, LastPredictions, Progress};
 use crate::explainer::{self, Queue};
 use crate::mailbox::{Mailbox, mailbox};
+use crate::question::Questions;
 use crate::registry::Registry;
 use crate::telemetry::Metrics;
 use crate::{clock, source, sync, web};
@@ -168,7 +169,9 @@ async fn live(
     sources_running.close();
     let (syncing, sync_status) = spawn_sync(&settings, &buffer, &metrics, &stop_rest);
     let status = status::Report::new(&settings, &models, sources, buffer.clone(), last, sync_status);
-    let mut serving = spawn_web(&settings, &buffer, mail, metrics, status, &stop_rest).await?;
+    let asked = queue.clone();
+    let ways = Ways { mailbox: mail, questions: Questions::new(move |question| asked.ask(question)) };
+    let mut serving = spawn_web(&settings, &buffer, ways, metrics, status, &stop_rest).await?;
     service::ready();
     let watchdog = tokio::spawn(service::watchdog(progress));
 
@@ -257,11 +260,17 @@ fn spawn_sync(
     (tokio::spawn(running), status)
 }
 
+/// How the page reaches the driver and the explainer.
+struct Ways {
+    mailbox: Mailbox,
+    questions: Questions,
+}
+
 /// Listens, then serves the page to browsers and to the terminal's socket.
 async fn spawn_web(
     settings: &Settings,
     buffer: &Buffer,
-    mailbox: Mailbox,
+    ways: Ways,
     metrics: Metrics,
     status: status::Report,
     stop: &CancellationToken,
@@ -275,7 +284,8 @@ async fn spawn_web(
         gateway: settings.gateway.id.as_str().into(),
         assets: settings.assets.iter().map(|asset| Arc::clone(&asset.id)).collect(),
         buffer: buffer.clone(),
-        mailbox,
+        mailbox: ways.mailbox,
+        questions: ways.questions,
         metrics,
         status: Arc::new(move || status.json()),
         ready: Arc::new(move || checked.check().map_err(|error| error.to_string())),

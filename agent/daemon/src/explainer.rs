@@ -1,173 +1,144 @@
 //! Explains what was appended, on its own thread, from a bounded queue: alerts first, never in the way of predictions.
 //!
-//! Full means: the oldest waiting prediction without an alert is skipped, and its record says so. Every prediction is
-//! settled exactly once, with an explanation or with the reason why there is none.
+//! Every prediction is settled exactly once, with an explanation or with the reason why there is none. The predictions that
+//! raised an alert are then looked at once more: what would clear it, and what is like it ([`extras`]). What is left out
+//! when more comes than can be explained is the queue's policy ([`queue`]).
 
-use std::collections::{HashMap, VecDeque};
+mod extras;
+mod queue;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use explaind_core::domain::explanation::Settlement;
 use explaind_core::domain::prediction::{Outcome, Prediction};
-use explaind_core::domain::record::{Body, Record};
 use explaind_core::explain::Explainer;
 use explaind_core::model::Model;
-use explaind_core::pipeline::{Made, Wish};
+use explaind_core::pipeline::Wish;
 use uuid::Uuid;
+
+pub(crate) use queue::Queue;
+
+use extras::Extras;
+use queue::{Glance, Job, Work};
 
 use crate::buffer::Buffer;
 use crate::clock;
 use crate::telemetry::Metrics;
 
-/// Predictions that may wait for their explanation, in each of the two lanes.
-const CAPACITY: usize = 4096;
-/// Explanations of alerts that are stored with one flush.
-const ALERTS_AT_ONCE: usize = 32;
-/// Others: few, since an alert that comes meanwhile waits for them.
-const OTHERS_AT_ONCE: usize = 4;
-
-struct Job {
-    prediction: Uuid,
-    model: Arc<str>,
-    wish: Wish,
-}
-
-#[derive(Default)]
-struct Lanes {
-    alerts: VecDeque<Job>,
-    others: VecDeque<Job>,
-    closed: bool,
-}
-
-impl Lanes {
-    /// Puts a job into its lane; returns the one that had to make room.
-    fn push(&mut self, job: Job) -> Option<Job> {
-        let lane = match job.wish {
-            Wish::Explain { urgent: true, .. } => &mut self.alerts,
-            Wish::Explain { .. } | Wish::Nothing => &mut self.others,
-        };
-        let displaced = if lane.len() >= CAPACITY { lane.pop_front() } else { None };
-        lane.push_back(job);
-        displaced
-    }
-
-    /// Takes the next jobs: alerts while there are any.
-    fn take(&mut self) -> Vec<Job> {
-        let (lane, most) = if self.alerts.is_empty() {
-            (&mut self.others, OTHERS_AT_ONCE)
-        } else {
-            (&mut self.alerts, ALERTS_AT_ONCE)
-        };
-        lane.drain(..lane.len().min(most)).collect()
-    }
-}
-
-/// The queue between the driver and the explainer's thread. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Queue {
-    lanes: Arc<(Mutex<Lanes>, Condvar)>,
-    buffer: Buffer,
-}
-
-impl Queue {
-    /// An empty queue; what it skips it settles in `buffer`.
-    pub(crate) fn new(buffer: Buffer) -> Self {
-        Self { lanes: Arc::default(), buffer }
-    }
-
-    /// No more jobs come; the thread ends when it has settled what waits.
-    pub(crate) fn close(&self) {
-        self.lock().closed = true;
-        self.lanes.1.notify_all();
-    }
-
-    /// Queues predictions that are stored.
-    pub(crate) fn request(&self, made: Vec<Made>) {
-        let mut skipped = Vec::new();
-        {
-            let mut lanes = self.lock();
-            for Made { id, model, wish } in made {
-                skipped.extend(lanes.push(Job { prediction: id, model, wish }));
-            }
-        }
-        self.lanes.1.notify_one();
-        if !skipped.is_empty() {
-            let settled = skipped.into_iter().map(|job| (job.prediction, skip("no capacity")));
-            settle(&self.buffer, settled.collect());
-        }
-    }
-
-    /// Queues the predictions that an earlier run stored and did not settle.
-    pub(crate) fn resume(&self, unsettled: Vec<Record>, models: &HashMap<Arc<str>, Arc<Model>>) {
-        let made = unsettled.into_iter().filter_map(|record| match record.body {
-            Body::Prediction(prediction) => {
-                let wish = again(&prediction, models.get(&prediction.model));
-                Some(Made { id: record.id, model: prediction.model, wish })
-            }
-            _ => None,
-        });
-        self.request(made.collect());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Lanes> {
-        // A panic elsewhere leaves the lanes whole: they are only ever pushed to and drained.
-        self.lanes.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn next(&self) -> Option<Vec<Job>> {
-        let mut lanes = self.lock();
-        loop {
-            let jobs = lanes.take();
-            if !jobs.is_empty() {
-                return Some(jobs);
-            }
-            if lanes.closed {
-                return None;
-            }
-            lanes = self.lanes.1.wait(lanes).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
+/// Explanations that are stored with one flush.
+const AT_ONCE: usize = 64;
+/// How long an explanation may wait for others to be stored with it.
+const TOGETHER: Duration = Duration::from_millis(25);
+/// Explanations kept for another try while the buffer refuses them.
+const KEPT: usize = 4096;
+/// Why a prediction has no explanation that was withheld, or whose model is gone.
+const NOTHING: &str = "nothing to explain: withheld, or its model no longer runs";
 
 /// The row to explain once more, if the model that made the prediction still runs.
-fn again(prediction: &Prediction, model: Option<&Arc<Model>>) -> Wish {
+fn again(prediction: &Prediction, model: Option<&Arc<Model>>) -> Option<Vec<f32>> {
     let same = model.is_some_and(|model| {
         model.model_digest() == prediction.model_digest && model.background_digest() == prediction.background_digest
     });
     let row: Option<Vec<f32>> = prediction.inputs.iter().map(|input| input.value.map(|value| value as f32)).collect();
-    match (&prediction.outcome, row) {
-        (Outcome::Predicted(_), Some(row)) if same => Wish::Explain { row, urgent: prediction.alert.is_some() },
-        _ => Wish::Nothing,
-    }
+    row.filter(|_| same && matches!(prediction.outcome, Outcome::Predicted(_)))
 }
 
-/// Explains and settles until the queue is closed and empty. Runs on a thread of its own.
+/// Explains, settles and answers until the queue is closed and empty. Runs on a thread of its own.
 pub(crate) fn run(queue: &Queue, models: &HashMap<Arc<str>, Arc<Model>>, metrics: &Metrics) {
-    let explainers: HashMap<_, _> = models
-        .iter()
-        .map(|(name, model)| (Arc::clone(name), Explainer::new(Arc::clone(model)).map_err(|error| error.to_string())))
-        .collect();
-    // Settlements that the buffer refused: tried again with the next ones.
-    let mut owed = Vec::new();
-    while let Some(jobs) = queue.next() {
-        owed.extend(jobs.into_iter().map(|job| {
-            let explainer = explainers.get(&job.model);
-            (job.prediction, explain(explainer, &job.wish, metrics))
-        }));
-        if settle(&queue.buffer, owed.clone()) {
-            owed.clear();
+    let mut worker = Worker::new(queue, models, metrics);
+    while let Some(work) = queue.next() {
+        worker.work(work);
+    }
+    worker.flush();
+}
+
+struct Worker<'a> {
+    queue: &'a Queue,
+    metrics: &'a Metrics,
+    explainers: HashMap<Arc<str>, Result<Explainer, String>>,
+    extras: Extras,
+    /// Settlements that are not stored, or that the buffer refused, which are tried again with the next ones.
+    owed: Vec<(Uuid, Settlement)>,
+    /// Those among them that raised an alert.
+    raised: Vec<Uuid>,
+    since: Instant,
+}
+
+impl<'a> Worker<'a> {
+    fn new(queue: &'a Queue, models: &HashMap<Arc<str>, Arc<Model>>, metrics: &'a Metrics) -> Self {
+        let explainers = models
+            .iter()
+            .map(|(name, model)| (Arc::clone(name), Explainer::new(Arc::clone(model)).map_err(|e| e.to_string())))
+            .collect();
+        let extras = Extras::new(queue.buffer.clone(), models);
+        queue.follow_up(extras.unsaid().into_iter());
+        Self { queue, metrics, explainers, extras, owed: Vec::new(), raised: Vec::new(), since: Instant::now() }
+    }
+
+    fn work(&mut self, work: Work) {
+        match work {
+            Work::Explain(job) => {
+                self.explain(job);
+                if self.is_due(self.queue.glance()) {
+                    self.flush();
+                }
+            }
+            Work::Answer(question) => {
+                self.flush();
+                let answer = self.extras.answer(&question.prediction);
+                // Nobody waiting any more is no fault: the answer is on record.
+                let _ = question.answer.send(answer);
+            }
+            Work::FollowUp(prediction) => {
+                self.flush();
+                self.extras.follow_up(prediction);
+            }
+            Work::Settle => self.flush(),
+        }
+    }
+
+    fn explain(&mut self, job: Job) {
+        if self.owed.is_empty() {
+            self.since = Instant::now();
+        }
+        let settlement = explained(self.explainers.get(&job.model), &job.wish, self.metrics);
+        if job.is_urgent() && settlement.explanation().is_some() {
+            self.raised.push(job.prediction);
+        }
+        self.owed.push((job.prediction, settlement));
+    }
+
+    /// Whether what is owed should be stored now: an alert's explanation as soon as no other alert waits.
+    fn is_due(&self, waiting: Glance) -> bool {
+        let alert = !self.raised.is_empty() && !waiting.urgent;
+        alert || !waiting.anything || self.owed.len() >= AT_ONCE || self.since.elapsed() >= TOGETHER
+    }
+
+    /// Stores what is owed, and what was left out meanwhile.
+    fn flush(&mut self) {
+        self.owed.extend(self.queue.left_out());
+        if self.owed.is_empty() {
+            return;
+        }
+        if settle(&self.queue.buffer, self.owed.clone()) {
+            self.owed.clear();
+            self.queue.follow_up(self.raised.drain(..));
         } else {
-            let surplus = owed.len().saturating_sub(CAPACITY);
-            owed.drain(..surplus);
+            let surplus = self.owed.len().saturating_sub(KEPT);
+            self.owed.drain(..surplus);
         }
     }
 }
 
-fn explain(explainer: Option<&Result<Explainer, String>>, wish: &Wish, metrics: &Metrics) -> Settlement {
+fn explained(explainer: Option<&Result<Explainer, String>>, wish: &Wish, metrics: &Metrics) -> Settlement {
     let row = match wish {
         Wish::Explain { row, .. } => row,
-        Wish::Nothing => return skip("nothing to explain: withheld, or its model no longer runs"),
+        Wish::Nothing => return skip(NOTHING),
     };
     match explainer {
         None => skip("the model no longer runs"),

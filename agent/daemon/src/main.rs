@@ -9,6 +9,7 @@ mod config;
 mod driver;
 mod explainer;
 mod mailbox;
+mod question;
 mod registry;
 mod secret;
 mod source;

@@ -3,6 +3,7 @@
 pub mod alert;
 pub mod command;
 pub mod explanation;
+pub mod extra;
 pub mod feedback;
 pub mod prediction;
 pub mod record;

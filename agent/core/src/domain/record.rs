@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::alert::AlertTransition;
 use super::explanation::{Explanation, Settlement};
+use super::extra::Extra;
 use super::feedback::Feedback;
 use super::prediction::{Outcome, Prediction, Space};
 use super::time::Now;
@@ -27,11 +28,15 @@ pub enum Stream {
     Audit,
     /// The gateway's own state: evictions, gaps, salvage.
     Health,
+    /// What is explained of predictions beside their attributions.
+    Explanations,
 }
 
 impl Stream {
-    /// All streams, most precious first: the order in which sync serves them.
-    pub const ALL: [Self; 5] = [Self::Feedback, Self::Alerts, Self::Audit, Self::Health, Self::Predictions];
+    /// All streams, most precious first: the order in which sync serves them. What the buffer notes beside its store is in
+    /// this order too, so a further stream goes to the end.
+    pub const ALL: [Self; 6] =
+        [Self::Feedback, Self::Alerts, Self::Audit, Self::Health, Self::Predictions, Self::Explanations];
 
     /// The name used in paths, metrics and the API.
     pub fn as_str(self) -> &'static str {
@@ -41,6 +46,7 @@ impl Stream {
             Self::Feedback => "feedback",
             Self::Audit => "audit",
             Self::Health => "health",
+            Self::Explanations => "explanations",
         }
     }
 
@@ -91,6 +97,8 @@ pub enum Body {
     Audit(Audit),
     /// See [`Health`].
     Health(Health),
+    /// See [`Extra`].
+    Extra(Extra),
 }
 
 impl Body {
@@ -102,6 +110,7 @@ impl Body {
             Self::Feedback(_) => Stream::Feedback,
             Self::Audit(_) => Stream::Audit,
             Self::Health(_) => Stream::Health,
+            Self::Extra(_) => Stream::Explanations,
         }
     }
 }

@@ -5,7 +5,9 @@
 //! output, against the outputs for the bundle's background rows.
 
 pub mod cells;
+pub mod counterfactual;
 pub mod exact;
+pub mod neighbours;
 pub mod tree;
 mod weights;
 pub mod words;

@@ -61,11 +61,29 @@ pub struct Feature {
     /// The oldest value that may be used.
     pub max_age: Option<Duration>,
     /// What a person may set it to; absent where it cannot be adjusted.
-    pub adjustable: Option<(f64, f64)>,
+    pub adjustable: Option<Adjustable>,
     /// Words that stand for numbers.
     pub categories: BTreeMap<String, f64>,
     /// Whether values of uncertain quality are refused.
     pub refuse_uncertain: bool,
+}
+
+/// What a person may set a feature to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Adjustable {
+    /// The lowest value.
+    pub low: f64,
+    /// The highest value.
+    pub high: f64,
+    /// The distance between settings, counted from `low`; absent where any value can be set.
+    pub step: Option<f64>,
+}
+
+impl Adjustable {
+    /// Whether a value lies within the limits.
+    pub fn contains(&self, value: f64) -> bool {
+        self.low <= value && value <= self.high
+    }
 }
 
 /// What kind of answer the model gives.
@@ -247,7 +265,7 @@ unit = "Nm"
 range = [0.0, 120]
 max_rate = 50.0
 max_age = "5s"
-adjustable = [10.0, 60.0]
+adjustable = [10.0, 60.0, 0.5]
 refuse_uncertain = true
 
 [[feature]]
@@ -283,7 +301,8 @@ budget = "20ms"
         assert_eq!((&*manifest.name, &*manifest.version), ("press-failure", "1.4.0"));
         let torque = &manifest.features[0];
         assert_eq!((&*torque.name, &*torque.unit), ("Torque [Nm]", "Nm"));
-        assert_eq!((torque.range, torque.adjustable), (Some((0.0, 120.0)), Some((10.0, 60.0))));
+        assert_eq!(torque.range, Some((0.0, 120.0)));
+        assert_eq!(torque.adjustable, Some(Adjustable { low: 10.0, high: 60.0, step: Some(0.5) }));
         assert_eq!((torque.max_rate, torque.max_age), (Some(50.0), Some(Duration::from_secs(5))));
         assert!(torque.refuse_uncertain);
         assert_eq!(manifest.features[1].categories.get("H"), Some(&2.0));
@@ -316,7 +335,9 @@ budget = "20ms"
             ("[0.0, 120]", "[120, 0.0]", "line 12, key feature[0].range: [120.0, 0.0] is no range; write [low, high]"),
             ("[0.0, 120]", "[1, 2, 3]", "line 12, key feature[0].range: [1.0, 2.0, 3.0] is no range"),
             ("[0.0, 120]", "[nan, 2]", "line 12, key feature[0].range: [NaN, 2.0] is no range"),
-            ("[10.0, 60.0]", "[10.0, 600.0]", "line 15, key feature[0].adjustable: [10, 600] reaches outside"),
+            ("[10.0, 60.0, 0.5]", "[10.0, 600.0]", "line 15, key feature[0].adjustable: [10, 600] reaches outside"),
+            ("[10.0, 60.0, 0.5]", "[10.0, 60.0, 0.0]", "feature[0].adjustable: 0 is no step; write one above 0"),
+            ("[10.0, 60.0, 0.5]", "[10.0, 60.0, 55]", "feature[0].adjustable: 55 is no step; write one above 0"),
             ("max_rate = 50.0", "max_rate = -1", "line 13, key feature[0].max_rate: write a number above 0"),
             (
                 "max_rate = 50.0",

@@ -194,6 +194,21 @@ impl Model {
         Ok(Output { value, label: label.cloned(), probability: probability.then_some(value) })
     }
 
+    /// The values that are decided on, of flat rows: what [`predict`](Self::predict) gives for each.
+    ///
+    /// # Errors
+    /// [`ModelError`]: the values are no whole rows, an answer is not finite, or the model failed.
+    pub fn outputs(&self, rows: &[f32]) -> Result<Vec<f64>, ModelError> {
+        if !rows.len().is_multiple_of(self.width()) {
+            return Err(ModelError::Width { expected: self.width(), found: rows.len() % self.width() });
+        }
+        let outputs = self.engine.run(rows)?;
+        if outputs.iter().any(|output| !output.is_finite()) {
+            return Err(ModelError::NonFinite);
+        }
+        Ok(outputs.into_iter().skip(self.column).step_by(self.engine.columns()).collect())
+    }
+
     /// The class that the outputs speak for: the first of the largest; for a lone probability, the second above one half,
     /// for a lone score above zero.
     fn decided(&self, outputs: &[f64], probability: bool, shown: Shown) -> Option<usize> {

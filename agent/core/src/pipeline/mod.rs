@@ -61,11 +61,11 @@ pub struct AssetPlan {
 /// What to do about a prediction's explanation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Wish {
-    /// Explain this row; `urgent` when an alert waits for it.
+    /// Explain this row; `urgent` when somebody waits for it.
     Explain {
         /// The model's input.
         row: Vec<f32>,
-        /// Whether the prediction belongs to an open alert.
+        /// Whether the prediction raised an alert: it is the one that the alert shows.
         urgent: bool,
     },
     /// There is nothing to explain.
@@ -77,6 +77,8 @@ pub enum Wish {
 pub struct Made {
     /// The record's id.
     pub id: Uuid,
+    /// The machine.
+    pub asset: Arc<str>,
     /// Which model it was, by digest and name, for whoever explains it.
     pub model: Arc<str>,
     /// Its explanation.
@@ -269,8 +271,8 @@ impl Pipeline {
         let id = mint();
         let (prediction, wish) = asset.infer(row);
         let transition = asset.decide(&prediction, id, alarm, now, mint);
-        let urgent = alarm.is_raised();
-        let prediction = Prediction { alert: urgent.then(|| alarm.id()).flatten(), ..prediction };
+        let raises = transition.as_ref().is_some_and(|transition| transition.raised.is_some());
+        let prediction = Prediction { alert: alarm.is_raised().then(|| alarm.id()).flatten(), ..prediction };
         follows.records.push(NewRecord { id, at: now, body: Body::Prediction(prediction) });
         follows.records.extend(transition.map(|transition| {
             // An alert's id is the id of the record that began it.
@@ -278,10 +280,11 @@ impl Pipeline {
             record(if began { transition.alert_id } else { mint() }, now, transition)
         }));
         let wish = match wish {
-            Some(row) => Wish::Explain { row, urgent },
+            Some(row) => Wish::Explain { row, urgent: raises },
             None => Wish::Nothing,
         };
-        follows.made.push(Made { id, model: Arc::clone(&asset.plan.model), wish });
+        let (asset, model) = (Arc::clone(&asset.plan.id), Arc::clone(&asset.plan.model));
+        follows.made.push(Made { id, asset, model, wish });
     }
 }
 

@@ -37,7 +37,7 @@ impl Cursor {
 
 /// One of something per stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct PerStream<T>([T; 5]);
+pub(super) struct PerStream<T>([T; 6]);
 
 impl<T> PerStream<T> {
     /// Makes one for each stream.
@@ -48,6 +48,7 @@ impl<T> PerStream<T> {
             make(Stream::Feedback)?,
             make(Stream::Audit)?,
             make(Stream::Health)?,
+            make(Stream::Explanations)?,
         ]))
     }
 
@@ -61,26 +62,28 @@ impl<T> Index<Stream> for PerStream<T> {
     type Output = T;
 
     fn index(&self, stream: Stream) -> &T {
-        let [predictions, alerts, feedback, audit, health] = &self.0;
+        let [predictions, alerts, feedback, audit, health, explanations] = &self.0;
         match stream {
             Stream::Predictions => predictions,
             Stream::Alerts => alerts,
             Stream::Feedback => feedback,
             Stream::Audit => audit,
             Stream::Health => health,
+            Stream::Explanations => explanations,
         }
     }
 }
 
 impl<T> IndexMut<Stream> for PerStream<T> {
     fn index_mut(&mut self, stream: Stream) -> &mut T {
-        let [predictions, alerts, feedback, audit, health] = &mut self.0;
+        let [predictions, alerts, feedback, audit, health, explanations] = &mut self.0;
         match stream {
             Stream::Predictions => predictions,
             Stream::Alerts => alerts,
             Stream::Feedback => feedback,
             Stream::Audit => audit,
             Stream::Health => health,
+            Stream::Explanations => explanations,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Bounds: what goes when space or age asks for it, and what is refused when nothing may go.
 //!
-//! Only what is uploaded goes. Over `history_bytes`: predictions, the oldest first. Over `max_bytes` besides: those that
+//! Only what is uploaded goes. Over `history_bytes`: explanations beside attributions, then predictions, the oldest first. Over `max_bytes` besides: those that
 //! alerts name, then health.
 //! For age: everything uploaded that is older than `max_age`, but for the transitions of alerts that are still open.
 
@@ -61,6 +61,9 @@ impl Core {
         let bound = self.config.max_bytes;
         let history = self.config.history_bytes.min(bound);
         if state.kept() >= history {
+            while self.evict_oldest(state, at, Stream::Explanations, below(history))? {}
+        }
+        if state.kept() >= history {
             while self.evict_oldest(state, at, Stream::Predictions, below(history))? {}
         }
         if state.kept() >= bound {
@@ -73,7 +76,8 @@ impl Core {
             return Ok(());
         }
         // A prediction that comes with its alert is not held back: the alert would be beyond understanding.
-        let spared = new.iter().any(|record| record.body.stream() != Stream::Predictions);
+        let held_back = |stream| matches!(stream, Stream::Predictions | Stream::Explanations);
+        let spared = new.iter().any(|record| !held_back(record.body.stream()));
         if spared && kept < bound.saturating_add(self.config.reserve()) {
             return Ok(());
         }

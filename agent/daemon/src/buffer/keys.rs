@@ -1,5 +1,6 @@
 //! Where things lie in the store: one byte for the kind, then a key that sorts as it should be read.
 
+use explaind_core::domain::extra::Kind;
 use explaind_core::domain::record::Stream;
 use uuid::Uuid;
 
@@ -19,6 +20,7 @@ const INDEX: u8 = b'i';
 const PINNED: u8 = b'p';
 const GAP: u8 = b'g';
 const QUARANTINE: u8 = b'q';
+const EXTRA: u8 = b'x';
 
 /// The code of a stream on disk. Never change one, never use one again.
 pub(super) fn code(stream: Stream) -> u8 {
@@ -28,6 +30,7 @@ pub(super) fn code(stream: Stream) -> u8 {
         Stream::Feedback => b'F',
         Stream::Audit => b'U',
         Stream::Health => b'H',
+        Stream::Explanations => b'X',
     }
 }
 
@@ -68,6 +71,18 @@ pub(super) fn settlement(sequence: u64) -> [u8; 9] {
 pub(super) fn index(id: Uuid) -> [u8; 17] {
     let mut key = [INDEX; 17];
     key[1..].copy_from_slice(id.as_bytes());
+    key
+}
+
+/// Where the newest extra of a kind is that explains a prediction.
+pub(super) fn extra(prediction: Uuid, kind: Kind) -> [u8; 18] {
+    let mut key = [EXTRA; 18];
+    key[1..17].copy_from_slice(prediction.as_bytes());
+    // Never change one, never use one again.
+    key[17] = match kind {
+        Kind::Counterfactuals => b'C',
+        Kind::Cases => b'N',
+    };
     key
 }
 

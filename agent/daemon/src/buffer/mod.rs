@@ -41,6 +41,7 @@
 //! e N             the settlement of prediction N
 //! i id            stream and number of the record with this id
 //! p N             prediction N is named by an alert: evicted after all others
+//! x id kind       number of the newest explanation of that kind beside the attributions of prediction id
 //! g S N           numbers from N are known to be without records; the value is the last of them
 //! q S N, q e N    bytes of what could not be read
 //! ```

@@ -1,12 +1,13 @@
 //! Reading back: only what is on disk, and never what is damaged.
 
+use explaind_core::domain::extra::Kind;
 use explaind_core::domain::record::{Record, Stream};
 use uuid::Uuid;
 
 use super::error::BufferError;
 use super::store::Entry;
 use super::write::Write;
-use super::{Buffer, Core, Pending, Stat, StreamStat, keys};
+use super::{Buffer, Core, Pending, Stat, StreamStat, codec, keys};
 use crate::clock;
 
 /// Records fetched from the store at a time.
@@ -31,6 +32,16 @@ impl Buffer {
             }
             Some(Ok(_)) | None => Ok(None),
         }
+    }
+
+    /// The newest explanation of this kind beside the attributions of a prediction, while it is kept.
+    pub(crate) fn extra(&self, prediction: Uuid, kind: Kind) -> Result<Option<Record>, BufferError> {
+        let key = keys::extra(prediction, kind);
+        let Some(sealed) = self.0.base.store.get(&key)? else { return Ok(None) };
+        // An entry that cannot be read is as good as none: the record itself is still in its stream.
+        let Ok(sequence) = codec::open::<u64>(&key, &sealed) else { return Ok(None) };
+        let record = self.read(Stream::Explanations, sequence.saturating_sub(1), 1)?.pop();
+        Ok(record.filter(|record| record.sequence == sequence))
     }
 
     /// Whether a prediction with this id may have been kept here once and is not any more: it is older than the oldest

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use explaind_core::domain::alert::{AlarmState, AlertTransition, Priority, Suppression};
 use explaind_core::domain::explanation::{Attribution, Explanation, Method, Settlement};
+use explaind_core::domain::extra::{Extra, Kind};
 use explaind_core::domain::feedback::{ExplanationVerdict, Feedback, UserRole, Verdict};
 use explaind_core::domain::prediction::{Digest, Input, Outcome, Output, Prediction, Role, Space, Withheld};
 use explaind_core::domain::record::{Audit, Body, Health, NewRecord};
@@ -181,6 +182,11 @@ pub(crate) fn audit(seconds: u64, actor: &str) -> NewRecord {
             hash: [0; 32],
         }),
     )
+}
+
+pub(crate) fn extra(seconds: u64, prediction_id: Uuid) -> NewRecord {
+    let content = "{\"outcome\":\"no_rule\"}".to_owned();
+    new(seconds, Body::Extra(Extra { prediction_id, kind: Kind::Counterfactuals, content }))
 }
 
 pub(crate) fn health(seconds: u64) -> NewRecord {

@@ -49,7 +49,8 @@ impl Tail {
     }
 }
 
-/// The numbers in the order of [`Stream::ALL`], little-endian, then a checksum, then zeros.
+/// The numbers in the order of [`Stream::ALL`], little-endian, then a checksum, then zeros. Files of before the stream
+/// `explanations` have one number less.
 fn bytes(last: &PerStream<u64>) -> [u8; LENGTH] {
     let mut bytes = [0; LENGTH];
     let numbers = Stream::ALL.into_iter().flat_map(|stream| last[stream].to_le_bytes());
@@ -62,11 +63,12 @@ fn bytes(last: &PerStream<u64>) -> [u8; LENGTH] {
 }
 
 fn read(bytes: &[u8; LENGTH]) -> Option<PerStream<u64>> {
-    let (content, rest) = bytes.split_at_checked(8 * Stream::ALL.len())?;
-    let sum = rest.first_chunk::<4>()?;
-    if codec::checksum(KEY, content) != u32::from_le_bytes(*sum) {
-        return None;
-    }
+    let count = Stream::ALL.len();
+    let content = [count, count - 1].into_iter().find_map(|count| {
+        let (content, rest) = bytes.split_at_checked(8 * count)?;
+        let sum = rest.first_chunk::<4>()?;
+        (codec::checksum(KEY, content) == u32::from_le_bytes(*sum)).then_some(content)
+    })?;
     let mut last = PerStream::default();
     for (stream, number) in Stream::ALL.into_iter().zip(content.chunks_exact(8)) {
         last[stream] = u64::from_le_bytes(*number.first_chunk()?);
@@ -89,12 +91,18 @@ mod tests {
         last[Stream::Health] = u64::MAX;
         tail.note(&last);
         assert_eq!(Tail::open(&path).unwrap().1, last);
-        for bit in 0..44 * 8 {
+        for bit in 0..52 * 8 {
             let mut damaged = bytes(&last);
             damaged[bit / 8] ^= 1 << (bit % 8);
             std::fs::write(&path, damaged).unwrap();
             assert_eq!(Tail::open(&path).unwrap().1, PerStream::default(), "bit {bit}");
         }
+        let mut earlier = bytes(&last);
+        let sum = codec::checksum(KEY, &earlier[..40]).to_le_bytes();
+        earlier[40..].fill(0);
+        earlier[40..44].copy_from_slice(&sum);
+        std::fs::write(&path, earlier).unwrap();
+        assert_eq!(Tail::open(&path).unwrap().1, last, "as an earlier version wrote it");
         std::fs::write(&path, b"short").unwrap();
         assert_eq!(Tail::open(&path).unwrap().1, PerStream::default());
     }

@@ -88,6 +88,12 @@ impl<'a> Write<'a> {
                     self.pin(prediction)?;
                 }
             }
+            Body::Extra(extra) => {
+                let key = keys::extra(extra.prediction_id, extra.kind);
+                let value = self.seal(stream, &key, &sequence)?;
+                self.cursors[stream].bytes += codec::weight(&key, &value);
+                self.batch.insert(&key, value);
+            }
             Body::Feedback(_) | Body::Audit(_) | Body::Health(_) => {}
         }
         let record = Arc::new(Record {
@@ -215,6 +221,9 @@ impl<'a> Write<'a> {
             let (index_key, index_value) = index_entry(stored.id(), stream, sequence)?;
             weight += codec::weight(&index_key, &index_value);
             self.batch.remove(&index_key);
+            if let Some((prediction, kind)) = stored.explains() {
+                weight += self.forget_extra(&keys::extra(prediction, kind), sequence)?;
+            }
         }
         if stream == Stream::Predictions {
             let key = keys::settlement(sequence);
@@ -226,6 +235,16 @@ impl<'a> Write<'a> {
         cursor.bytes = cursor.bytes.saturating_sub(weight);
         cursor.records = cursor.records.saturating_sub(1);
         Ok(())
+    }
+
+    /// Takes away where an extra is found, unless a newer one is found there. Returns what it counted for.
+    fn forget_extra(&mut self, key: &[u8], sequence: u64) -> Result<u64, BufferError> {
+        let Some(sealed) = self.base.store.get(key)? else { return Ok(0) };
+        if codec::open::<u64>(key, &sealed).is_ok_and(|newest| newest == sequence) {
+            self.batch.remove(key);
+            return Ok(codec::weight(key, &sealed));
+        }
+        Ok(0)
     }
 
     /// Puts a record that cannot be read where nobody trips over it.

@@ -110,6 +110,8 @@ fn show(alert: &Value, json: bool) -> Result<(), Failure> {
         "comment",
         "reason",
         "sentence",
+        "would_clear",
+        "similar",
         "prediction_id",
     ] {
         let text = print::text(alert, key);

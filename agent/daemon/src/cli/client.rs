@@ -4,10 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use explaind_core::explain::words::Language;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT_LANGUAGE, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -46,6 +47,14 @@ impl Peer {
     }
 }
 
+/// The language of the terminal, as browsers tell theirs.
+fn language() -> &'static str {
+    // In the order in which the C library looks.
+    let set = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(|name| std::env::var(name).ok());
+    let locale = set.into_iter().find(|locale| !locale.is_empty()).unwrap_or_default();
+    Language::named(&locale).unwrap_or_default().code()
+}
+
 /// A client of one daemon. Each request takes a connection of its own.
 pub(crate) struct Client {
     socket: PathBuf,
@@ -79,6 +88,7 @@ impl Client {
             .uri(path)
             .header(HOST, "localhost")
             .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT_LANGUAGE, language())
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| Failure::new(DATA, format!("\"{path}\" cannot be asked for: {error}")))?;
         self.runtime.block_on(async {

@@ -9,6 +9,7 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, Schema};
 use explaind_core::domain::alert::AlertTransition;
 use explaind_core::domain::explanation::{Attribution, Explanation, Settlement};
+use explaind_core::domain::extra::Extra;
 use explaind_core::domain::feedback::Feedback;
 use explaind_core::domain::prediction::{Digest, Outcome, Output, Prediction};
 use explaind_core::domain::record::{Audit, Body, Health, Record, SCHEMA_VERSION, Stream};
@@ -33,6 +34,7 @@ impl<'a> Columns<'a> {
             Stream::Feedback => columns.feedback(),
             Stream::Audit => columns.audit(),
             Stream::Health => columns.health(),
+            Stream::Explanations => columns.extras(),
         }
         columns
     }
@@ -165,6 +167,13 @@ impl<'a> Columns<'a> {
         self.add("evidence", Arc::new(builder.finish()));
     }
 
+    fn extras(&mut self) {
+        self.text("explanation_id", |r| Some(r.id.to_string()));
+        self.text("prediction_id", |r| Some(extra(r)?.prediction_id.to_string()));
+        self.text("kind", |r| Some(extra(r)?.kind.as_str()));
+        self.text("content", |r| Some(extra(r)?.content.as_str()));
+    }
+
     fn text<T: AsRef<str>>(&mut self, name: &str, of: impl Fn(&'a Record) -> Option<T>) {
         self.add(name, Arc::new(self.records.iter().map(of).collect::<StringArray>()));
     }
@@ -272,6 +281,13 @@ fn feedback(record: &Record) -> Option<&Feedback> {
 fn audit(record: &Record) -> Option<&Audit> {
     match &record.body {
         Body::Audit(audit) => Some(audit),
+        _ => None,
+    }
+}
+
+fn extra(record: &Record) -> Option<&Extra> {
+    match &record.body {
+        Body::Extra(extra) => Some(extra),
         _ => None,
     }
 }

@@ -12,7 +12,7 @@ use explaind_core::domain::alert::AlarmState::{Normal, Unacknowledged};
 use uuid::Uuid;
 
 use super::*;
-use crate::buffer::samples::{at, audit, explained, feedback, health, open, prediction, transition, withheld};
+use crate::buffer::samples::{at, audit, explained, extra, feedback, health, open, prediction, transition, withheld};
 use crate::registry;
 use explaind_core::domain::explanation::Settlement;
 
@@ -83,7 +83,16 @@ async fn every_stream_arrives_with_its_columns() {
     let raise = transition(1, None, (Normal, Unacknowledged), Some(id), None);
     let alert_id = raise.id;
     let stored = buffer
-        .append(vec![one, raise, withheld(2), feedback(3, id), audit(4, "ada"), health(5), prediction(6, 1.0)])
+        .append(vec![
+            one,
+            raise,
+            withheld(2),
+            feedback(3, id),
+            audit(4, "ada"),
+            health(5),
+            prediction(6, 1.0),
+            extra(7, id),
+        ])
         .unwrap();
     let skipped = Settlement::Skipped { reason: "withheld".to_owned() };
     buffer.settle(vec![(id, explained(65.0)), (stored[2].id, skipped)]).unwrap();
@@ -96,6 +105,7 @@ async fn every_stream_arrives_with_its_columns() {
     let expected = [
         "line-3/alerts/date=D/1-1.parquet",
         "line-3/audit/date=D/1-1.parquet",
+        "line-3/explanations/date=D/1-1.parquet",
         "line-3/feedback/date=D/1-1.parquet",
         "line-3/health/date=D/1-1.parquet",
         "line-3/predictions/date=D/1-2.parquet",
@@ -136,6 +146,11 @@ async fn every_stream_arrives_with_its_columns() {
     assert_eq!(relevant.as_string::<i32>().value(0), "Torque [Nm]");
     let audit = rows(file("audit", "1-1"));
     assert_eq!(text(&audit, "previous_hash", 0), Some("0".repeat(64).as_str()));
+    let extras = rows(file("explanations", "1-1"));
+    assert_eq!(text(&extras, "explanation_id", 0), text(&extras, "record_id", 0));
+    assert_eq!(text(&extras, "prediction_id", 0), Some(id.to_string().as_str()));
+    assert_eq!(text(&extras, "kind", 0), Some("counterfactuals"));
+    assert_eq!(text(&extras, "content", 0), Some("{\"outcome\":\"no_rule\"}"));
     let health = rows(file("health", "1-1"));
     assert_eq!(health.column_by_name("evidence").unwrap().as_map().value(0).len(), 2);
 

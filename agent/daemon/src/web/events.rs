@@ -194,6 +194,10 @@ impl Gathered {
                     self.predictions.insert(Arc::clone(&prediction.asset), news);
                 }
             },
+            Body::Extra(extra) => {
+                let news = json!({ "prediction_id": extra.prediction_id, "kind": extra.kind.as_str() });
+                self.explanations.insert(record.id, news);
+            }
             Body::Audit(_) | Body::Health(_) => {}
         }
         let fullest =

@@ -169,7 +169,7 @@ fn missed(web: &Web, asked: &Asked) -> Result<Subject, Problem> {
 
 fn compose(web: &Web, actor: &Actor, asked: Asked, subject: &Subject) -> Result<Feedback, Problem> {
     let prediction = subject.evidence.as_ref().and_then(story::prediction);
-    let explanation_id = explanation(&asked, subject)?;
+    let explanation_id = explanation(web, &asked, subject)?;
     features(&asked, prediction)?;
     if let Some(id) = asked.revises {
         let revised = web.buffer.get(id)?.and_then(|record| Said::from_record(&record));
@@ -232,11 +232,14 @@ fn compose(web: &Web, actor: &Actor, asked: Asked, subject: &Subject) -> Result<
     })
 }
 
-/// The explanation judged or looked at: the prediction's own.
-fn explanation(asked: &Asked, subject: &Subject) -> Result<Option<Uuid>, Problem> {
+/// The explanation judged or looked at: the prediction's own attributions, unless what is said beside them is named.
+fn explanation(web: &Web, asked: &Asked, subject: &Subject) -> Result<Option<Uuid>, Problem> {
     let known = subject.evidence.as_ref().and_then(story::explanation).map(|(id, _)| id);
     match (asked.explanation_id, known) {
         (Some(given), known) if known != Some(given) => {
+            if extra_of(web, given)?.is_some_and(|id| subject.evidence.as_ref().is_some_and(|record| record.id == id)) {
+                return Ok(Some(given));
+            }
             Err(Problem::unknown(format!("the prediction has no explanation with the id {given}")))
         }
         (None, None) if asked.explanation_verdict.is_some() => {
@@ -244,6 +247,14 @@ fn explanation(asked: &Asked, subject: &Subject) -> Result<Option<Uuid>, Problem
         }
         _ => Ok(known),
     }
+}
+
+/// The prediction of which an extra with this id says something.
+fn extra_of(web: &Web, id: Uuid) -> Result<Option<Uuid>, Problem> {
+    Ok(web.buffer.get(id)?.and_then(|record| match record.body {
+        Body::Extra(extra) => Some(extra.prediction_id),
+        _ => None,
+    }))
 }
 
 /// Named features must be the model's, and on one side only.

@@ -10,6 +10,7 @@ mod audit;
 mod events;
 mod feedback;
 mod guard;
+mod language;
 mod page;
 mod patience;
 mod problem;
@@ -43,6 +44,7 @@ use verdicts::Verdicts;
 
 use crate::buffer::Buffer;
 use crate::mailbox::Mailbox;
+use crate::question::Questions;
 use crate::telemetry::Metrics;
 
 /// Largest body of a request.
@@ -60,6 +62,8 @@ pub(crate) struct Parts {
     pub(crate) buffer: Buffer,
     /// The way to the driver.
     pub(crate) mailbox: Mailbox,
+    /// The way to the explainer.
+    pub(crate) questions: Questions,
     /// What `/metrics` shows.
     pub(crate) metrics: Metrics,
     /// What `/api/v1/status` shows.
@@ -80,6 +84,7 @@ struct Web {
     assets: Vec<Arc<str>>,
     buffer: Buffer,
     mailbox: Mailbox,
+    questions: Questions,
     metrics: Metrics,
     status: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
@@ -96,7 +101,8 @@ type Shared = Arc<Web>;
 impl Web {
     /// Reads accounts and earlier feedback: not for an async task.
     fn open(parts: Parts) -> io::Result<Shared> {
-        let Parts { gateway, assets, buffer, mailbox, metrics, status, ready, state_dir, config, stop } = parts;
+        let Parts { gateway, assets, buffer, mailbox, questions, metrics, status, ready, state_dir, config, stop } =
+            parts;
         let file = UsersFile::of(&state_dir);
         let access = Access::open(file, config.demo_accounts, config.session_idle, config.session_lifetime)
             .map_err(io::Error::other)?;
@@ -108,6 +114,7 @@ impl Web {
             assets,
             buffer,
             mailbox,
+            questions,
             metrics,
             status,
             ready,

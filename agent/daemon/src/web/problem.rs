@@ -8,6 +8,7 @@ use explaind_core::domain::command::Refusal;
 use serde_json::json;
 
 use crate::buffer::BufferError;
+use crate::question::Unanswered;
 
 /// One error: a status, and one sentence that says what is wrong and what to do.
 #[derive(Debug, Clone)]
@@ -80,6 +81,15 @@ impl From<BufferError> for Problem {
     fn from(error: BufferError) -> Self {
         tracing::error!(%error, "the buffer refused a request of the page or the API");
         Self::busy(format!("the gateway's store does not answer as it should: {error}"))
+    }
+}
+
+impl From<Unanswered> for Problem {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Withheld | Unanswered::NotRunning => Self::new(StatusCode::CONFLICT, unanswered.to_string()),
+            Unanswered::Busy | Unanswered::Failed(_) => Self::busy(unanswered.to_string()),
+        }
     }
 }
 

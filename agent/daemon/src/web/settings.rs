@@ -6,6 +6,8 @@ use std::time::Duration;
 use explaind_core::domain::units;
 use serde::Deserialize;
 
+use super::language::Choice;
+
 /// Where the page is served, and to whom.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -16,6 +18,8 @@ pub(crate) struct Config {
     pub(crate) hosts: Vec<String>,
     /// Whether `technician` and `engineer` may sign in with the password `demo`.
     pub(crate) demo_accounts: bool,
+    /// The language of sentences.
+    pub(crate) language: Choice,
     /// A sign-in ends when nothing was done with it for so long.
     #[serde(deserialize_with = "units::duration::deserialize")]
     pub(crate) session_idle: Duration,
@@ -30,6 +34,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8090)),
             hosts: Vec::new(),
             demo_accounts: false,
+            language: Choice::Auto,
             session_idle: Duration::from_secs(12 * 3600),
             session_lifetime: Duration::from_secs(7 * 24 * 3600),
         }
@@ -123,6 +128,8 @@ mod tests {
             assert_eq!(parse(text).check().unwrap_err().key, key, "{text}");
         }
         assert!(toml::from_str::<Config>("lisen = 1").is_err());
+        assert!(toml::from_str::<Config>("language = \"fr\"").is_err());
+        assert_eq!(parse("language = \"de\"").language, Choice::German);
         assert_eq!(parse("listen = \"[::1]:9000\"").check(), Ok(()));
     }
 }

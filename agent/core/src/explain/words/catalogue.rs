@@ -1,20 +1,11 @@
-//! What the sentence is made of, per language. A further language is one more catalogue and one more name here.
+//! What the sentences are made of, per language: the one place for them. A further language is one more catalogue here and
+//! one more name in [`Language`](super::Language).
 
-/// A language in which sentences can be had.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Language {
-    /// English.
-    #[default]
-    English,
-}
+mod english;
+mod german;
 
-impl Language {
-    pub(super) fn catalogue(self) -> &'static Catalogue {
-        match self {
-            Self::English => &ENGLISH,
-        }
-    }
-}
+pub(super) use english::ENGLISH;
+pub(super) use german::GERMAN;
 
 /// Phrases with named gaps like `{name}`. Sentences begin with a capital and end with a full stop, reasons do neither.
 #[derive(Debug)]
@@ -45,6 +36,9 @@ pub(super) struct Catalogue {
     pub(super) under_1_percent: &'static str,
     pub(super) uncertain: &'static str,
 
+    // How sure: `reason`.
+    pub(super) perhaps: &'static str,
+
     // No explanation: `reason`.
     pub(super) not_yet_explained: &'static str,
     pub(super) not_explained: &'static str,
@@ -60,46 +54,41 @@ pub(super) struct Catalogue {
     pub(super) not_a_number: &'static str,
     pub(super) model_non_finite: &'static str,
     pub(super) model_failed: &'static str,
+
+    // What would clear the alert: `ways`, made of `changes`, made of `name` and `value` or `category`; `names`.
+    pub(super) would_clear: &'static str,
+    pub(super) between_ways: &'static str,
+    pub(super) way: &'static str,
+    pub(super) between_changes: &'static str,
+    pub(super) change: &'static str,
+    pub(super) change_or_less: &'static str,
+    pub(super) change_or_more: &'static str,
+    pub(super) change_category: &'static str,
+    pub(super) nothing_clears: &'static str,
+    pub(super) nothing_found: &'static str,
+    pub(super) clear_already: &'static str,
+    pub(super) no_rule: &'static str,
+    pub(super) nothing_adjustable: &'static str,
+
+    // What is like it: `count` or `times`; `judged`, made of `times` and `words`.
+    pub(super) one_alike: &'static str,
+    pub(super) many_alike: &'static str,
+    pub(super) alike_judged: &'static str,
+    pub(super) alike_unjudged: &'static str,
+    pub(super) none_alike: &'static str,
+    pub(super) between_judged: &'static str,
+    pub(super) confirmed: &'static str,
+    pub(super) false_alarm: &'static str,
+    pub(super) something_else: &'static str,
+    pub(super) undecided: &'static str,
+    pub(super) not_judged: &'static str,
+    pub(super) with_words: &'static str,
+    /// From one on; larger numbers are written as such.
+    pub(super) counts: [&'static str; 12],
+    /// From once on.
+    pub(super) times: [&'static str; 12],
+    pub(super) many_times: &'static str,
 }
-
-static ENGLISH: Catalogue = Catalogue {
-    decimal_point: '.',
-    lowers_nouns: true,
-
-    outside_range: "{name} {value}, usually {low} to {high}",
-    outside_constant: "{name} {value}, usually {usual}",
-    inside_range: "{name} {value}, within its usual range of {low} to {high}",
-    inside_constant: "{name} {value}, as usual",
-    no_range: "{name} {value}",
-    category: "{name} {category}",
-    no_value: "{name} without a value",
-    between_reasons: "; ",
-    many_more: "many other values add to it",
-    points_elsewhere: "The values do not point to an alert.",
-
-    likely: "{what} {share} likely.",
-    risk: "Risk {share}.",
-    predicted: "Predicted: {value}.",
-    predicted_usually: "Predicted: {value}, usually about {usual}.",
-    percent: "{number} %",
-    over_99_percent: "more than 99 %",
-    under_1_percent: "less than 1 %",
-    uncertain: "Some of the values are uncertain.",
-
-    not_yet_explained: "The reason is still being worked out.",
-    not_explained: "The reason was not worked out: {reason}.",
-    explaining_failed: "The reason could not be worked out: {reason}.",
-
-    missing: "No prediction: no value has come yet for {name}.",
-    stale: "No prediction: the last value of {name} is {age} s old.",
-    bad_quality: "No prediction: the source itself does not trust its value of {name}.",
-    non_finite: "No prediction: {name} came without a usable number.",
-    out_of_range: "No prediction: {name} reads {value}, which cannot be.",
-    too_fast: "No prediction: {name} changed faster than it can.",
-    not_a_number: "No prediction: {name} came as a word that is not known here.",
-    model_non_finite: "No prediction: the calculation gave no usable number.",
-    model_failed: "No prediction: the calculation failed.",
-};
 
 /// Fills a phrase's gaps. What is filled in is not looked at again, so a name with braces stays as it is.
 pub(super) fn fill(phrase: &str, gaps: &[(&str, &str)]) -> String {

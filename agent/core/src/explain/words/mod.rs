@@ -1,14 +1,20 @@
-//! The sentence that a technician reads: what is unusual, and what it is likely to mean.
+//! The sentences that a technician reads: what is unusual, what it is likely to mean, what would clear it ([`remedy`]) and
+//! what it was the last times ([`cases`]).
 //!
 //! Made from records alone, so that it can be had years after the model is gone. It claims no more than they hold: a
 //! value within its usual range is called so even where it was decisive.
 
+mod cases;
 mod catalogue;
+mod language;
 mod measured;
 mod number;
+mod remedy;
 
-pub use catalogue::Language;
+pub use cases::{Judged, cases};
+pub use language::Language;
 pub use measured::{Measured, measured, number};
+pub use remedy::remedy;
 
 use std::borrow::Cow;
 
@@ -24,6 +30,8 @@ use crate::domain::sample::Quality;
 const MOST_REASONS: usize = 3;
 /// Reasons are named until they carry this share of all that pushes towards the alert.
 const ENOUGH: f64 = 0.8;
+/// An estimated share within so many standard errors of nothing may be nothing.
+const SURE: f64 = 2.0;
 /// Below this share the named reasons are not most of it, and the sentence says so.
 const HALF: f64 = 0.5;
 
@@ -83,7 +91,7 @@ fn reasons(words: &Catalogue, explanation: &Explanation, towards: f64) -> String
     let mut carried = 0.0;
     let mut named = Vec::with_capacity(MOST_REASONS + 1);
     for attribution in pushing.into_iter().take(MOST_REASONS) {
-        named.push(reason(words, attribution, named.is_empty()));
+        named.push(surely(words, attribution, named.is_empty()));
         carried += push(attribution);
         if carried >= ENOUGH * total {
             break;
@@ -93,6 +101,15 @@ fn reasons(words: &Catalogue, explanation: &Explanation, towards: f64) -> String
         named.push(words.many_more.to_owned());
     }
     named.join(words.between_reasons) + "."
+}
+
+/// The reason, called possible where its share is an estimate that may well be nothing.
+fn surely(words: &Catalogue, attribution: &Attribution, first: bool) -> String {
+    if attribution.value.abs() > SURE * attribution.standard_error {
+        return reason(words, attribution, first);
+    }
+    let perhaps = fill(words.perhaps, &[("reason", &reason(words, attribution, false))]);
+    if first { capitalised(&perhaps).into_owned() } else { perhaps }
 }
 
 fn reason(words: &Catalogue, attribution: &Attribution, first: bool) -> String {

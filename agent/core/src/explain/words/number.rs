@@ -35,6 +35,11 @@ pub(super) fn alone(number: f64, decimal_point: char) -> String {
     fixed(number, decimals_for(number.abs() / 10.0), decimal_point)
 }
 
+/// A number to the last digit that the model sees of it.
+pub(super) fn whole(number: f64, decimal_point: char) -> String {
+    (number as f32).to_string().replace('.', decimal_point.encode_utf8(&mut [0; 4]))
+}
+
 /// A number beside another that it is compared with.
 pub(super) fn beside(number: f64, other: f64, decimal_point: char) -> String {
     fixed(number, decimals_for((number - other).abs()), decimal_point)

@@ -4,6 +4,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::explanation::Method;
+use crate::domain::extra::{self, Change, Counterfactual, Counterfactuals};
+use crate::domain::feedback::Verdict;
 use crate::domain::prediction::{Digest, Role};
 
 fn prediction(outcome: Outcome) -> Prediction {
@@ -190,4 +192,132 @@ fn what_was_withheld_says_which_value_is_at_fault() {
         "No prediction: torque reads 900 Nm, which cannot be."
     );
     assert_eq!(say(Withheld::ModelNonFinite), "No prediction: the calculation gave no usable number.");
+}
+
+#[test]
+fn an_estimate_that_may_be_nothing_is_called_possible() {
+    let unsure = |attribution: Attribution| Attribution { standard_error: 1.5, ..attribution };
+    assert_eq!(
+        english(&failure(0.93), &margin(vec![unsure(torque(4.0)), unsure(wear(2.0)), speed(0.1)]), Raised::Above),
+        "Torque 65 Nm, usually 30 to 50; perhaps tool wear 210 min, usually 10 to 200. Failure 93 % likely."
+    );
+    assert_eq!(
+        english(&failure(0.93), &margin(vec![unsure(torque(2.0))]), Raised::Above),
+        "Perhaps torque 65 Nm, usually 30 to 50. Failure 93 % likely."
+    );
+}
+
+fn german(prediction: &Prediction, settlement: Option<&Settlement>) -> String {
+    sentence(Language::German, prediction, settlement, Some(Raised::Above))
+}
+
+#[test]
+fn german_has_its_own_words_and_commas_and_leaves_names_and_units_alone() {
+    let warm = attribution("Temperatur am Lager", "°C", 2.0, 61.25, (40.5, 42.5));
+    assert_eq!(
+        german(&failure(0.93), Some(&margin(vec![torque(4.0), warm, kind(2.0)]))),
+        "Torque 65 Nm, üblich 30 bis 50; Temperatur am Lager 61,3 °C, üblich 40,5 bis 42,5; Type L. \
+         Failure zu 93 % wahrscheinlich."
+    );
+    assert_eq!(
+        german(&failure(0.9999), Some(&margin(vec![speed(3.0)]))),
+        "Rotational speed 1408 rpm, im üblichen Bereich von 1380 bis 1700. Failure zu mehr als 99 % wahrscheinlich."
+    );
+    let unsure = Attribution { standard_error: 9.0, ..torque(4.0) };
+    assert_eq!(
+        german(&failure(0.4), Some(&margin(vec![unsure]))),
+        "Vielleicht Torque 65 Nm, üblich 30 bis 50. Risiko 40 %."
+    );
+    assert_eq!(german(&failure(0.6), None), "Failure zu 60 % wahrscheinlich. Der Grund wird noch ermittelt.");
+    let life = prediction(Outcome::Predicted(Output { value: 12.34, label: None, probability: None }));
+    let settlement = explained(Space::Value, 120.5, vec![wear(-108.16)]);
+    assert_eq!(
+        sentence(Language::German, &life, Some(&settlement), Some(Raised::Below)),
+        "Tool wear 210 min, üblich 10 bis 200. Vorhersage: 12, üblich etwa 121."
+    );
+    let old = Withheld::Stale { feature: "Torque [Nm]".to_owned(), age: 7.21 };
+    assert_eq!(
+        german(&prediction(Outcome::Withheld(old)), None),
+        "Keine Vorhersage: Der letzte Wert von Torque ist 7,21 s alt."
+    );
+}
+
+fn change(feature: &str, unit: &str, from: f64, to: f64, and_beyond: bool) -> Change {
+    Change { feature: feature.into(), unit: unit.into(), from, to, category: None, and_beyond }
+}
+
+fn counterfactuals(outcome: extra::Outcome, ways: Vec<Vec<Change>>, complete: bool) -> Counterfactuals {
+    let way = |changes| Counterfactual { changes, distance: 1.0, output: 0.2 };
+    Counterfactuals {
+        outcome,
+        clear: Some("below 0.4".to_owned()),
+        alternatives: ways.into_iter().map(way).collect(),
+        searched: vec!["Torque [Nm]".into(), "Tool wear".into()],
+        at_most: 3,
+        evaluations: 1,
+        budget: 1,
+        complete,
+    }
+}
+
+#[test]
+fn what_would_clear_the_alert_is_said_as_a_person_sets_it() {
+    let both = |found: &Counterfactuals| [Language::English, Language::German].map(|language| remedy(language, found));
+    let found = |ways| counterfactuals(extra::Outcome::Found, ways, true);
+    assert_eq!(
+        both(&found(vec![vec![change("Torque [Nm]", "", 65.0, 52.0, true)]])),
+        ["Would clear with torque at 52 Nm or below.", "Würde enden mit Torque bei 52 Nm oder darunter."]
+    );
+    let kind = Change { category: Some("M".into()), ..change("Type", "", 0.0, 1.0, false) };
+    let pair = vec![change("Rotational speed", "rpm", 1300.0, 1500.0, false), change("Heat", "°C", 20.0, 19.5, false)];
+    assert_eq!(
+        both(&found(vec![vec![change("Flow", "l/s", 1.0, 2.25, true)], pair, vec![kind]])),
+        [
+            "Would clear with flow at 2.25 l/s or above, or with rotational speed at 1500 rpm and heat at 19.5 °C, or with \
+             type M.",
+            "Würde enden mit Flow bei 2,25 l/s oder darüber, oder mit Rotational speed bei 1500 rpm und Heat bei 19,5 °C, \
+             oder mit Type M.",
+        ]
+    );
+    let none = |complete| counterfactuals(extra::Outcome::NoneWithinLimits, Vec::new(), complete);
+    assert_eq!(
+        both(&none(true)),
+        [
+            "No setting within the limits would clear it; tried: torque, tool wear.",
+            "Keine Einstellung innerhalb der Grenzen würde den Alarm beenden; versucht: Torque, Tool wear.",
+        ]
+    );
+    let [english, german] = both(&none(false));
+    assert!(english.contains("though not everywhere: torque") && german.contains("wenn auch nicht überall: Torque"));
+    let other = counterfactuals(extra::Outcome::NoRule, Vec::new(), true);
+    assert_eq!(remedy(Language::English, &other), "This model raises no alerts, so there is nothing to clear.");
+}
+
+#[test]
+fn what_it_was_the_last_times_is_counted_and_quoted() {
+    let judged = |verdict, words: Option<&str>| Judged { verdict, words: words.map(str::to_owned) };
+    let both = |alike: &[Judged]| [Language::English, Language::German].map(|language| cases(language, alike));
+    let confirmed = judged(Some(Verdict::Confirm), None);
+    let loose = judged(Some(Verdict::Reject), Some("sensor {loose}"));
+    assert_eq!(
+        both(&[confirmed.clone(), loose.clone(), confirmed.clone()]),
+        [
+            "Three like this: twice confirmed, once a false alarm: “sensor {loose}”.",
+            "Drei ähnliche Fälle: zweimal bestätigt, einmal Fehlalarm: „sensor {loose}“.",
+        ]
+    );
+    assert_eq!(
+        both(&vec![judged(None, None); 1]),
+        ["One like this, not judged yet.", "Ein ähnlicher Fall, noch nicht beurteilt."]
+    );
+    let mut many = vec![judged(None, None); 13];
+    many.push(judged(Some(Verdict::Unsure), None));
+    assert_eq!(
+        both(&many),
+        [
+            "14 like this: once undecided, 13 times not judged.",
+            "14 ähnliche Fälle: einmal unklar, 13-mal nicht beurteilt.",
+        ]
+    );
+    assert_eq!(both(&[]), ["No earlier alert is like this.", "Kein früherer Alarm ist diesem ähnlich."]);
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Decision, ExplanationSettings, Feature, InputSpec, Manifest, OutputKind, OutputSpec, Threshold, raw};
+use super::{
+    Adjustable, Decision, ExplanationSettings, Feature, InputSpec, Manifest, OutputKind, OutputSpec, Threshold, raw,
+};
 use crate::domain::prediction::Space;
 
 /// More features than this is taken for a mistake.
@@ -92,8 +94,8 @@ fn check_feature(raw: raw::Feature, key: &str) -> Result<Feature, Fault> {
         return fault(format!("{key}.name"), problem);
     }
     let range = check_bounds(&format!("{key}.range"), raw.range)?;
-    let adjustable = check_bounds(&format!("{key}.adjustable"), raw.adjustable)?;
-    if let (Some((low, high)), Some((from, to))) = (range, adjustable)
+    let adjustable = check_adjustable(&format!("{key}.adjustable"), raw.adjustable)?;
+    if let (Some((low, high)), Some(Adjustable { low: from, high: to, .. })) = (range, adjustable)
         && (from < low || to > high)
     {
         let problem = format!("[{from}, {to}] reaches outside range [{low}, {high}]; keep it inside");
@@ -125,6 +127,18 @@ fn check_bounds(key: &str, bounds: Option<Vec<f64>>) -> Result<Option<(f64, f64)
         None => Ok(None),
         Some(&[low, high]) if low < high && low.is_finite() && high.is_finite() => Ok(Some((low, high))),
         Some(other) => fault(key, format!("{other:?} is no range; write [low, high]")),
+    }
+}
+
+/// `[low, high]`, or `[low, high, step]`.
+fn check_adjustable(key: &str, mut limits: Option<Vec<f64>>) -> Result<Option<Adjustable>, Fault> {
+    let step = limits.as_mut().filter(|limits| limits.len() == 3).and_then(Vec::pop);
+    let Some((low, high)) = check_bounds(key, limits)? else { return Ok(None) };
+    match step {
+        Some(step) if !(step > 0.0 && step <= high - low) => {
+            fault(key, format!("{step} is no step; write one above 0 that leads from {low} to {high} at most"))
+        }
+        step => Ok(Some(Adjustable { low, high, step })),
     }
 }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use explaind_core::domain::alert::Raised;
+use explaind_core::domain::extra::{Extra, Kind};
 use explaind_core::domain::record::{Audit, Body, Health, NewRecord, Session};
 use explaind_core::domain::time::{Now, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,8 @@ enum StoredBody {
     Health(StoredHealth),
     /// An alert of which is known which outputs are alarming.
     Raised(StoredAlert, Raised),
+    /// Prediction, kind, content.
+    Extra([u8; 16], Kind, String),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,6 +113,14 @@ impl StoredRecord {
         self.clock_synchronised
     }
 
+    /// The prediction that it explains further, and how.
+    pub(super) fn explains(&self) -> Option<(Uuid, Kind)> {
+        match &self.body {
+            StoredBody::Extra(prediction, kind, _) => Some((Uuid::from_bytes(*prediction), *kind)),
+            _ => None,
+        }
+    }
+
     /// The content, or what is missing to read it.
     pub(super) fn into_body(self, frames: &impl Frames) -> Result<Body, String> {
         Ok(match self.body {
@@ -128,6 +139,9 @@ impl StoredRecord {
             StoredBody::Health(stored) => {
                 Body::Health(Health { subject: stored.subject, state: stored.state, evidence: stored.evidence })
             }
+            StoredBody::Extra(prediction, kind, content) => {
+                Body::Extra(Extra { prediction_id: Uuid::from_bytes(prediction), kind, content })
+            }
         })
     }
 }
@@ -136,7 +150,7 @@ impl StoredRecord {
 pub(super) fn frame_of(body: &Body) -> Option<Frame> {
     match body {
         Body::Prediction(prediction) => Some(Frame::Prediction(PredictionFrame::of(prediction))),
-        Body::Alert(_) | Body::Feedback(_) | Body::Audit(_) | Body::Health(_) => None,
+        Body::Alert(_) | Body::Feedback(_) | Body::Audit(_) | Body::Health(_) | Body::Extra(_) => None,
     }
 }
 
@@ -162,6 +176,7 @@ impl StoredBody {
                 state: health.state.clone(),
                 evidence: health.evidence.clone(),
             }),
+            Body::Extra(extra) => Self::Extra(extra.prediction_id.into_bytes(), extra.kind, extra.content.clone()),
         }
     }
 }

@@ -8,7 +8,7 @@ use explaind_core::domain::sample::Quality;
 use explaind_core::domain::time::Timestamp;
 
 use super::*;
-use crate::buffer::samples::{self, audit, explained, feedback, health, prediction, transition, withheld};
+use crate::buffer::samples::{self, audit, explained, extra, feedback, health, prediction, transition, withheld};
 
 struct One(Frame);
 
@@ -39,6 +39,7 @@ fn every_body_survives_the_way_to_the_disk_and_back() {
         health(1),
         transition(1, None, (AlarmState::Normal, AlarmState::Unacknowledged), Some(Uuid::from_u128(4)), Some("ada")),
         raising(1),
+        extra(1, Uuid::from_u128(4)),
     ];
     for record in records {
         let frame = frame_of(&record.body).unwrap_or(Frame::Session(Arc::new(session())));
@@ -109,6 +110,7 @@ fn the_bytes_of_version_1_do_not_change() {
         hex(&postcard::to_allocvec(&frame_of_settlement(&explained(65.0)).unwrap()).unwrap()),
         stored(fixed(raising(1))),
         hex(&postcard::to_allocvec(&StoredSettlement::of(&explained_further(), 6)).unwrap()),
+        stored(fixed(extra(1, Uuid::from_u128(4)))),
     ];
     let golden: Vec<&str> = include_str!("version_1.golden").lines().collect();
     assert_eq!(all.join("\n"), golden.join("\n"));
@@ -127,6 +129,7 @@ fn positions_of_variants_do_not_change() {
     use Method::{Enumeration, Linear, Quadratic, Sampling, TreeShapley};
     assert_eq!(positions(&[TreeShapley, Enumeration, Linear, Quadratic, Sampling]), [0, 1, 2, 3, 4]);
     assert_eq!(positions(&[Raised::Above, Raised::Below]), [0, 1]);
+    assert_eq!(positions(&[Kind::Counterfactuals, Kind::Cases]), [0, 1]);
     assert_eq!(positions(&[Space::Margin, Space::Probability, Space::Value]), [0, 1, 2]);
     assert_eq!(positions(&[Role::Champion, Role::Shadow, Role::Fallback]), [0, 1, 2]);
     assert_eq!(positions(&[Quality::Good, Quality::Uncertain, Quality::Bad]), [0, 1, 2]);

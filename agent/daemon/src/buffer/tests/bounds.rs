@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::buffer::samples::new;
+use explaind_core::domain::extra::Kind;
 
 const SMALL: Config =
     Config { max_bytes: 300 << 10, history_bytes: 300 << 10, max_age: std::time::Duration::from_secs(90 * 86_400) };
@@ -162,4 +163,38 @@ fn history_has_a_bound_of_its_own_that_holds_up_nothing() {
     buffer.mark_uploaded(Stream::Predictions, u64::MAX).unwrap();
     assert_eq!(fill(&buffer, 5), 5);
     assert!(buffer.stat().bytes < config.history_bytes);
+}
+
+#[test]
+fn the_newest_extra_of_a_prediction_is_found_and_extras_go_before_predictions() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = try_open(folder.path(), &SMALL).unwrap();
+    fill(&buffer, 100);
+    let ids: Vec<Uuid> = buffer.read(Stream::Predictions, 0, 100).unwrap().iter().map(|record| record.id).collect();
+    let first = buffer.append(vec![extra(1, ids[0])]).unwrap();
+    let again = buffer.append(vec![extra(2, ids[0])]).unwrap();
+    let found = |id, kind| buffer.extra(id, kind).unwrap().map(|record| record.sequence);
+    assert_eq!(found(ids[0], Kind::Counterfactuals), Some(again[0].sequence));
+    assert_eq!((found(ids[0], Kind::Cases), found(ids[1], Kind::Counterfactuals)), (None, None));
+    assert_ne!(first[0].sequence, again[0].sequence);
+    for id in &ids {
+        buffer.append(vec![extra(3, *id)]).unwrap();
+    }
+    buffer.mark_uploaded(Stream::Explanations, u64::MAX).unwrap();
+    buffer.mark_uploaded(Stream::Predictions, u64::MAX).unwrap();
+    let config = Config { history_bytes: buffer.stat().bytes + 2000, ..SMALL };
+    drop(buffer);
+    let buffer = try_open(folder.path(), &config).unwrap();
+    let found = |id, kind| buffer.extra(id, kind).unwrap().map(|record| record.sequence);
+    let mut rounds = 0;
+    while evictions(&buffer, "explanations").is_empty() {
+        assert_eq!(fill(&buffer, 10), 10);
+        rounds += 1;
+        assert!(rounds < 1000);
+    }
+    assert_eq!(evictions(&buffer, "predictions"), [], "predictions have their turn after them");
+    assert_eq!(found(ids[0], Kind::Counterfactuals), None);
+    let bytes = buffer.stat().bytes;
+    drop(buffer);
+    assert_eq!(try_open(folder.path(), &config).unwrap().stat().bytes, bytes);
 }

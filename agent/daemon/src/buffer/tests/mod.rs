@@ -13,7 +13,7 @@ use tokio::sync::broadcast::error::TryRecvError;
 use uuid::Uuid;
 
 use super::samples::{
-    at, audit, explained, feedback, health, open, prediction, session, transition, try_open, withheld,
+    at, audit, explained, extra, feedback, health, open, prediction, session, transition, try_open, withheld,
 };
 use super::{Buffer, BufferError, Closed, Config, audit as chain};
 use crate::telemetry::Metrics;
@@ -275,6 +275,6 @@ fn runs_with_another_configuration_are_told_apart() {
     let read = buffer.read(Stream::Health, 0, 10).unwrap();
     assert_eq!(read.iter().map(|r| &*r.session.config_digest).collect::<Vec<_>>(), ["c0ffee", "beef"]);
     let stat = buffer.stat();
-    assert_eq!((stat.streams.len(), stat.full, stat.store_id), (5, false, buffer.store_id()));
+    assert_eq!((stat.streams.len(), stat.full, stat.store_id), (6, false, buffer.store_id()));
     assert!(stat.bytes > 0 && stat.disk_bytes > stat.bytes);
 }

@@ -13,6 +13,7 @@ use crate::buffer::Alert;
 use crate::web::Shared;
 use crate::web::access::{Technician, Viewer};
 use crate::web::acknowledge;
+use crate::web::language::Reads;
 use crate::web::problem::Problem;
 use crate::web::story::Story;
 
@@ -47,6 +48,7 @@ impl Wanted {
 pub(crate) async fn list(
     State(web): State<Shared>,
     Viewer(actor): Viewer,
+    Reads(language): Reads,
     uri: Uri,
     Query(wanted): Query<Wanted>,
 ) -> Result<Page<Value>, Problem> {
@@ -62,7 +64,7 @@ pub(crate) async fn list(
         let next = alerts.last().filter(|_| more).map(|alert| alert.id.to_string());
         let mut items = Vec::with_capacity(alerts.len());
         for alert in alerts {
-            let story = Story::tell(web, alert)?;
+            let story = Story::tell(web, alert, language)?;
             story.served_to(&actor.seen);
             items.push(forms::alert(&story));
         }
@@ -75,12 +77,13 @@ pub(crate) async fn list(
 pub(crate) async fn show(
     State(web): State<Shared>,
     Viewer(actor): Viewer,
+    Reads(language): Reads,
     Path(text): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let id = id(&text)?;
     web.off_thread(move |web| {
         let alert = web.buffer.alert(id).ok_or_else(|| Problem::unknown(format!("no alert has the id {id}")))?;
-        let story = Story::tell(web, alert)?;
+        let story = Story::tell(web, alert, language)?;
         story.served_to(&actor.seen);
         Ok(Json(forms::alert(&story)))
     })
@@ -98,10 +101,11 @@ pub(crate) struct Note {
 pub(crate) async fn acknowledge(
     State(web): State<Shared>,
     Technician(actor): Technician,
+    language: Reads,
     Path(text): Path<String>,
     OptionalBody(note): OptionalBody<Note>,
 ) -> Result<Json<Value>, Problem> {
     let id = id(&text)?;
     acknowledge::acknowledge(&web, &actor, id, note.comment).await?;
-    show(State(web), Viewer(actor), Path(text)).await
+    show(State(web), Viewer(actor), language, Path(text)).await
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use explaind_core::domain::alert::Raised;
 use explaind_core::domain::explanation::{Attribution, Explanation};
+use explaind_core::domain::extra::{Cases, Counterfactuals};
 use explaind_core::domain::prediction::{Outcome, Prediction};
 use explaind_core::domain::record::Record;
+use explaind_core::explain::words::{self, Judged, Language};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -37,12 +39,16 @@ pub(crate) fn alert(story: &Story) -> Value {
         "explanation_status": settlement.map_or("pending", |settlement| settlement.status()),
         "explanation_reason": settlement.and_then(|settlement| settlement.reason()),
         "explanation": story.explanation().map(|(id, explanation)| explained(id, explanation)),
+        "would_clear": story.would_clear(),
+        "counterfactuals": story.counterfactuals.as_ref().map(|(id, found)| counterfactuals(*id, found, story.language)),
+        "similar": story.similar(),
+        "cases": story.cases.as_ref().map(|(id, cases)| self::cases(*id, cases, &story.judged)),
         "feedback": story.said.iter().map(said).collect::<Vec<_>>(),
     })
 }
 
 /// A prediction with everything that is recorded of it. `None` for records of other streams.
-pub(crate) fn prediction(record: &Record, raised: Option<Raised>) -> Option<Value> {
+pub(crate) fn prediction(record: &Record, raised: Option<Raised>, language: Language) -> Option<Value> {
     let prediction = story::prediction(record)?;
     let settlement = record.settlement.as_ref();
     let explanation = story::explanation(record).map(|(_, explanation)| explanation);
@@ -70,7 +76,7 @@ pub(crate) fn prediction(record: &Record, raised: Option<Raised>) -> Option<Valu
         "evaluations": explanation.map(|explanation| explanation.evaluations),
         "additivity_gap": explanation.map(|explanation| explanation.additivity_gap),
         "alert_id": prediction.alert,
-        "sentence": story::sentence(record, raised),
+        "sentence": story::sentence(record, raised, language),
         "explanation_status": settlement.map_or("pending", |settlement| settlement.status()),
         "explanation_reason": settlement.and_then(|settlement| settlement.reason()),
         "explanation_id": story::explanation(record).map(|(id, _)| id),
@@ -80,6 +86,36 @@ pub(crate) fn prediction(record: &Record, raised: Option<Raised>) -> Option<Valu
         object.extend(more);
     }
     Some(object)
+}
+
+/// What would clear an alert, with its sentence.
+pub(crate) fn counterfactuals(id: Uuid, found: &Counterfactuals, language: Language) -> Value {
+    let mut object = json!(found);
+    if let Value::Object(object) = &mut object {
+        object.insert("id".to_owned(), json!(id));
+        object.insert("sentence".to_owned(), json!(words::remedy(language, found)));
+    }
+    object
+}
+
+/// What is like an alert, with the verdicts on it that stand now.
+fn cases(id: Uuid, cases: &Cases, judged: &[Judged]) -> Value {
+    let alerts = cases.alerts.iter().zip(judged).map(|(past, judged)| {
+        json!({
+            "alert_id": past.alert_id,
+            "prediction_id": past.prediction_id,
+            "asset": past.asset,
+            "distance": past.distance,
+            "verdict": judged.verdict.map(|verdict| verdict.as_str()),
+            "words": judged.words,
+        })
+    });
+    json!({
+        "id": id,
+        "compared": cases.compared,
+        "alerts": alerts.collect::<Vec<_>>(),
+        "background": cases.background,
+    })
 }
 
 fn inputs(prediction: &Prediction) -> Map<String, Value> {

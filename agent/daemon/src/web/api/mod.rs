@@ -45,6 +45,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/api/v1/alerts/{id}/acknowledge", post(alerts::acknowledge))
         .route("/api/v1/predictions", get(predictions::list))
         .route("/api/v1/predictions/{id}", get(predictions::show))
+        .route("/api/v1/predictions/{id}/counterfactuals", get(predictions::counterfactuals))
         .route("/api/v1/feedback", get(feedback::list).post(feedback::give))
         .route("/api/v1/events", get(events::stream))
 }

@@ -221,8 +221,10 @@
     source.addEventListener("feedback", () => { alive(); look(); });
     source.addEventListener("explanation", (event) => {
       alive();
-      const id = JSON.parse(event.data).prediction_id;
-      const waiting = board.querySelector(`[data-prediction="${CSS.escape(id)}"] [data-pending]`);
+      const { prediction_id: id, kind } = JSON.parse(event.data);
+      const card = `[data-prediction="${CSS.escape(id)}"]`;
+      // What is said beside the reasons has a kind, and comes to a card that waits for nothing.
+      const waiting = board.querySelector(kind ? card : `${card} [data-pending]`);
       // While a look is under way, the card may be on its way here.
       if (waiting || looking) look();
     });

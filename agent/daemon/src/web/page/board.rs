@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use explaind_core::domain::alert::{AlarmState, Suppression};
+use explaind_core::explain::words::Language;
 use maud::{Markup, html};
 
 use super::{card, words};
@@ -29,7 +30,7 @@ pub(crate) struct Board {
 
 impl Board {
     /// Gathers it for this reader, who then counts as having seen the explanations on it.
-    pub(crate) fn gather(web: &Web, actor: &Actor, from: usize) -> Result<Self, Problem> {
+    pub(crate) fn gather(web: &Web, actor: &Actor, language: Language, from: usize) -> Result<Self, Problem> {
         let (open, closed): (Vec<Alert>, Vec<Alert>) =
             web.buffer.alerts().into_iter().partition(|alert| alert.state.is_open());
         let (mut open, suppressed): (Vec<Alert>, Vec<Alert>) =
@@ -44,7 +45,7 @@ impl Board {
         let tell = |alerts: Vec<Alert>, from: usize, most: usize| -> Result<Vec<Story>, Problem> {
             let mut stories = Vec::new();
             for alert in alerts.into_iter().skip(from).take(most) {
-                let story = Story::tell(web, alert)?;
+                let story = Story::tell(web, alert, language)?;
                 story.served_to(&actor.seen);
                 stories.push(story);
             }

@@ -51,7 +51,7 @@ pub(crate) fn closed(story: &Story, actor: &Actor) -> Markup {
             (glyph(alert.priority))
             span .asset { (alert.asset) }
             span .times { (words::when(alert.raised_at)) }
-            span .brief { (story.sentence()) }
+            span .brief lang=(story.language.code()) { (story.sentence()) }
             span .verdicts { (brief(&story.said)) }
         }
         (body(story, actor))
@@ -73,10 +73,13 @@ fn version(class: &str, content: &PreEscaped<String>) -> String {
 
 fn body(story: &Story, actor: &Actor) -> Markup {
     let alert = &story.alert;
+    let language = story.language.code();
     html! {
         div .body {
             div .why {
-                p .sentence { (story.sentence()) }
+                p .sentence lang=(language) { (story.sentence()) }
+                @if let Some(remedy) = story.would_clear() { p .remedy lang=(language) { (remedy) } }
+                @if let Some(similar) = story.similar() { p .similar lang=(language) { (similar) } }
                 p .reason { (words::sentence(&alert.reason)) (again(story)) }
                 (said(story))
                 @if actor.role >= UserRole::Technician {

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::access::{Actor, Technician, Viewer};
 use super::feedback::{self, Asked};
+use super::language::Reads;
 use super::problem::Problem;
 use super::{Shared, Web, acknowledge};
 use board::Board;
@@ -52,9 +53,14 @@ enum Done {
     Thanks,
 }
 
-async fn home(State(web): State<Shared>, Viewer(actor): Viewer, Query(shown): Query<Shown>) -> Result<Markup, Problem> {
+async fn home(
+    State(web): State<Shared>,
+    Viewer(actor): Viewer,
+    Reads(language): Reads,
+    Query(shown): Query<Shown>,
+) -> Result<Markup, Problem> {
     web.off_thread(move |web| {
-        let board = Board::gather(web, &actor, shown.from)?;
+        let board = Board::gather(web, &actor, language, shown.from)?;
         let done = shown.done.map(|done| match done {
             Done::Acknowledged => "Acknowledged.",
             Done::Thanks => "Noted, thank you.",
@@ -75,8 +81,13 @@ async fn home(State(web): State<Shared>, Viewer(actor): Viewer, Query(shown): Qu
 }
 
 /// The board alone, for a page that is already there.
-async fn live(State(web): State<Shared>, Viewer(actor): Viewer, Query(shown): Query<Shown>) -> Result<Markup, Problem> {
-    web.off_thread(move |web| Ok(Board::gather(web, &actor, shown.from)?.render(&actor))).await
+async fn live(
+    State(web): State<Shared>,
+    Viewer(actor): Viewer,
+    Reads(language): Reads,
+    Query(shown): Query<Shown>,
+) -> Result<Markup, Problem> {
+    web.off_thread(move |web| Ok(Board::gather(web, &actor, language, shown.from)?.render(&actor))).await
 }
 
 #[derive(Deserialize)]

@@ -3,6 +3,7 @@
 mod access;
 mod board;
 mod doors;
+mod extras;
 mod feedback;
 mod rig;
 mod stream;

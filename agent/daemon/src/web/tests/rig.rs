@@ -12,6 +12,7 @@ use axum::{Extension, Router};
 use explaind_core::domain::alert::{AlarmState, AlertTransition, Priority, Suppression};
 use explaind_core::domain::command::{Command, Done, Refusal};
 use explaind_core::domain::explanation::{Attribution, Explanation, Method as Way, Settlement};
+use explaind_core::domain::extra::{Extra, Kind};
 use explaind_core::domain::feedback::UserRole;
 use explaind_core::domain::prediction::{Digest, Input, Outcome, Output, Prediction, Role, Space};
 use explaind_core::domain::record::{Body as Content, NewRecord, Record, Stream};
@@ -25,6 +26,7 @@ use uuid::Uuid;
 use crate::buffer::{Buffer, Config as BufferConfig, SessionInfo};
 use crate::clock;
 use crate::mailbox::mailbox;
+use crate::question::{Question, Questions, Unanswered};
 use crate::telemetry::Metrics;
 use crate::web::access::Peer;
 use crate::web::{Config, Parts, Shared, UsersFile, Web, router};
@@ -87,12 +89,15 @@ impl Rig {
         let buffer = Buffer::open(&path, &BufferConfig::default(), session, clock::now(), metrics.clone()).unwrap();
         let (mailbox, letters) = mailbox();
         tokio::spawn(drive(buffer.clone(), letters));
+        let asked = buffer.clone();
+        let questions = Questions::new(move |question| answer(&asked, question));
         let stop = CancellationToken::new();
         let parts = Parts {
             gateway: "line-3".into(),
             assets: vec!["press-7".into()],
             buffer,
             mailbox,
+            questions,
             metrics,
             status: Arc::new(|| serde_json::json!({ "gateway": { "id": "line-3" } })),
             ready: Arc::new(|| Ok(())),
@@ -157,6 +162,17 @@ impl Rig {
         let settlement = Settlement::Explained { id: explanation, explanation: an_explanation() };
         self.web.buffer.settle(vec![(prediction, settlement)]).unwrap();
         (alert, prediction, explanation)
+    }
+
+    /// Stores what would clear an alert, and that it is like another one. Returns the ids of both.
+    pub(super) fn add_extras(&self, prediction: Uuid, like: (Uuid, Uuid)) -> (Uuid, Uuid) {
+        let (alert, of_alert) = like;
+        let cases = format!(
+            r#"{{"alerts":[{{"alert_id":"{alert}","prediction_id":"{of_alert}","asset":"press-7","distance":0.1}}],
+                "background":[{{"row":3,"values":[1.0],"distance":0.2}}],"compared":7}}"#
+        );
+        let found = store_extra(&self.web.buffer, prediction, Kind::Counterfactuals, COUNTERFACTUALS);
+        (found.id, store_extra(&self.web.buffer, prediction, Kind::Cases, &cases).id)
     }
 
     pub(super) fn records(&self, stream: Stream) -> Vec<Record> {
@@ -261,6 +277,28 @@ fn an_explanation() -> Explanation {
         faithfulness: None,
     }
 }
+
+/// Answers as the explainer does: of one machine the model is gone, of another it has too much to do.
+fn answer(buffer: &Buffer, question: Question) -> bool {
+    let Content::Prediction(prediction) = &question.prediction.body else { return false };
+    let answer = match &*prediction.asset {
+        "busy" => return false,
+        "replaced" => Err(Unanswered::NotRunning),
+        _ => Ok(store_extra(buffer, question.prediction.id, Kind::Counterfactuals, COUNTERFACTUALS)),
+    };
+    question.answer.send(answer).is_ok()
+}
+
+fn store_extra(buffer: &Buffer, prediction_id: Uuid, kind: Kind, content: &str) -> Arc<Record> {
+    let at = clock::now();
+    let extra = Extra { prediction_id, kind, content: content.to_owned() };
+    let record = NewRecord { id: clock::mint(at), at, body: Content::Extra(extra) };
+    buffer.append(vec![record]).unwrap().remove(0)
+}
+
+const COUNTERFACTUALS: &str = r#"{"outcome":"found","clear":"below 0.4","alternatives":[{"changes":[{"feature":
+    "Torque [Nm]","unit":"Nm","from":65.7,"to":52.5,"category":null,"and_beyond":true}],"distance":1.1,"output":0.21}],
+    "searched":["Torque [Nm]"],"at_most":3,"evaluations":40,"budget":1024,"complete":true}"#;
 
 /// Acknowledges as the driver does.
 async fn drive(buffer: Buffer, mut letters: tokio::sync::mpsc::Receiver<crate::mailbox::Letter>) {

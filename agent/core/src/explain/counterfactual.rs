@@ -1,0 +1,296 @@
+//! What would clear an alert: the smallest changes of what a person may set, each verified by running the model.
+//!
+//! Changes are counted in units of what is usual of a feature in the background (half the distance between its 10 % and
+//! 90 % quantiles) and added up; a change of category counts as one. Single features are searched first, from the
+//! present value outwards; then pairs and triples of those that move the output most, nearest first, and kept where they
+//! are clearly nearer than what fewer features do. A sum of trees only changes at its thresholds, so for single
+//! features, and for sets with few thresholds, nothing is left out; other models are asked on a grid, and between the
+//! grid's points by bisection. Values are round where the model allows it.
+//!
+//! The effort is counted in model evaluations, and the same question has the same answer, to the last digit.
+
+mod dial;
+mod sets;
+
+use std::sync::Arc;
+
+use dial::{Dial, Stop};
+
+use crate::domain::extra::{Change, Counterfactual, Counterfactuals, Outcome};
+use crate::model::manifest::{InputSpec, Threshold};
+use crate::model::{Manifest, Model, ModelError, TreeSum};
+
+/// At most so many features are moved at once.
+pub const MOST_MOVED: usize = 3;
+/// Alternatives given.
+const MOST_ALTERNATIVES: usize = 3;
+/// Features whose pairs and triples are searched: those that move the output most.
+const MOST_COMBINED: usize = 5;
+/// To move a further feature must save so much of the change.
+const WORTH_ANOTHER: f64 = 0.8;
+/// Rows that the model is asked about together.
+const BATCH: usize = 64;
+/// Values beyond a change that are tried to see whether it may be passed.
+const MOST_BEYOND: usize = 512;
+
+/// Searches for counterfactuals of one model. Prepared once.
+#[derive(Debug)]
+pub struct Search {
+    dials: Vec<Dial>,
+    clear: Option<Threshold>,
+    width: usize,
+}
+
+impl Search {
+    /// What the manifest lets a person set, and when an alert clears.
+    pub fn of(model: &Model) -> Self {
+        // The probability of one of many classes depends on the trees of all.
+        let trees = model.trees().filter(|_| model.manifest().output.labels.len() <= 2);
+        let mut search = Self::new(model.manifest(), &model.background().rows, trees);
+        if model.manifest().input != InputSpec::Row {
+            search.dials.clear();
+        }
+        search
+    }
+
+    /// From its parts: flat background rows, and the output as a sum of trees, where it is one (or follows one).
+    pub fn new(manifest: &Manifest, background: &[f32], trees: Option<&TreeSum>) -> Self {
+        let clear = manifest.decision.as_ref().map(|decision| decision.clear);
+        Self { dials: Dial::all(manifest, background, trees), clear, width: manifest.features.len() }
+    }
+
+    /// The nearest changes to `row` that clear the alert, within `budget` model evaluations.
+    ///
+    /// `ask` answers flat rows with the outputs that are decided on: [`Model::outputs`].
+    ///
+    /// # Errors
+    /// [`ModelError::Width`] when `row` does not have one value per feature; what `ask` returns.
+    pub fn search(
+        &self,
+        row: &[f32],
+        budget: u64,
+        ask: impl FnMut(&[f32]) -> Result<Vec<f64>, ModelError>,
+    ) -> Result<Counterfactuals, ModelError> {
+        if row.len() != self.width {
+            return Err(ModelError::Width { expected: self.width, found: row.len() });
+        }
+        let mut answer = Counterfactuals {
+            outcome: Outcome::NoRule,
+            clear: self.clear.map(|clear| clear.to_string()),
+            alternatives: Vec::new(),
+            searched: self.dials.iter().map(|dial| Arc::clone(&dial.name)).collect(),
+            at_most: MOST_MOVED,
+            evaluations: 0,
+            budget,
+            complete: true,
+        };
+        let Some(clear) = self.clear else { return Ok(answer) };
+        let mut run = Run { row, clear, ask, spent: 0, budget, complete: true };
+        if clear.holds(run.one(&[])?) {
+            answer.outcome = Outcome::Clear;
+        } else if self.dials.is_empty() {
+            answer.outcome = Outcome::NothingAdjustable;
+        } else {
+            let ways = self.ways(&mut run)?;
+            for way in ways {
+                answer.alternatives.extend(self.verified(&way, &mut run)?);
+            }
+            let found = !answer.alternatives.is_empty();
+            answer.outcome = if found { Outcome::Found } else { Outcome::NoneWithinLimits };
+        }
+        (answer.evaluations, answer.complete) = (run.spent, run.complete);
+        Ok(answer)
+    }
+
+    /// The nearest ways found, nearest first.
+    fn ways<A: Ask>(&self, run: &mut Run<'_, A>) -> Result<Vec<Way>, ModelError> {
+        let mut ways = Vec::new();
+        let mut promising = Vec::new();
+        for (number, dial) in self.dials.iter().enumerate() {
+            let single = self.single(number, dial, run)?;
+            promising.push((single.progress, number));
+            ways.extend(single.way);
+        }
+        promising.sort_by(|(a, first), (b, second)| b.total_cmp(a).then(first.cmp(second)));
+        promising.truncate(MOST_COMBINED);
+        run.complete &= promising.len() == self.dials.len();
+        let mut numbers: Vec<usize> = promising.into_iter().map(|(_, number)| number).collect();
+        numbers.sort_unstable();
+        self.combine(&numbers, &mut ways, run)?;
+        ways.sort_by(|a, b| a.distance().total_cmp(&b.distance()));
+        ways.truncate(MOST_ALTERNATIVES);
+        Ok(ways)
+    }
+
+    /// The nearest value of one feature that clears, and how far the feature moves the output towards that.
+    fn single<A: Ask>(&self, number: usize, dial: &Dial, run: &mut Run<'_, A>) -> Result<Single, ModelError> {
+        let present = run.present(dial);
+        let stops = if present.is_finite() { dial.stops(present) } else { Vec::new() };
+        let mut progress = f64::NEG_INFINITY;
+        for stop in &stops {
+            // Each in turn, so that none beyond the first one that clears is paid for.
+            let Some(output) = run.affordable(&[(dial, stop.value)])? else { break };
+            progress = progress.max(run.towards(output));
+            if run.clear.holds(output) {
+                let stop = self.nearer(dial, *stop, &stops, run)?;
+                return Ok(Single { way: Some(Way { moves: vec![(number, stop)] }), progress });
+            }
+        }
+        run.complete &= dial.is_exhaustive() || stops.is_empty();
+        Ok(Single { way: None, progress })
+    }
+
+    /// Between a stop that clears and the one before it: where clearing begins, to a notch.
+    fn nearer<A: Ask>(
+        &self,
+        dial: &Dial,
+        found: Stop,
+        stops: &[Stop],
+        run: &mut Run<'_, A>,
+    ) -> Result<Stop, ModelError> {
+        if dial.is_exhaustive() {
+            return Ok(found);
+        }
+        run.complete = false;
+        let present = f64::from(run.present(dial));
+        let same_side = |stop: &&Stop| (stop.value > present) == (found.value > present);
+        let before = stops.iter().filter(same_side).rfind(|stop| stop.distance < found.distance);
+        let mut refused = before.map_or(present, |stop| stop.value);
+        let mut found = found;
+        while let Some(middle) = dial.between(refused, found.value, run.present(dial)) {
+            let Some(output) = run.affordable(&[(dial, middle.value)])? else { break };
+            if run.clear.holds(output) {
+                found = middle;
+            } else {
+                refused = middle.value;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The way as it is told, run once more and alone; `None` should it not clear after all.
+    fn verified<A: Ask>(&self, way: &Way, run: &mut Run<'_, A>) -> Result<Option<Counterfactual>, ModelError> {
+        let moves: Vec<(&Dial, f64)> =
+            way.moves.iter().map(|(number, stop)| (&self.dials[*number], stop.value)).collect();
+        let output = run.one(&moves)?;
+        if !run.clear.holds(output) {
+            return Ok(None);
+        }
+        let alone = moves.len() == 1;
+        let mut changes = Vec::with_capacity(moves.len());
+        for (dial, to) in moves {
+            changes.push(Change {
+                feature: Arc::clone(&dial.name),
+                unit: Arc::clone(&dial.unit),
+                from: f64::from(run.present(dial)),
+                to,
+                category: dial.word(to),
+                and_beyond: alone && dial.is_ordered() && self.clears_beyond(dial, to, run)?,
+            });
+        }
+        Ok(Some(Counterfactual { changes, distance: way.distance(), output }))
+    }
+
+    /// Whether all values beyond a change clear as well.
+    fn clears_beyond<A: Ask>(&self, dial: &Dial, to: f64, run: &mut Run<'_, A>) -> Result<bool, ModelError> {
+        let present = run.present(dial);
+        let beyond: Vec<f64> = dial.stops(present).into_iter().map(|stop| stop.value).collect();
+        let upwards = to > f64::from(present);
+        let beyond: Vec<f64> =
+            beyond.into_iter().filter(|value| if upwards { *value > to } else { *value < to }).collect();
+        if beyond.is_empty() || beyond.len() > MOST_BEYOND {
+            return Ok(false);
+        }
+        for value in beyond {
+            match run.affordable(&[(dial, value)])? {
+                Some(output) if run.clear.holds(output) => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// What answers rows with outputs.
+trait Ask: FnMut(&[f32]) -> Result<Vec<f64>, ModelError> {}
+impl<F: FnMut(&[f32]) -> Result<Vec<f64>, ModelError>> Ask for F {}
+
+/// What a search of one feature found.
+struct Single {
+    way: Option<Way>,
+    progress: f64,
+}
+
+/// Dials by their number, each with where it is moved to.
+#[derive(Debug, Clone)]
+struct Way {
+    moves: Vec<(usize, Stop)>,
+}
+
+impl Way {
+    fn distance(&self) -> f64 {
+        self.moves.iter().map(|(_, stop)| stop.distance).sum()
+    }
+}
+
+/// One search under way.
+struct Run<'a, A> {
+    row: &'a [f32],
+    clear: Threshold,
+    ask: A,
+    spent: u64,
+    budget: u64,
+    /// Whether nothing was left out so far.
+    complete: bool,
+}
+
+impl<A: Ask> Run<'_, A> {
+    fn present(&self, dial: &Dial) -> f32 {
+        self.row.get(dial.index).copied().unwrap_or(f32::NAN)
+    }
+
+    /// How far an output lies towards clearing.
+    fn towards(&self, output: f64) -> f64 {
+        match self.clear {
+            Threshold::Above(_) => output,
+            Threshold::Below(_) => -output,
+        }
+    }
+
+    /// The output with these features moved, where the budget allows to ask.
+    fn affordable(&mut self, moves: &[(&Dial, f64)]) -> Result<Option<f64>, ModelError> {
+        if self.spent >= self.budget {
+            self.complete = false;
+            return Ok(None);
+        }
+        self.one(moves).map(Some)
+    }
+
+    /// The output with these features moved.
+    fn one(&mut self, moves: &[(&Dial, f64)]) -> Result<f64, ModelError> {
+        let mut row = Vec::with_capacity(self.row.len());
+        self.add(moves, &mut row);
+        Ok(self.all(&row)?.first().copied().unwrap_or(f64::NAN))
+    }
+
+    /// Appends the row with these features moved.
+    fn add(&self, moves: &[(&Dial, f64)], rows: &mut Vec<f32>) {
+        let start = rows.len();
+        rows.extend_from_slice(self.row);
+        for (dial, value) in moves {
+            if let Some(place) = rows.get_mut(start + dial.index) {
+                *place = *value as f32;
+            }
+        }
+    }
+
+    /// The outputs of flat rows.
+    fn all(&mut self, rows: &[f32]) -> Result<Vec<f64>, ModelError> {
+        let outputs = (self.ask)(rows)?;
+        self.spent += outputs.len() as u64;
+        Ok(outputs)
+    }
+}
+
+#[cfg(test)]
+mod tests;

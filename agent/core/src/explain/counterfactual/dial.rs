@@ -1,0 +1,282 @@
+//! The features that a person may set, and the values worth trying for each.
+
+use std::sync::Arc;
+
+use super::super::{USUAL, quantile};
+use crate::model::manifest::{Adjustable, Feature};
+use crate::model::tree::{Branch, Node};
+use crate::model::{Manifest, TreeSum};
+
+/// Values tried of a feature where the model gives no hint which matter.
+const GRID: u32 = 32;
+/// Rounding is refined so often, a decimal each time, before a value is taken as it is.
+const FINEST: i32 = 6;
+/// Changes are rounded to at most this share of what is usual.
+const ROUNDING: f64 = 0.1;
+
+/// A feature that may be set.
+#[derive(Debug, Clone)]
+pub(super) struct Dial {
+    /// Its place in the row.
+    pub(super) index: usize,
+    pub(super) name: Arc<str>,
+    pub(super) unit: Arc<str>,
+    limits: Adjustable,
+    /// Half of what is usual, never 0: the unit in which changes are counted.
+    pub(super) spread: f64,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    /// The numbers that words stand for.
+    Words(Vec<(f64, Arc<str>)>),
+    /// The model only changes between these: each begins a piece on which it does not.
+    Pieces(Vec<f32>),
+    /// Anything may happen anywhere.
+    Smooth,
+}
+
+/// A value worth trying.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Stop {
+    pub(super) value: f64,
+    /// From the present value, in units of spread.
+    pub(super) distance: f64,
+}
+
+impl Dial {
+    /// The dials of a model, in its order. `trees` is the model as a sum of trees, where it is one.
+    pub(super) fn all(manifest: &Manifest, background: &[f32], trees: Option<&TreeSum>) -> Vec<Self> {
+        let width = manifest.features.len();
+        let column = |index| background.iter().skip(index).step_by(width.max(1));
+        let features = manifest.features.iter().enumerate();
+        features.filter_map(|(index, feature)| Self::of(feature, index, column(index), trees)).collect()
+    }
+
+    fn of<'a>(
+        feature: &Feature,
+        index: usize,
+        background: impl Iterator<Item = &'a f32>,
+        trees: Option<&TreeSum>,
+    ) -> Option<Self> {
+        let limits = feature.adjustable?;
+        let kind = if !feature.categories.is_empty() {
+            let words = feature.categories.iter().filter(|(_, number)| limits.contains(**number));
+            Kind::Words(words.map(|(word, &number)| (number, word.as_str().into())).collect())
+        } else if let Some(trees) = trees {
+            Kind::Pieces(pieces(trees, index))
+        } else {
+            Kind::Smooth
+        };
+        Some(Self {
+            index,
+            name: Arc::clone(&feature.name),
+            unit: Arc::clone(&feature.unit),
+            limits,
+            spread: spread(background, limits),
+            kind,
+        })
+    }
+
+    /// The word that a value stands for.
+    pub(super) fn word(&self, value: f64) -> Option<Arc<str>> {
+        match &self.kind {
+            Kind::Words(words) => words.iter().find(|(number, _)| *number == value).map(|(_, word)| Arc::clone(word)),
+            Kind::Pieces(_) | Kind::Smooth => None,
+        }
+    }
+
+    /// Whether values lie in an order, so that there is something beyond one of them and between two.
+    pub(super) fn is_ordered(&self) -> bool {
+        !matches!(self.kind, Kind::Words(_))
+    }
+
+    /// Whether the stops leave nothing out: the model does the same at each value between two of them as at one of the two.
+    pub(super) fn is_exhaustive(&self) -> bool {
+        !matches!(self.kind, Kind::Smooth)
+    }
+
+    /// The values worth trying instead of `present`, the nearest first.
+    pub(super) fn stops(&self, present: f32) -> Vec<Stop> {
+        let mut values: Vec<f64> = match &self.kind {
+            Kind::Words(words) => words.iter().map(|(number, _)| *number).collect(),
+            Kind::Pieces(starts) => self.one_of_each(starts, present),
+            Kind::Smooth => (0..=GRID).filter_map(|step| self.on_grid(step, present)).collect(),
+        };
+        values.retain(|value| *value as f32 != present);
+        let mut stops: Vec<Stop> = values.into_iter().map(|value| self.stop(value, present)).collect();
+        // Equally far: the smaller value first, so that the order is the same each time.
+        stops.sort_by(|a, b| a.distance.total_cmp(&b.distance).then(a.value.total_cmp(&b.value)));
+        stops.dedup_by(|a, b| a.value == b.value);
+        stops
+    }
+
+    /// The value half-way between two that a person can set, as a stop; `None` when there is none between.
+    pub(super) fn between(&self, a: f64, b: f64, present: f32) -> Option<Stop> {
+        let (low, high) = (a.min(b), a.max(b));
+        let (from, notch) = self.notches(0);
+        let middle = from + ((low + (high - low) / 2.0 - from) / notch).round() * notch;
+        let inside = low < middle && middle < high && self.limits.contains(middle);
+        inside.then(|| self.stop(tidy(middle), present))
+    }
+
+    fn stop(&self, value: f64, present: f32) -> Stop {
+        // One word is as far from another as any.
+        let distance = if self.is_ordered() { (value - f64::from(present)).abs() / self.spread } else { 1.0 };
+        Stop { value, distance }
+    }
+
+    /// Of each piece the value nearest to `present`, as round as the piece allows.
+    fn one_of_each(&self, starts: &[f32], present: f32) -> Vec<f64> {
+        let (low, high) = (self.limits.low, self.limits.high);
+        let ends = starts.iter().skip(1).map(|start| f64::from(start.next_down())).chain([f64::INFINITY]);
+        let pieces = starts.iter().map(|start| f64::from(*start)).zip(ends);
+        let present = f64::from(present);
+        pieces
+            .filter_map(|(start, end)| {
+                let (start, end) = (start.max(low), end.min(high));
+                if start > end || (start <= present && present <= end) {
+                    None
+                } else {
+                    self.round_within(start, end, present < start)
+                }
+            })
+            .collect()
+    }
+
+    /// The value of `[start, end]` next to its start (or its end), on a notch that a person can set.
+    fn round_within(&self, start: f64, end: f64, from_start: bool) -> Option<f64> {
+        let fits = |value: f64| {
+            start <= value && value <= end && start <= f64::from(value as f32) && f64::from(value as f32) <= end
+        };
+        let finest = if self.limits.step.is_some() { 0 } else { FINEST };
+        let rounded = (0..=finest).find_map(|finer| {
+            let (from, notch) = self.notches(finer);
+            let steps = if from_start { ((start - from) / notch).ceil() } else { ((end - from) / notch).floor() };
+            Some(tidy(from + steps * notch)).filter(|value| fits(*value))
+        });
+        let edge = if from_start { start } else { end };
+        rounded.or_else(|| (self.limits.step.is_none() && fits(edge)).then_some(edge))
+    }
+
+    fn on_grid(&self, step: u32, present: f32) -> Option<f64> {
+        let Adjustable { low, high, .. } = self.limits;
+        let value = low + (high - low) * f64::from(step) / f64::from(GRID);
+        let (from, notch) = self.notches(0);
+        let rounded = tidy(from + ((value - from) / notch).round() * notch);
+        // The ends themselves need not be round.
+        let end = self.limits.step.is_none() && (step == 0 || step == GRID);
+        let value = if self.limits.contains(rounded) { rounded } else { value };
+        (end || self.limits.contains(rounded)).then_some(value).filter(|value| *value as f32 != present)
+    }
+
+    /// Where a person's settings are counted from, and how far apart they are: the manifest's step, or a power of ten
+    /// below [`ROUNDING`] of what is usual and, `finer` times, a tenth of that.
+    fn notches(&self, finer: i32) -> (f64, f64) {
+        match self.limits.step {
+            Some(step) => (self.limits.low, step),
+            None => (0.0, 10_f64.powi(decade(self.spread * ROUNDING).saturating_sub(finer))),
+        }
+    }
+}
+
+fn decade(number: f64) -> i32 {
+    number.log10().floor().clamp(-30.0, 30.0) as i32
+}
+
+/// The float that a person would write: `0.1 * 3` becomes `0.3`.
+fn tidy(value: f64) -> f64 {
+    format!("{value:.11e}").parse().unwrap_or(value)
+}
+
+/// Half the distance between the ends of what is usual; of constants, half of all there is; else a tenth of the limits.
+fn spread<'a>(background: impl Iterator<Item = &'a f32>, limits: Adjustable) -> f64 {
+    let mut values: Vec<f64> = background.map(|&value| f64::from(value)).filter(|value| value.is_finite()).collect();
+    values.sort_by(f64::total_cmp);
+    let usual = quantile(&values, USUAL.1) - quantile(&values, USUAL.0);
+    let all = values.last().zip(values.first()).map_or(0.0, |(last, first)| last - first);
+    [usual / 2.0, all / 2.0].into_iter().find(|spread| *spread > 0.0).unwrap_or((limits.high - limits.low) / 10.0)
+}
+
+/// Where the pieces begin on which trees do not notice changes of one feature.
+fn pieces(trees: &TreeSum, feature: usize) -> Vec<f32> {
+    let mut starts = vec![f32::NEG_INFINITY];
+    for node in trees.trees.iter().flat_map(|tree| &tree.nodes) {
+        let Node::Split(split) = node else { continue };
+        if split.feature as usize != feature || split.threshold.is_nan() {
+            continue;
+        }
+        match split.branch {
+            Branch::Leq | Branch::Gt => starts.push(split.threshold.next_up()),
+            Branch::Lt | Branch::Gte => starts.push(split.threshold),
+            Branch::Eq | Branch::Neq => starts.extend([split.threshold, split.threshold.next_up()]),
+        }
+    }
+    starts.sort_by(f32::total_cmp);
+    starts.dedup();
+    starts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dial(low: f64, high: f64, step: Option<f64>, spread: f64, kind: Kind) -> Dial {
+        let limits = Adjustable { low, high, step };
+        Dial { index: 0, name: "torque".into(), unit: "Nm".into(), limits, spread, kind }
+    }
+
+    fn values(dial: &Dial, present: f32) -> Vec<f64> {
+        dial.stops(present).into_iter().map(|stop| stop.value).collect()
+    }
+
+    #[test]
+    fn each_piece_is_tried_once_at_a_round_value_next_to_the_present_one() {
+        let starts = vec![f32::NEG_INFINITY, 20.3_f32, 41.7, 52.34, 52.36, 70.0];
+        let torque = dial(10.0, 60.0, None, 11.0, Kind::Pieces(starts));
+        // Below 41.7 and 20.3, and the piece between 52.34 and 52.36, which takes more digits; 70 is out of reach.
+        assert_eq!(values(&torque, 45.0), [41.0, 52.35, 53.0, 20.0]);
+        assert_eq!(torque.stops(45.0)[0].distance, 4.0 / 11.0);
+        // From outside the limits everything within is in reach.
+        assert_eq!(values(&torque, 65.0), [60.0, 52.35, 52.0, 41.0, 20.0]);
+    }
+
+    #[test]
+    fn steps_are_counted_from_the_lower_limit_and_kept_to() {
+        let starts = vec![f32::NEG_INFINITY, 20.3_f32, 20.4, 31.0];
+        let speed = dial(1.0, 60.0, Some(2.5), 11.0, Kind::Pieces(starts));
+        assert_eq!(values(&speed, 45.0), [28.5, 18.5], "no step lies between 20.3 and 20.4");
+        let smooth = dial(0.0, 10.0, Some(2.5), 1.0, Kind::Smooth);
+        assert_eq!(values(&smooth, 5.0), [2.5, 7.5, 0.0, 10.0]);
+        assert_eq!(smooth.between(0.0, 10.0, 1.0).map(|stop| stop.value), Some(5.0));
+        assert_eq!(smooth.between(2.5, 5.0, 1.0), None);
+    }
+
+    #[test]
+    fn words_are_all_equally_far() {
+        let words = vec![(0.0, "L".into()), (2.0, "H".into())];
+        let kind = dial(0.0, 2.0, None, 1.0, Kind::Words(words));
+        assert_eq!(kind.stops(1.0), [Stop { value: 0.0, distance: 1.0 }, Stop { value: 2.0, distance: 1.0 }]);
+        assert_eq!(kind.word(2.0).as_deref(), Some("H"));
+    }
+
+    #[test]
+    fn a_smooth_dial_is_tried_all_over_its_range_at_round_values() {
+        let smooth = dial(10.0, 60.0, None, 11.0, Kind::Smooth);
+        let stops = values(&smooth, 45.0);
+        assert!(stops.len() > 25 && stops.iter().all(|value| value.fract() == 0.0 && (10.0..=60.0).contains(value)));
+        assert!(stops.contains(&10.0) && stops.contains(&60.0));
+    }
+
+    #[test]
+    fn the_unit_of_change_is_never_nothing() {
+        let limits = Adjustable { low: 0.0, high: 10.0, step: None };
+        assert_eq!(spread([1.0_f32; 5].iter(), limits), 1.0);
+        assert_eq!(spread([].iter(), limits), 1.0);
+        let mut rare = [1.0_f32; 50];
+        rare[7] = 5.0;
+        assert_eq!(spread(rare.iter(), limits), 2.0);
+        assert_eq!(spread((0..=10).map(|n| n as f32).collect::<Vec<_>>().iter(), limits), 4.0);
+    }
+}

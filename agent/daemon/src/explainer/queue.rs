@@ -1,0 +1,353 @@
+//! What waits for the explainer, and what is left out when it cannot keep up.
+//!
+//! The policy, from the most urgent on:
+//!
+//! 1. Predictions that raised an alert: all of them, in order.
+//! 2. Questions that somebody waits for: beyond [`QUESTIONS`] refused.
+//! 3. What would clear those alerts, and what is like them: beyond [`FOLLOW_UPS`] the oldest is given up; it can still be
+//!    asked for.
+//! 4. In turn with those, all other predictions: of each machine, [`WAITING`] may wait. When one more comes, every other prediction of that
+//!    machine is left out from then on, then three of four, and so on, until fewer than [`FEW`] wait; then half as many
+//!    are left out with each one that comes. So what is explained stays evenly spread and fresh, and a fast machine
+//!    does not crowd out a slow one. What is left out is settled as skipped, with the reason.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use explaind_core::domain::explanation::Settlement;
+use explaind_core::domain::record::{Body, Record};
+use explaind_core::model::Model;
+use explaind_core::pipeline::{Made, Wish};
+use uuid::Uuid;
+
+use super::{again, settle, skip};
+use crate::buffer::Buffer;
+use crate::question::Question;
+
+/// Predictions that raised an alert and may wait. More alerts at once than this are beyond any reader.
+const URGENT: usize = 4096;
+/// Questions that may wait.
+const QUESTIONS: usize = 16;
+/// Alerts whose counterfactuals and cases may wait.
+const FOLLOW_UPS: usize = 256;
+/// Other predictions of one machine that may wait.
+const WAITING: usize = 64;
+/// With fewer waiting than this, less is left out.
+const FEW: usize = WAITING / 4;
+/// Settlements of what is left out that may wait for the explainer's next flush; beyond, whoever left it out stores them.
+const LEFT_OUT: usize = 4096;
+/// Of a machine's predictions at least one in so many is explained, if it can be at all.
+const FEWEST: u32 = 1024;
+
+/// A prediction to explain.
+pub(super) struct Job {
+    pub(super) prediction: Uuid,
+    pub(super) asset: Arc<str>,
+    pub(super) model: Arc<str>,
+    pub(super) wish: Wish,
+}
+
+impl Job {
+    pub(super) fn is_urgent(&self) -> bool {
+        matches!(self.wish, Wish::Explain { urgent: true, .. })
+    }
+}
+
+/// The next thing to do.
+pub(super) enum Work {
+    Explain(Job),
+    Answer(Question),
+    /// Say of this prediction what would clear its alert, and what is like it.
+    FollowUp(Uuid),
+    /// Store what was left out.
+    Settle,
+}
+
+#[derive(Default)]
+struct Lanes {
+    urgent: VecDeque<Job>,
+    questions: VecDeque<Question>,
+    follow_ups: VecDeque<Uuid>,
+    others: VecDeque<Job>,
+    machines: HashMap<Arc<str>, Machine>,
+    left_out: Vec<(Uuid, Settlement)>,
+    /// Whether an alert's follow-up was the last thing of its rank: then another prediction has its turn.
+    followed_up: bool,
+    closed: bool,
+}
+
+/// How one machine's other predictions are thinned.
+struct Machine {
+    waiting: usize,
+    /// One in so many is explained.
+    one_in: u32,
+    /// Left out since the last one that was not.
+    left_out: u32,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self { waiting: 0, one_in: 1, left_out: u32::MAX }
+    }
+}
+
+impl Machine {
+    /// Whether the next prediction may wait; else the reason why it is left out.
+    fn admit(&mut self) -> Result<(), String> {
+        if self.waiting < FEW {
+            self.one_in = (self.one_in / 2).max(1);
+        }
+        self.left_out = self.left_out.saturating_add(1);
+        if self.left_out >= self.one_in {
+            if self.waiting < WAITING {
+                self.left_out = 0;
+                self.waiting += 1;
+                return Ok(());
+            }
+            self.one_in = (self.one_in * 2).min(FEWEST);
+        }
+        Err(format!("no capacity; of this machine's predictions one in {} is explained at present", self.one_in))
+    }
+}
+
+impl Lanes {
+    /// Puts a job into its lane; returns what is left out for it, with the reason.
+    fn push(&mut self, job: Job) -> Option<(Uuid, Settlement)> {
+        if job.is_urgent() {
+            self.urgent.push_back(job);
+            let surplus = self.urgent.len() > URGENT;
+            let oldest = if surplus { self.urgent.pop_front() } else { None };
+            return oldest.map(|job| (job.prediction, skip("no capacity; too many alerts came at once")));
+        }
+        if job.wish == Wish::Nothing {
+            // Costs nothing but the telling.
+            return Some((job.prediction, skip(super::NOTHING)));
+        }
+        match self.machines.entry(Arc::clone(&job.asset)).or_default().admit() {
+            Ok(()) => {
+                self.others.push_back(job);
+                None
+            }
+            Err(reason) => Some((job.prediction, skip(&reason))),
+        }
+    }
+
+    fn take(&mut self) -> Option<Work> {
+        if let Some(job) = self.urgent.pop_front() {
+            return Some(Work::Explain(job));
+        }
+        if let Some(question) = self.questions.pop_front() {
+            return Some(Work::Answer(question));
+        }
+        // The next start takes them up.
+        if self.closed {
+            self.follow_ups.clear();
+        }
+        let turn = !std::mem::take(&mut self.followed_up) || self.others.is_empty();
+        if turn && let Some(prediction) = self.follow_ups.pop_front() {
+            self.followed_up = true;
+            return Some(Work::FollowUp(prediction));
+        }
+        let Some(job) = self.others.pop_front() else {
+            return (!self.left_out.is_empty()).then_some(Work::Settle);
+        };
+        if let Some(machine) = self.machines.get_mut(&job.asset) {
+            machine.waiting = machine.waiting.saturating_sub(1);
+        }
+        Some(Work::Explain(job))
+    }
+}
+
+/// What waits at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Glance {
+    pub(super) urgent: bool,
+    pub(super) anything: bool,
+}
+
+/// The queue between the driver and the explainer's thread. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Queue {
+    lanes: Arc<(Mutex<Lanes>, Condvar)>,
+    pub(super) buffer: Buffer,
+}
+
+impl Queue {
+    /// An empty queue; what it leaves out it settles in `buffer`.
+    pub(crate) fn new(buffer: Buffer) -> Self {
+        Self { lanes: Arc::default(), buffer }
+    }
+
+    /// Nothing more comes; the thread ends when it has done what waits.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.lanes.1.notify_all();
+    }
+
+    /// Queues predictions that are stored.
+    pub(crate) fn request(&self, made: Vec<Made>) {
+        let mut surplus = Vec::new();
+        {
+            let mut lanes = self.lock();
+            for Made { id, asset, model, wish } in made {
+                let left_out = lanes.push(Job { prediction: id, asset, model, wish });
+                lanes.left_out.extend(left_out);
+            }
+            if lanes.left_out.len() > LEFT_OUT {
+                surplus = std::mem::take(&mut lanes.left_out);
+            }
+        }
+        self.lanes.1.notify_one();
+        if !surplus.is_empty() {
+            settle(&self.buffer, surplus);
+        }
+    }
+
+    /// Takes over what is left out and not stored.
+    pub(super) fn left_out(&self) -> Vec<(Uuid, Settlement)> {
+        std::mem::take(&mut self.lock().left_out)
+    }
+
+    /// Queues the predictions that an earlier run stored and did not settle. Those that an alert names are urgent.
+    pub(crate) fn resume(&self, unsettled: Vec<Record>, models: &HashMap<Arc<str>, Arc<Model>>) {
+        let named: HashSet<Uuid> = self.buffer.alerts().iter().filter_map(|alert| alert.prediction_id).collect();
+        let made = unsettled.into_iter().filter_map(|record| match record.body {
+            Body::Prediction(prediction) => {
+                let wish = match again(&prediction, models.get(&prediction.model)) {
+                    Some(row) => Wish::Explain { row, urgent: named.contains(&record.id) },
+                    None => Wish::Nothing,
+                };
+                Some(Made { id: record.id, asset: prediction.asset, model: prediction.model, wish })
+            }
+            _ => None,
+        });
+        self.request(made.collect());
+    }
+
+    /// Queues a question; false when too many wait.
+    pub(crate) fn ask(&self, question: Question) -> bool {
+        let mut lanes = self.lock();
+        let taken = lanes.questions.len() < QUESTIONS && !lanes.closed;
+        if taken {
+            lanes.questions.push_back(question);
+            self.lanes.1.notify_one();
+        }
+        taken
+    }
+
+    /// Queues what is to be said of an explained prediction that raised an alert.
+    pub(super) fn follow_up(&self, predictions: impl Iterator<Item = Uuid>) {
+        let mut lanes = self.lock();
+        lanes.follow_ups.extend(predictions);
+        let surplus = lanes.follow_ups.len().saturating_sub(FOLLOW_UPS);
+        lanes.follow_ups.drain(..surplus);
+    }
+
+    /// What waits.
+    pub(super) fn glance(&self) -> Glance {
+        let lanes = self.lock();
+        let urgent = !lanes.urgent.is_empty();
+        let later = lanes.questions.is_empty() && lanes.follow_ups.is_empty() && lanes.others.is_empty();
+        Glance { urgent, anything: urgent || !later }
+    }
+
+    /// The next thing to do, once there is one; `None` when the queue is closed and empty.
+    pub(super) fn next(&self) -> Option<Work> {
+        let mut lanes = self.lock();
+        loop {
+            if let Some(work) = lanes.take() {
+                return Some(work);
+            }
+            if lanes.closed {
+                return None;
+            }
+            lanes = self.lanes.1.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lanes> {
+        // A panic elsewhere leaves the lanes whole: they are only ever pushed to and taken from.
+        self.lanes.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(n: u128, asset: &str, urgent: bool) -> Job {
+        let wish = Wish::Explain { row: Vec::new(), urgent };
+        Job { prediction: Uuid::from_u128(n), asset: asset.into(), model: "m".into(), wish }
+    }
+
+    fn taken(lanes: &mut Lanes) -> Option<u128> {
+        match lanes.take()? {
+            Work::Explain(job) => Some(job.prediction.as_u128()),
+            Work::FollowUp(id) => Some(id.as_u128()),
+            Work::Answer(_) | Work::Settle => None,
+        }
+    }
+
+    #[test]
+    fn alerts_go_first_then_what_is_said_of_them_then_the_rest() {
+        let mut lanes = Lanes::default();
+        assert_eq!(lanes.push(job(1, "a", false)), None);
+        assert_eq!(lanes.push(job(2, "a", true)), None);
+        lanes.follow_ups.push_back(Uuid::from_u128(3));
+        assert_eq!(lanes.push(job(4, "a", true)), None);
+        lanes.follow_ups.push_back(Uuid::from_u128(5));
+        let order: Vec<u128> = std::iter::from_fn(|| taken(&mut lanes)).collect();
+        assert_eq!(order, [2, 4, 3, 1, 5]);
+    }
+
+    /// Twice as many come as can be explained: what is left out is every other one, evenly, and little ever waits.
+    #[test]
+    fn under_load_predictions_are_thinned_evenly_and_say_so() {
+        let mut lanes = Lanes::default();
+        let (mut explained, mut skipped) = (Vec::new(), 0);
+        for n in 0..20_000 {
+            if let Some((_, Settlement::Skipped { reason })) = lanes.push(job(n, "fast", false)) {
+                assert!(reason.starts_with("no capacity; of this machine's predictions one in "), "{reason}");
+                skipped += 1;
+            }
+            if n % 2 == 0 {
+                explained.extend(taken(&mut lanes));
+            }
+            assert!(lanes.others.len() <= WAITING);
+        }
+        assert!((9_000..=10_000).contains(&explained.len()), "{}", explained.len());
+        assert_eq!(explained.len() + skipped + lanes.others.len(), 20_000);
+        let widest = explained.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(widest <= Some(4), "{widest:?} predictions in a row were left out");
+    }
+
+    #[test]
+    fn a_fast_machine_does_not_crowd_out_a_slow_one_and_recovers_by_itself() {
+        let mut lanes = Lanes::default();
+        for n in 0..10_000 {
+            lanes.push(job(n, "fast", false));
+            if n % 100 == 0 {
+                assert_eq!(lanes.push(job(100_000 + n, "slow", false)), None);
+                while taken(&mut lanes).is_some_and(|id| id < 100_000) {}
+            }
+        }
+        while taken(&mut lanes).is_some() {}
+        // With room again, soon nothing is left out any more.
+        let admitted = (0..50).filter(|n| {
+            let admitted = lanes.push(job(*n, "fast", false)).is_none();
+            while taken(&mut lanes).is_some() {}
+            admitted
+        });
+        assert!(admitted.count() > 45);
+    }
+
+    #[test]
+    fn no_alert_is_left_out_for_others_and_beyond_all_bounds_the_oldest_goes() {
+        let mut lanes = Lanes::default();
+        for n in 0..URGENT as u128 {
+            assert_eq!(lanes.push(job(n, "a", true)), None);
+            lanes.push(job(1_000_000 + n, "a", false));
+        }
+        assert_eq!(lanes.push(job(9_999_999, "a", true)).map(|(id, _)| id), Some(Uuid::from_u128(0)));
+    }
+}
