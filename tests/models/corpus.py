@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Makes small random tree ensembles, and notes what onnxruntime answers for them.
 
-    corpus.py OUT.json [COUNT [FIRST_SEED]]...
+    corpus.py OUT.json [COUNT FIRST_SEED]...
 
-By default 40 models from seed 1 on, 20 from 1001 and 40 from 2001. Seeds from 1001 on make float64 ensembles (ai.onnx.ml 3), those
-from 2001 on the opset-5 operator, with sets of values, shared leaves, the least and the greatest of the trees. Writes one JSON object a model: `onnx` (the file, in hexadecimal), `rows` (null for NaN) and `scores`, the output tensor.
+By default 40 models from seed 1 on, 15 from 1001, 30 from 2001 and 25 from 3001. Seeds from 1001 on make float64 ensembles
+(ai.onnx.ml 3), those from 2001 on the opset-5 operator, with sets of values, shared leaves, the least and the greatest of the
+trees, those from 3001 on trees behind operators that change each feature. Writes one JSON object a model: `onnx` (the file, in hexadecimal), `rows` (null for NaN) and `scores`, the output tensor.
 Between them the models have every kind of split, missing values tracked either way, values equal to thresholds, one to three score
 columns, base values, sums and averages, and each post-transform. Needs onnx and onnxruntime.
 """
@@ -187,6 +188,97 @@ def new_model(seed):
     return wrapped(node, kind, kind, count, 5)
 
 
+class Front:
+    """Columns of the input, each changed by a few operators, side by side."""
+
+    def __init__(self, r):
+        self.r, self.nodes, self.constants = r, [], []
+
+    def add(self, operator, inputs, **attributes):
+        domain = "" if operator in ("Cast", "Add", "Sub", "Mul", "Div", "Concat", "Gather", "Reshape") else "ai.onnx.ml"
+        output = f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [output], domain=domain, **attributes))
+        return output
+
+    def constant(self, kind, values, dims=None):
+        name = f"c{len(self.constants)}"
+        self.constants.append(helper.make_tensor(name, kind, [len(values)] if dims is None else dims, values))
+        return name
+
+    def column(self):
+        """One column of the input after up to three steps: its name and width."""
+        r = self.r
+        index = self.constant(TensorProto.INT64, [r.randrange(WIDTH)])
+        pick = r.choice(["Gather", "ArrayFeatureExtractor"])
+        name = self.add(pick, ["x", index], **({"axis": 1} if pick == "Gather" else {}))
+        for _ in range(r.randint(0, 3)):
+            name = self.step(name)
+        if r.random() < 0.3:
+            cast = self.add("Cast", [name], to=TensorProto.INT64)
+            hot = self.add("OneHotEncoder", [cast], cats_int64s=r.sample([-1, 0, 1, 2], 3), zeros=1)
+            return self.add("Reshape", [hot, self.constant(TensorProto.INT64, [-1, 3])]), 3
+        return name, 1
+
+    def step(self, name):
+        r, float_, double = self.r, TensorProto.FLOAT, TensorProto.DOUBLE
+        some = lambda: r.choice([-2.0, -1.0, -0.3, 0.1, 0.5, 3.0, 1e-3])
+        kind = r.randrange(9)
+        if kind == 0:
+            return self.add("Scaler", [name], offset=[some()], scale=[some()])
+        if kind == 1:
+            return self.add("Imputer", [name], imputed_value_floats=[some()], replaced_value_float=float("nan"))
+        if kind == 2:
+            return self.add("Imputer", [name], imputed_value_floats=[some()], replaced_value_float=r.choice(GRID))
+        if kind == 3:
+            operator, by = r.choice(["Add", "Sub", "Mul", "Div"]), self.constant(float_, [some()])
+            swapped = operator != "Div" and r.random() < 0.5
+            return self.add(operator, [by, name] if swapped else [name, by])
+        if kind == 4:
+            whole = self.add("Cast", [name], to=r.choice([TensorProto.INT64, TensorProto.INT32]))
+            return self.add("Cast", [whole], to=float_)
+        if kind == 5:
+            wide = self.add("Cast", [name], to=double)
+            wide = self.add(r.choice(["Sub", "Mul", "Div"]), [wide, self.constant(double, [some()])])
+            return self.add("Cast", [wide], to=float_)
+        if kind == 6:
+            keys = r.sample(GRID, 4)
+            return self.add("LabelEncoder", [name], keys_floats=keys, values_floats=[r.choice(GRID) for _ in keys],
+                            default_float=r.choice(GRID))
+        if kind == 7:
+            keys = r.sample(GRID, 4)
+            coded = self.add("LabelEncoder", [name], keys_floats=keys, values_int64s=[r.randint(-1, 2) for _ in keys],
+                             default_int64=r.randint(-1, 2))
+            return self.add("Cast", [coded], to=float_)
+        filled = self.add("Imputer", [name], imputed_value_floats=[some()], replaced_value_float=float("nan"))
+        return self.add("Binarizer", [filled], threshold=some())
+
+
+def front_model(seed):
+    """Trees behind operators that change each feature by itself, or all together."""
+    r = random.Random(seed)
+    front = Front(r)
+    columns = [front.column() for _ in range(r.randint(2, 4))]
+    names, widths = [name for name, _ in columns], [width for _, width in columns]
+    if r.random() < 0.5:
+        together = front.add("Concat", names, axis=1)
+    else:
+        together = front.add("FeatureVectorizer", names, inputdimensions=widths)
+    if r.random() < 0.4:  # a column of several features: the front has to be run
+        together = front.add("Normalizer", [together], norm=r.choice(["MAX", "L1", "L2"]))
+    trees = Trees(r, r.choice([MODES[:1], MODES[:1], MODES[:4], MODES]), r.random() < 0.5, [0], lambda: round(r.uniform(-1, 1), 3))
+    for tree in range(r.randint(1, 6)):
+        trees.grow(tree, r.randint(1, 4))
+    attributes = trees.attributes("target")
+    attributes["nodes_featureids"] = [r.randrange(sum(widths)) for _ in attributes["nodes_featureids"]]
+    front.nodes.append(helper.make_node("TreeEnsembleRegressor", [together], ["scores"], domain="ai.onnx.ml", n_targets=1,
+                                        **attributes))
+    graph = helper.make_graph(front.nodes, "corpus",
+                              [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, WIDTH])],
+                              [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None, 1])], front.constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)],
+                             ir_version=8)
+
+
 def wrapped(node, kind, shown, count, version):
     graph = helper.make_graph([node], "corpus", [helper.make_tensor_value_info("x", kind, [None, WIDTH])],
                               [helper.make_tensor_value_info("scores", shown, [None, count])])
@@ -202,11 +294,11 @@ def rows(seed):
 
 def main():
     out = Path(sys.argv[1])
-    asked = list(map(int, sys.argv[2:])) or [40, 1, 20, 1001, 40, 2001]
+    asked = list(map(int, sys.argv[2:])) or [40, 1, 15, 1001, 30, 2001, 25, 3001]
     onnxruntime.set_default_logger_severity(4)
     lines = []
     for seed in (seed for count, first in zip(asked[::2], asked[1::2]) for seed in range(first, first + count)):
-        made = model(seed) if seed <= 1000 else double_model(seed) if seed <= 2000 else new_model(seed)
+        made = [model, double_model, new_model, front_model][(seed - 1) // 1000](seed)
         data = made.SerializeToString()
         given = np.array(rows(seed), dtype=np.float32)
         kind = np.float64 if made.graph.input[0].type.tensor_type.elem_type == TensorProto.DOUBLE else np.float32

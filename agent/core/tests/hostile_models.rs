@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 
 use explaind_core::model::{BundleError, Files, Model, bundle};
 use prost::Message;
-use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::type_proto::{Tensor, Value};
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto};
 
 const FOREST: &[u8] = include_bytes!("../../../tests/models/ai4i-gbt/model.onnx");
 const NETWORK: &[u8] = include_bytes!("../../../tests/models/ai4i-mlp/model.onnx");
@@ -116,6 +118,228 @@ fn hostile_trees_in_a_file_are_refused_by_name() {
         let error = survives(&onnx, "probabilities").expect_err(sentence).to_string();
         assert!(error.starts_with("model.onnx: ") && error.contains(sentence), "{error}");
     }
+}
+
+fn tensor(kind: DataType, dims: &[i64], values: &[f64]) -> TensorProto {
+    let mut tensor = TensorProto { data_type: kind as i32, dims: dims.to_vec(), ..Default::default() };
+    match kind {
+        DataType::Float => tensor.float_data = values.iter().map(|&value| value as f32).collect(),
+        _ => tensor.int32_data = values.iter().map(|&value| value as i32).collect(),
+    }
+    tensor
+}
+
+fn numbers(name: &str, kind: DataType, values: &[f64]) -> AttributeProto {
+    let found = tensor(kind, &[values.len() as i64], values);
+    AttributeProto { name: name.to_owned(), r#type: 4, t: Some(found), ..Default::default() }
+}
+
+fn wholes(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto { name: name.to_owned(), r#type: 7, ints: values.to_vec(), ..Default::default() }
+}
+
+fn floats(name: &str, values: &[f32]) -> AttributeProto {
+    AttributeProto { name: name.to_owned(), r#type: 6, floats: values.to_vec(), ..Default::default() }
+}
+
+fn text(name: &str, text: &str) -> AttributeProto {
+    AttributeProto { name: name.to_owned(), r#type: 3, s: text.as_bytes().to_vec(), ..Default::default() }
+}
+
+/// A file of one operator from the input to the output "scores", with what it needs beside the input.
+fn file_of(operator: &str, attribute: Vec<AttributeProto>, constants: Vec<TensorProto>) -> Vec<u8> {
+    let kind = Tensor { elem_type: DataType::Float as i32, shape: None };
+    let kind = TypeProto { value: Some(Value::TensorType(kind)), ..Default::default() };
+    let value = |name: &str| ValueInfoProto { name: name.to_owned(), r#type: Some(kind.clone()), ..Default::default() };
+    let input = ["x".to_owned()].into_iter().chain(constants.iter().map(|constant| constant.name.clone())).collect();
+    let mut output = vec!["scores".to_owned()];
+    if operator.ends_with("Classifier") {
+        output.insert(0, "label".to_owned());
+    }
+    let node = NodeProto { op_type: operator.to_owned(), input, output, attribute, ..Default::default() };
+    let graph = GraphProto {
+        node: vec![node],
+        input: vec![value("x")],
+        output: vec![value("scores")],
+        initializer: constants,
+        ..Default::default()
+    };
+    ModelProto { ir_version: 8, graph: Some(graph), ..Default::default() }.encode_to_vec()
+}
+
+fn said(onnx: &[u8]) -> String {
+    survives(onnx, "scores").expect_err("a refusal").to_string()
+}
+
+/// An opset-5 ensemble: `x ≤ 1` gives 10, else `x ≤ 2` gives 20, else 30; with one attribute in another form.
+fn new_trees(changed: Option<AttributeProto>) -> Vec<u8> {
+    let mut attributes = vec![
+        wholes("tree_roots", &[0]),
+        wholes("nodes_featureids", &[0, 0]),
+        numbers("nodes_modes", DataType::Uint8, &[0.0, 0.0]),
+        numbers("nodes_splits", DataType::Float, &[1.0, 2.0]),
+        wholes("nodes_truenodeids", &[0, 1]),
+        wholes("nodes_trueleafs", &[1, 1]),
+        wholes("nodes_falsenodeids", &[1, 2]),
+        wholes("nodes_falseleafs", &[0, 1]),
+        wholes("leaf_targetids", &[0, 0, 0]),
+        numbers("leaf_weights", DataType::Float, &[10.0, 20.0, 30.0]),
+    ];
+    if let Some(changed) = changed {
+        attributes.retain(|attribute| attribute.name != changed.name);
+        attributes.push(changed);
+    }
+    file_of("TreeEnsemble", attributes, Vec::new())
+}
+
+#[test]
+fn hostile_trees_of_opset_5_are_refused_in_one_sentence() {
+    survives(&new_trees(None), "scores").expect("a sound ensemble");
+    let mut huge = numbers("nodes_splits", DataType::Float, &[1.0, 2.0]);
+    huge.t.as_mut().expect("a tensor").dims = vec![i64::MAX, i64::MAX];
+    let cases = [
+        ("reached twice", wholes("nodes_falsenodeids", &[0, 2])),
+        ("nothing leads to node 1", wholes("nodes_falseleafs", &[1, 1])),
+        ("node 9, which is not there", wholes("nodes_falsenodeids", &[9, 2])),
+        ("leaf 9, which is not there", wholes("nodes_truenodeids", &[0, 9])),
+        ("leads to -1", wholes("nodes_truenodeids", &[-1, 1])),
+        ("node 7, which is not there", wholes("tree_roots", &[7])),
+        ("reached twice", wholes("tree_roots", &[0, 0])),
+        ("no tree_roots", wholes("tree_roots", &[])),
+        ("differ in length", wholes("nodes_trueleafs", &[1])),
+        ("differ in length", wholes("nodes_missing_value_tracks_true", &[1])),
+        ("differ in length", wholes("leaf_targetids", &[0])),
+        ("not among the 1", wholes("leaf_targetids", &[0, 1, 0])),
+        ("the mode 9", numbers("nodes_modes", DataType::Uint8, &[9.0, 0.0])),
+        ("no set in membership_values", numbers("nodes_modes", DataType::Uint8, &[6.0, 0.0])),
+        ("threshold NaN", numbers("nodes_splits", DataType::Float, &[f64::NAN, 0.0])),
+        ("not a finite number", numbers("leaf_weights", DataType::Float, &[f64::NAN, 0.0, 0.0])),
+        ("splits on feature 6", wholes("nodes_featureids", &[0, 6])),
+        ("splits on feature -1", wholes("nodes_featureids", &[0, -1])),
+        ("another size in its shape", huge),
+    ];
+    for (sentence, attribute) in cases {
+        let error = said(&new_trees(Some(attribute)));
+        assert!(error.starts_with("model.onnx: ") && error.contains(sentence), "{error}\nshould have: {sentence}");
+    }
+}
+
+#[test]
+fn operators_with_lists_of_wrong_lengths_are_refused_in_one_sentence() {
+    let count =
+        |name: &str, value: i64| AttributeProto { name: name.to_owned(), r#type: 2, i: value, ..Default::default() };
+    let six = [1.0_f32; 6];
+    let cases: Vec<(&str, &str, Vec<AttributeProto>)> = vec![
+        ("offset and scale", "Scaler", vec![floats("offset", &six), floats("scale", &[1.0])]),
+        ("5 values for 6 columns", "Scaler", vec![floats("offset", &six[..5]), floats("scale", &six[..5])]),
+        ("one list of values", "Imputer", vec![]),
+        ("2 values for 6 columns", "Imputer", vec![floats("imputed_value_floats", &six[..2])]),
+        ("the norm L7", "Normalizer", vec![text("norm", "L7")]),
+        ("differ in number", "LabelEncoder", vec![floats("keys_floats", &six), floats("values_floats", &six[..2])]),
+        ("keys that are no numbers", "LabelEncoder", vec![]),
+        ("no whole numbers", "OneHotEncoder", vec![]),
+        ("a category twice", "OneHotEncoder", vec![wholes("cats_int64s", &[1, 1])]),
+        ("7 coefficients", "LinearRegressor", vec![floats("coefficients", &[1.0; 7]), count("targets", 2)]),
+        ("takes 5 columns", "LinearRegressor", vec![floats("coefficients", &six[..5])]),
+        ("0 scores", "LinearRegressor", vec![floats("coefficients", &six), count("targets", i64::MIN)]),
+        ("not a finite number", "LinearRegressor", vec![floats("coefficients", &[f32::NAN; 6])]),
+        ("0 scores", "LinearClassifier", vec![floats("coefficients", &six)]),
+        ("or no rho", "SVMRegressor", vec![floats("coefficients", &six)]),
+        ("support vectors", "SVMRegressor", vec![count("n_supports", i64::MAX), floats("coefficients", &six)]),
+        ("0 classes", "SVMClassifier", vec![]),
+        (
+            "do not fit 2 classes",
+            "SVMClassifier",
+            vec![
+                wholes("classlabels_ints", &[0, 1]),
+                wholes("vectors_per_class", &[1, 1]),
+                floats("support_vectors", &[1.0; 12]),
+                floats("coefficients", &six),
+            ],
+        ),
+        (
+            "how many support vectors",
+            "SVMClassifier",
+            vec![wholes("classlabels_ints", &[0, 1]), wholes("vectors_per_class", &[1, -1])],
+        ),
+    ];
+    for (sentence, operator, attributes) in cases {
+        let error = said(&file_of(operator, attributes, Vec::new()));
+        assert!(error.starts_with("model.onnx: ") && error.contains(sentence), "{error}\nshould have: {sentence}");
+    }
+}
+
+#[test]
+fn huge_shapes_of_stored_tensors_are_refused_before_room_is_made() {
+    for dims in [vec![1 << 40, 1 << 40], vec![1 << 33], vec![-1, 6], vec![6, 2]] {
+        let mut weights = tensor(DataType::Float, &dims, &[1.0; 6]);
+        weights.name = "w".to_owned();
+        let error = said(&file_of("MatMul", Vec::new(), vec![weights]));
+        assert!(error.contains("another size in its shape"), "{error}");
+    }
+    let mut outside = tensor(DataType::Float, &[6, 1], &[]);
+    (outside.name, outside.data_location) = ("w".to_owned(), Some(1));
+    let error = said(&file_of("MatMul", Vec::new(), vec![outside]));
+    assert!(error.contains("kept in another file"), "{error}");
+}
+
+/// A balanced tree of `2^depth` leaves.
+fn balanced(depth: u32) -> Vec<u8> {
+    let splits = (1_i64 << depth) - 1;
+    let leaf_level = |node: i64| 2 * node + 1 >= splits;
+    let child = |by: i64| -> Vec<i64> {
+        (0..splits).map(|node| if leaf_level(node) { 2 * node + by - splits } else { 2 * node + by }).collect()
+    };
+    let leafs: Vec<i64> = (0..splits).map(|node| i64::from(leaf_level(node))).collect();
+    let leaves = vec![1.0; 1 << depth];
+    let attributes = vec![
+        wholes("tree_roots", &[0]),
+        wholes("nodes_featureids", &(0..splits).map(|node| node % 6).collect::<Vec<i64>>()),
+        numbers("nodes_modes", DataType::Uint8, &vec![0.0; splits as usize]),
+        numbers("nodes_splits", DataType::Float, &vec![0.5; splits as usize]),
+        wholes("nodes_truenodeids", &child(1)),
+        wholes("nodes_trueleafs", &leafs),
+        wholes("nodes_falsenodeids", &child(2)),
+        wholes("nodes_falseleafs", &leafs),
+        wholes("leaf_targetids", &vec![0; 1 << depth]),
+        numbers("leaf_weights", DataType::Float, &leaves),
+    ];
+    file_of("TreeEnsemble", attributes, Vec::new())
+}
+
+#[test]
+fn a_million_leaves_load_and_run() {
+    survives(&balanced(20), "scores").expect("a large tree is no wrong one");
+}
+
+/// A chain of splits, each on whether a value is in a set of sixteen: as splits on the feature it doubles sixteenfold at each.
+fn sets(depth: usize) -> Vec<u8> {
+    let place = |index: usize| index as i64;
+    let members: Vec<f64> = (0..depth).flat_map(|_| (0..16).map(f64::from).chain([f64::NAN])).collect();
+    let attributes = vec![
+        wholes("tree_roots", &[0]),
+        wholes("nodes_featureids", &vec![0; depth]),
+        numbers("nodes_modes", DataType::Uint8, &vec![6.0; depth]),
+        numbers("nodes_splits", DataType::Float, &vec![0.0; depth]),
+        wholes(
+            "nodes_truenodeids",
+            &(0..depth).map(|node| place(if node + 1 < depth { node + 1 } else { 0 })).collect::<Vec<_>>(),
+        ),
+        wholes("nodes_trueleafs", &(0..depth).map(|node| i64::from(node + 1 == depth)).collect::<Vec<_>>()),
+        wholes("nodes_falsenodeids", &vec![1; depth]),
+        wholes("nodes_falseleafs", &vec![1; depth]),
+        wholes("leaf_targetids", &[0, 0]),
+        numbers("leaf_weights", DataType::Float, &[1.0, 2.0]),
+        numbers("membership_values", DataType::Float, &members),
+    ];
+    file_of("TreeEnsemble", attributes, Vec::new())
+}
+
+#[test]
+fn sets_that_multiply_are_bounded() {
+    survives(&sets(3), "scores").expect("a few sets");
+    let error = said(&sets(12));
+    assert!(error.contains("too large"), "{error}");
 }
 
 #[test]

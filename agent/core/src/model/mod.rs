@@ -51,7 +51,7 @@ pub struct Model {
 #[derive(Debug)]
 enum Engine {
     Trees(Ensemble),
-    Network(Box<General>),
+    Network(General),
 }
 
 /// A network, and what is known of it beside.
@@ -289,7 +289,7 @@ fn build_engine(proto: ModelProto, tensor: &str, width: usize) -> Result<Engine,
     let linear = linear::Form::behind(graph, tensor, width)?;
     let shown = Wiring::new(graph).source(tensor).map_or(Shown::Probabilities, |source| Shown::by(&source));
     let network = Network::load(&model, tensor, &[width])?;
-    Ok(Engine::Network(Box::new(General { network, linear, shown })))
+    Ok(Engine::Network(General { network, linear, shown }))
 }
 
 fn check_tensor(proto: &ModelProto, text: &str, tensor: &str) -> Result<(), BundleError> {

@@ -129,6 +129,7 @@ fn prune(model: &ModelProto, tensor: &str, shape: &[usize]) -> Result<ModelProto
         return Err(format!("nothing in the model computes \"{tensor}\"; export the model again"));
     }
     check_operators(graph)?;
+    operators::guard_casts(graph);
     graph.value_info.clear();
     graph.node.iter_mut().flat_map(|node| &mut node.attribute).for_each(|attribute| {
         attribute.g.iter_mut().chain(&mut attribute.graphs).for_each(forget_symbols);

@@ -9,6 +9,7 @@ mod scale;
 mod svm;
 mod transform;
 mod trees;
+mod whole;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use tract_onnx::tract_hir::internal::*;
 pub(crate) use self::linear::LinearScores;
 pub(crate) use self::scale::{Imputer, Scaler};
 pub(crate) use self::transform::PostTransform;
+pub(crate) use self::whole::guard_casts;
 use super::graph::Source;
 use super::graph::attributes::Attributes;
 
@@ -77,6 +79,7 @@ pub(crate) fn framework() -> Onnx {
     for operator in ["TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor"] {
         register.insert(operator, |_, node| rows(trees::TreeScores::read(node), f32::datum_type()));
     }
+    register.insert(whole::NAME, |_, _| whole::build());
     framework
 }
 

@@ -46,7 +46,7 @@ fn stored(tensor: &TensorProto) -> Option<usize> {
     if tensor.raw_data.is_empty() {
         Some(listed)
     } else {
-        (tensor.raw_data.len() % size == 0).then(|| tensor.raw_data.len() / size)
+        tensor.raw_data.len().is_multiple_of(size).then(|| tensor.raw_data.len() / size)
     }
 }
 
