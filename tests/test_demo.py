@@ -1,5 +1,6 @@
 """The demo as a stranger finds it: one command, real data, a first alert with its reason, nothing lost."""
 
+import json
 import math
 import time
 
@@ -163,3 +164,39 @@ def test_what_was_answered_survives_every_cut(demo):
         assert given <= kept, f"after cut {number} these are gone: {given - kept}"
         acknowledged = {alert["id"] for alert in demo.get("alerts", limit=1000) if alert["acknowledged_by"]}
         assert seen <= acknowledged, f"after cut {number} these are open again: {seen - acknowledged}"
+
+
+def test_an_alert_says_what_would_clear_it_in_the_language_of_its_reader(demo):
+    """In a sentence on page, API and terminal, as figures, as a record in the registry, and verified by the model."""
+
+    def found():
+        told = [alert for alert in demo.alerts() if alert["would_clear"]]
+        return told[-1] if told else None
+
+    alert = until(found, "an alert that says what would clear it", 60)
+    ways = alert["counterfactuals"]
+    assert ways["outcome"] in ("found", "none_within_limits") and ways["evaluations"] > 0
+    for way in ways["alternatives"]:
+        for change in way["changes"]:
+            low, high = {"Rotational speed [rpm]": (1200, 2800), "Torque [Nm]": (10, 65)}[change["feature"]]
+            assert low <= change["to"] <= high
+    asked = demo.get(f"predictions/{alert['prediction_id']}/counterfactuals")
+    assert asked["id"] == ways["id"] and asked["sentence"] == alert["would_clear"]
+
+    german = demo.call("GET", f"alerts/{alert['id']}", headers={"Accept-Language": "de"}).json()
+    assert german["would_clear"].startswith(("Würde enden mit ", "Keine Einstellung ", "Es wurde keine "))
+    shown = demo.verb("alerts", "show", alert["id"], LC_ALL="de_DE.UTF-8")
+    assert german["would_clear"] in " ".join(shown.out.split())
+
+    def arrived():
+        frame = records.read(demo.registry, gateway_of(demo), "explanations")
+        return frame[frame["prediction_id"] == alert["prediction_id"]]
+
+    extras = until(lambda: (rows := arrived()) if len(arrived()) == 2 else None, "both extras in the registry", 60)
+    assert set(extras["kind"]) == {"counterfactuals", "cases"}
+    assert ways["id"] in set(extras["explanation_id"])
+    content = json.loads(extras[extras["kind"] == "counterfactuals"]["content"].iloc[0])
+    assert content["alternatives"] == ways["alternatives"]
+
+    verdict = {"prediction_id": alert["prediction_id"], "explanation_id": ways["id"], "explanation_verdict": "agree"}
+    assert demo.post("feedback", verdict)["explanation_id"] == ways["id"]

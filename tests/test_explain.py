@@ -62,6 +62,23 @@ def test_says_how_it_was_computed(model, bundle, tmp_path):
         assert line["additivity_gap"] < 1e-4
 
 
+def test_other_spaces_on_request(bundle, tmp_path):
+    """A boosted ensemble, explained in its margin unless asked for the probability; a network has no margin."""
+    inputs, _, _, _ = reference("ai4i-gbt")
+    golden = bundles.golden("ai4i-gbt")
+    table = bundles.write_rows(tmp_path / "rows.csv", inputs)
+    asked = ["explain", "--bundle", bundle("ai4i-gbt"), "--input", table, "--format", "ndjson", "--space"]
+    explained = done(*asked, "probability").lines
+    assert {line["space"] for line in explained} == {"probability"}
+    within([line["base_value"] for line in explained], [golden["base_value"]] * len(explained), 1e-5)
+    names = [name for name, _ in bundles.FEATURES.values()]
+    ours = [line["attributions"][name] for line in explained for name in names]
+    within(ours, [value for row in golden["rows"] for value in row["shap"]], 1e-5)
+    assert done(*asked, "margin").lines == explain(bundle("ai4i-gbt"), inputs, tmp_path).lines
+    refused = explaind("explain", "--bundle", bundle("ai4i-mlp"), "--input", table, "--space", "margin")
+    assert refused.code == 65 and "margin" in one_sentence(refused.err)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_the_same_input_gives_the_same_bytes(model, bundle, tmp_path):
     """Explanations are reproducible."""

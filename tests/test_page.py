@@ -61,6 +61,17 @@ def card(page: Page, alert: dict) -> Locator:
     return page.locator(f'[id="a-{alert["id"]}"]')
 
 
+def test_a_card_says_what_would_clear_the_alert_in_the_language_of_its_reader(gateway, visits):
+    """It comes by itself, after the reasons; here to a browser that prefers German."""
+    page = visits(gateway.url, extra_http_headers={"Accept-Language": "de-AT,de;q=0.9"}).page
+    sign_in(page)
+    alert = until(lambda: gateway.alerts()[0], "an alert")
+    expect(card(page, alert).locator(".remedy")).to_have_text(
+        re.compile(r"(Würde enden mit (Torque|Rotational speed) bei \d.*|Keine Einstellung innerhalb der Grenzen .*)\.$")
+    )
+    expect(card(page, alert).locator(".sentence")).to_contain_text("üblich")
+
+
 def first_alert(gateway: Daemon) -> dict:
     """The first alert that has its explanation."""
 

@@ -19,6 +19,9 @@ FEATURES = {
     "tool_wear_min": ("Tool wear [min]", "min"),
 }
 
+# What a person may set.
+ADJUSTABLE = {"Rotational speed [rpm]": "[1200.0, 2800.0, 10.0]", "Torque [Nm]": "[10.0, 65.0]"}
+
 # What the words of the feature "Type" stand for.
 CATEGORIES = {"L": 0, "M": 1, "H": 2}
 
@@ -78,6 +81,7 @@ def manifest(model: str, max_age: str | None = None, decision: str | None = None
         text += ["[[feature]]", f'name = "{name}"']
         text += [f'unit = "{unit}"'] if unit else ["categories = { L = 0, M = 1, H = 2 }"]
         text += [f'max_age = "{max_age}"'] if max_age else []
+        text += [f"adjustable = {ADJUSTABLE[name]}"] if name in ADJUSTABLE else []
         text += [""]
     text += ["[output]", 'kind = "classification"', f'tensor = "{kind.tensor}"', f"index = {kind.index}"]
     text += ['labels = ["healthy", "failure"]', ""]

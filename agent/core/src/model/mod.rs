@@ -101,9 +101,18 @@ impl Model {
     /// The first thing found wrong, as one sentence: a missing, unlisted or changed file, a manifest that contradicts
     /// itself or the model, a model that cannot be run, a background or golden row that cannot be read.
     pub fn load(files: &Files) -> Result<Self, BundleError> {
+        Self::load_in(files, None)
+    }
+
+    /// Like [`load`](Self::load), but explained in `space`, where one is given, instead of the manifest's.
+    ///
+    /// # Errors
+    /// As of [`load`](Self::load); and where the model has no such space.
+    pub fn load_in(files: &Files, space: Option<Space>) -> Result<Self, BundleError> {
         bundle::check(files)?;
         let text = bundle::text(files, bundle::MANIFEST)?;
-        let manifest = Manifest::parse(text)?;
+        let mut manifest = Manifest::parse(text)?;
+        manifest.output.space = space.or(manifest.output.space);
         let onnx = bundle::file(files, bundle::MODEL)?;
         let engine = load_engine(onnx, text, &manifest)?;
         let column = choose_column(text, &manifest, engine.columns())?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use explaind_core::domain::explanation::Explanation;
-use explaind_core::domain::prediction::Output;
+use explaind_core::domain::prediction::{Output, Space};
 use explaind_core::explain::Explainer;
 use explaind_core::model::{Model, Table};
 use serde_json::{Map, Value, json};
@@ -26,9 +26,28 @@ pub(super) struct Args {
     /// Rows to explain: a CSV with one column per feature
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
+    /// Explain the probability or the margin (the raw score), instead of what the manifest says
+    #[arg(long, value_enum)]
+    space: Option<Asked>,
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+}
+
+/// A space to explain in.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Asked {
+    Probability,
+    Margin,
+}
+
+impl Asked {
+    fn space(self) -> Space {
+        match self {
+            Self::Probability => Space::Probability,
+            Self::Margin => Space::Margin,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -40,7 +59,7 @@ enum Format {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let model = Arc::new(bundle::load(&args.bundle)?);
+    let model = Arc::new(bundle::load_in(&args.bundle, args.space.map(Asked::space))?);
     let table = rows(args, &model)?;
     let explainer = Explainer::new(Arc::clone(&model)).map_err(|error| Failure::new(DATA, error.to_string()))?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -49,6 +68,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             Failure::new(DATA, format!("{}, row {index}: {error}", args.input.display()))
         };
         let output = model.predict(row).map_err(|error| refuse(&error))?;
+        if args.space == Some(Asked::Probability) && output.probability.is_none() {
+            let message = format!("{}: the model gives no probability; leave out --space", args.bundle.display());
+            return Err(Failure::new(DATA, message));
+        }
         let explanation = explainer.explain(row).map_err(|error| refuse(&error))?;
         match args.format {
             Format::Ndjson => writeln!(out, "{}", line(index, &output, &explanation)),

@@ -95,19 +95,29 @@ impl Extras {
                 return;
             }
         };
-        if matches!(self.buffer.extra(id, Kind::Counterfactuals), Ok(Some(_))) {
-            return;
+        let said_already = matches!(self.buffer.extra(id, Kind::Counterfactuals), Ok(Some(_)));
+        if !said_already && self.is_shown(&record) {
+            self.say(&record);
         }
+        self.remember(&record);
+    }
+
+    /// Whether an alert shows this prediction; raised again meanwhile, it shows a newer one.
+    fn is_shown(&self, record: &Record) -> bool {
+        let alert = prediction(record).and_then(|prediction| self.buffer.alert(prediction.alert?));
+        alert.is_some_and(|alert| alert.prediction_id == Some(record.id))
+    }
+
+    fn say(&self, record: &Record) {
         let mut said = Vec::new();
-        match self.counterfactuals(&record) {
+        match self.counterfactuals(record) {
             Ok(extra) => said.extend(extra),
-            Err(error) => tracing::warn!(%error, prediction = %id, "no counterfactuals"),
+            Err(error) => tracing::warn!(%error, prediction = %record.id, "no counterfactuals"),
         }
-        said.extend(self.cases(&record));
+        said.extend(self.cases(record));
         if let Err(error) = self.buffer.append(said) {
             tracing::error!(%error, "what an alert says beside its reasons could not be stored");
         }
-        self.remember(&record);
     }
 
     /// What would clear the alert of a prediction, stored; the one that is stored already, where there is one.

@@ -3,7 +3,7 @@
 
 use explaind_core::domain::alert::Raised;
 use explaind_core::domain::explanation::{Explanation, Settlement};
-use explaind_core::domain::extra::{Cases, Counterfactuals, Kind, PastAlert};
+use explaind_core::domain::extra::{Cases, Counterfactuals, Kind, Outcome, PastAlert};
 use explaind_core::domain::prediction::Prediction;
 use explaind_core::domain::record::{Body, Record};
 use explaind_core::explain::words::{self, Judged, Language};
@@ -65,9 +65,11 @@ impl Story {
         sentence.unwrap_or_else(|| self.alert.reason.clone())
     }
 
-    /// What would clear it, in one sentence.
+    /// What would clear it, in one sentence; `None` where there was nothing to search.
     pub(crate) fn would_clear(&self) -> Option<String> {
-        self.counterfactuals.as_ref().map(|(_, found)| words::remedy(self.language, found))
+        let (_, found) = self.counterfactuals.as_ref()?;
+        let searched = matches!(found.outcome, Outcome::Found | Outcome::NoneWithinLimits);
+        searched.then(|| words::remedy(self.language, found))
     }
 
     /// What it was the last times, in one sentence; `None` while there was no earlier alert to compare with.
