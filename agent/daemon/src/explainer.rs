@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::buffer::Buffer;
 use crate::clock;
+use crate::pace::{self, Budgets};
 use crate::telemetry::Metrics;
 
 /// Predictions that may wait for their explanation, in each of the two lanes.
@@ -143,11 +144,12 @@ fn again(prediction: &Prediction, model: Option<&Arc<Model>>) -> Wish {
 }
 
 /// Explains and settles until the queue is closed and empty. Runs on a thread of its own.
-pub(crate) fn run(queue: &Queue, models: &HashMap<Arc<str>, Arc<Model>>, metrics: &Metrics) {
-    let explainers: HashMap<_, _> = models
-        .iter()
-        .map(|(name, model)| (Arc::clone(name), Explainer::new(Arc::clone(model)).map_err(|error| error.to_string())))
-        .collect();
+pub(crate) fn run(queue: &Queue, models: &HashMap<Arc<str>, Arc<Model>>, budgets: &Budgets, metrics: &Metrics) {
+    let prepare = |(name, model): (&Arc<str>, &Arc<Model>)| {
+        let budget = budgets.get(name).copied().unwrap_or_else(|| pace::assumed(model));
+        (Arc::clone(name), Explainer::new(Arc::clone(model), budget).map_err(|error| error.to_string()))
+    };
+    let explainers: HashMap<_, _> = models.iter().map(prepare).collect();
     // Settlements that the buffer refused: tried again with the next ones.
     let mut owed = Vec::new();
     while let Some(jobs) = queue.next() {

@@ -9,6 +9,7 @@ mod config;
 mod driver;
 mod explainer;
 mod mailbox;
+mod pace;
 mod registry;
 mod source;
 mod sync;

@@ -60,6 +60,7 @@ pub(super) struct Catalogue {
     pub(super) not_a_number: &'static str,
     pub(super) model_non_finite: &'static str,
     pub(super) model_failed: &'static str,
+    pub(super) window_filling: &'static str,
 }
 
 static ENGLISH: Catalogue = Catalogue {
@@ -99,6 +100,7 @@ static ENGLISH: Catalogue = Catalogue {
     not_a_number: "No prediction: {name} came as a word that is not known here.",
     model_non_finite: "No prediction: the calculation gave no usable number.",
     model_failed: "No prediction: the calculation failed.",
+    window_filling: "No prediction yet: {have} of {need} measurements in a row have come.",
 };
 
 /// Fills a phrase's gaps. What is filled in is not looked at again, so a name with braces stays as it is.
