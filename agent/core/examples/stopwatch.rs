@@ -13,10 +13,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use explaind_core::explain::Explainer;
 use explaind_core::explain::cells::TreeTables;
+use explaind_core::explain::{Budget, Explainer};
 use explaind_core::model::Model;
 use explaind_core::model::pack::{self, PackInputs};
+
+/// What one estimate may cost; sums of trees need none.
+const BUDGET: Budget = Budget { evaluations: 2_000 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -57,7 +60,7 @@ impl Stopwatch {
         let model = Arc::new(Model::load(&files)?);
         let bytes = read(&folder.join("rows.f32"))?;
         let rows = bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)).collect();
-        let explainer = Explainer::new(Arc::clone(&model))?;
+        let explainer = Explainer::new(Arc::clone(&model), BUDGET)?;
         let tables = model.trees().map(|trees| TreeTables::new(trees, &model.background().rows)).transpose()?;
         Ok(Self { model, explainer, tables, rows })
     }
@@ -67,7 +70,7 @@ impl Stopwatch {
         let time = match question {
             "prepare" => {
                 let start = now();
-                drop(black_box(Explainer::new(Arc::clone(&self.model))?));
+                drop(black_box(Explainer::new(Arc::clone(&self.model), BUDGET)?));
                 now() - start
             }
             "predict" => self.median(|row| Ok(self.model.predict(row)?))?,

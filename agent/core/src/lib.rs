@@ -7,3 +7,4 @@ pub mod domain;
 pub mod explain;
 pub mod model;
 pub mod pipeline;
+mod random;

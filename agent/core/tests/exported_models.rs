@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use explaind_core::domain::explanation::Method;
-use explaind_core::explain::Explainer;
+use explaind_core::explain::{Budget, Explainer};
 use explaind_core::model::{Files, Model, bundle};
 use serde_json::Value;
 
@@ -92,7 +92,8 @@ fn problem(case: &Value) -> Result<(), String> {
     if (trees, linear) != (way == "trees", way == "linear") {
         return Err(format!("trees: {trees}, linear: {linear}, and it should be {way}"));
     }
-    let explainer = Explainer::new(Arc::clone(&model)).map_err(|error| error.to_string())?;
+    let explainer =
+        Explainer::new(Arc::clone(&model), Budget { evaluations: 2_000 }).map_err(|error| error.to_string())?;
     let base = case["base_value"].as_f64().expect("a base value");
     let attributions = rows(&case["shap"]);
     let scale = largest(attributions.iter().flatten().copied().chain([base]));

@@ -8,12 +8,15 @@ use std::sync::Arc;
 
 use explaind_core::domain::explanation::{Explanation, Method};
 use explaind_core::domain::prediction::Space;
-use explaind_core::explain::{ExplainError, Explainer};
+use explaind_core::explain::{Budget, ExplainError, Explainer};
 use reference::{Outcome, Reference, numbers};
+
+/// What an estimated explanation may cost here.
+const BUDGET: Budget = Budget { evaluations: 4_000 };
 
 /// The golden rows of a model with what is said of them.
 fn explanations(reference: &Reference) -> Outcome<Vec<Explanation>> {
-    let explainer = Explainer::new(Arc::new(reference.model()?))?;
+    let explainer = Explainer::new(Arc::new(reference.model()?), BUDGET)?;
     Ok(reference.rows().iter().map(|(row, _)| explainer.explain(row)).collect::<Result<_, ExplainError>>()?)
 }
 
@@ -60,6 +63,79 @@ fn trees_of_a_regression_over_56_features() -> Outcome<()> {
 #[test]
 fn a_network_by_enumeration() -> Outcome<()> {
     agree("ai4i-mlp", "shap", "base_value", Space::Probability, Method::Enumeration, 1e-4)
+}
+
+/// Estimates are held against their own standard errors: a figure of the three largest spreads in 1,000 may be further
+/// off than three of them.
+#[test]
+fn a_network_over_windows_by_sampling() -> Outcome<()> {
+    let reference = Reference::open("cmapss-rul-cnn")?;
+    let base = reference.golden["base_value"].as_f64().ok_or("no base value")?;
+    let (mut within_one, mut within_three, mut seen, mut furthest) = (0_u32, 0_u32, 0_u32, 0.0_f64);
+    for budget in [600, 1_300, 4_000, 12_000] {
+        let explainer = Explainer::new(Arc::new(reference.model()?), Budget { evaluations: budget })?;
+        for (row, golden) in reference.rows() {
+            let explanation = explainer.explain(&row)?;
+            let output = golden["outputs"]["rul"][0].as_f64().ok_or("no output")?;
+            assert!((explainer.model().predict(&row)?.value - output).abs() <= 1e-6 * output.abs());
+            assert!((explanation.base_value - base).abs() <= 1e-5 * base.abs());
+            assert_eq!((explanation.method, explanation.attributions.len()), (Method::Sampling, 14));
+            assert!(explanation.additivity_gap <= 1e-6 * output.abs(), "{}", explanation.additivity_gap);
+            for (attribution, expected) in explanation.attributions.iter().zip(numbers(&golden["shap"])) {
+                let off = (attribution.value - expected).abs() / attribution.standard_error;
+                within_one += u32::from(off <= 1.0);
+                within_three += u32::from(off <= 3.0);
+                furthest = furthest.max(off);
+                seen += 1;
+            }
+        }
+    }
+    let (one, three) = (f64::from(within_one) / f64::from(seen), f64::from(within_three) / f64::from(seen));
+    println!("of {seen}: {one:.3} within one standard error, {three:.4} within three, the furthest {furthest:.1}");
+    assert!((0.6..0.8).contains(&one) && three >= 0.98 && furthest < 6.0, "{one}, {three}, {furthest}");
+    Ok(())
+}
+
+/// A window's shares spread over time, and what is spread adds up.
+#[test]
+fn intervals_add_up_to_their_sensor_s_share() -> Outcome<()> {
+    let reference = Reference::open("cmapss-rul-cnn")?;
+    let explanations = explanations(&reference)?;
+    for explanation in &explanations {
+        let spread = explanation.attributions.iter().filter(|attribution| !attribution.intervals.is_empty());
+        for attribution in spread.clone() {
+            let sum: f64 = attribution.intervals.iter().map(|interval| interval.value).sum();
+            assert!((sum - attribution.value).abs() < 1e-9, "{}: {sum}", attribution.feature);
+            assert_eq!(attribution.intervals.iter().map(|interval| interval.to - interval.from).sum::<u32>(), 30);
+        }
+        let largest = explanation.attributions.iter().max_by(|a, b| a.value.abs().total_cmp(&b.value.abs()));
+        assert!((1..=3).contains(&spread.count()) && largest.is_some_and(|largest| !largest.intervals.is_empty()));
+        assert!(explanation.evaluations <= BUDGET.evaluations + 1_000, "{}", explanation.evaluations);
+    }
+    assert_eq!(explanations, self::explanations(&reference)?, "the same input gives the same figures");
+    Ok(())
+}
+
+/// Deleting what an explanation names first moves the output further than deleting at random.
+#[test]
+fn explanations_are_more_faithful_than_chance() -> Outcome<()> {
+    for name in ["ai4i-gbt", "ai4i-forest", "ai4i-mlp", "cmapss-rul-lgbm", "cmapss-rul-cnn"] {
+        let reference = Reference::open(name)?;
+        let explainer = Explainer::new(Arc::new(reference.model()?), BUDGET)?;
+        let (mut deletion, mut random, mut better, mut scored) = (0.0, 0.0, 0.0, 0.0);
+        for (row, _) in reference.rows() {
+            let explanation = explainer.explain(&row)?;
+            if let Some(score) = explainer.faithfulness(&row, &explanation)? {
+                deletion += score.deletion;
+                random += score.random;
+                better += f64::from(u8::from(score.deletion > score.random));
+                scored += 1.0;
+            }
+        }
+        println!("{name}: {:.2} against {:.2} at random", deletion / scored, random / scored);
+        assert!(scored >= 5.0 && deletion > random && better >= 0.9 * scored, "{name}: {better} of {scored}");
+    }
+    Ok(())
 }
 
 /// The features that each failure mode of AI4I 2020 is made from, by the rules its author states.
@@ -136,7 +212,7 @@ fn the_largest_attribution_names_a_true_cause() -> Outcome<()> {
     let failed = failed()?;
     assert_eq!(failed.len(), 306, "the data set has changed");
     for (name, threshold, bar) in [("ai4i-gbt", 0.14, 0.91), ("ai4i-forest", 0.36, 0.955), ("ai4i-mlp", 0.51, 0.94)] {
-        let explainer = Explainer::new(Arc::new(Reference::open(name)?.model()?))?;
+        let explainer = Explainer::new(Arc::new(Reference::open(name)?.model()?), BUDGET)?;
         let (mut alerts, mut hits) = (0, 0);
         for Failed { row, causes } in &failed {
             if explainer.model().predict(row)?.value > threshold {

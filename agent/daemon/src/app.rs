@@ -30,7 +30,7 @@ use crate::mailbox::{Mailbox, mailbox};
 use crate::question::Questions;
 use crate::registry::Registry;
 use crate::telemetry::Metrics;
-use crate::{clock, source, sync, web};
+use crate::{clock, pace, source, sync, web};
 
 /// Events between sources and driver. Full: sources wait, so nothing is dropped unseen.
 const EVENTS: usize = 1024;
@@ -144,7 +144,8 @@ async fn live(
 
     let queue = Queue::new(buffer.clone());
     queue.resume(buffer.unsettled().map_err(AppError::Buffer)?, &models);
-    let mut explaining = spawn_explainer(queue.clone(), models.clone(), metrics.clone())?;
+    let mut explaining =
+        spawn_explainer(queue.clone(), models.clone(), settings.gateway.state_dir.clone(), metrics.clone())?;
     let driver = Driver {
         pipeline,
         buffer: buffer.clone(),
@@ -225,8 +226,16 @@ fn spawn_driver(driver: Driver<Queue>) -> Result<JoinHandle<()>, AppError> {
     on_thread("driver", move || runtime.block_on(driver.run()))
 }
 
-fn spawn_explainer(queue: Queue, models: Models, metrics: Metrics) -> Result<JoinHandle<()>, AppError> {
-    on_thread("explainer", move || explainer::run(&queue, &models, &metrics))
+fn spawn_explainer(
+    queue: Queue,
+    models: Models,
+    state_dir: PathBuf,
+    metrics: Metrics,
+) -> Result<JoinHandle<()>, AppError> {
+    on_thread("explainer", move || {
+        let budgets = pace::budgets(&state_dir, &models);
+        explainer::run(&queue, &models, &budgets, &metrics);
+    })
 }
 
 /// Runs `work` on a named thread. A panic there ends the thread, not the process; the handle resolves either way.

@@ -28,6 +28,7 @@ use queue::{Glance, Job, Work};
 
 use crate::buffer::Buffer;
 use crate::clock;
+use crate::pace::{self, Budgets};
 use crate::telemetry::Metrics;
 
 /// Explanations that are stored with one flush.
@@ -49,8 +50,8 @@ fn again(prediction: &Prediction, model: Option<&Arc<Model>>) -> Option<Vec<f32>
 }
 
 /// Explains, settles and answers until the queue is closed and empty. Runs on a thread of its own.
-pub(crate) fn run(queue: &Queue, models: &HashMap<Arc<str>, Arc<Model>>, metrics: &Metrics) {
-    let mut worker = Worker::new(queue, models, metrics);
+pub(crate) fn run(queue: &Queue, models: &HashMap<Arc<str>, Arc<Model>>, budgets: &Budgets, metrics: &Metrics) {
+    let mut worker = Worker::new(queue, models, budgets, metrics);
     while let Some(work) = queue.next() {
         worker.work(work);
     }
@@ -70,11 +71,12 @@ struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    fn new(queue: &'a Queue, models: &HashMap<Arc<str>, Arc<Model>>, metrics: &'a Metrics) -> Self {
-        let explainers = models
-            .iter()
-            .map(|(name, model)| (Arc::clone(name), Explainer::new(Arc::clone(model)).map_err(|e| e.to_string())))
-            .collect();
+    fn new(queue: &'a Queue, models: &HashMap<Arc<str>, Arc<Model>>, budgets: &Budgets, metrics: &'a Metrics) -> Self {
+        let prepare = |(name, model): (&Arc<str>, &Arc<Model>)| {
+            let budget = budgets.get(name).copied().unwrap_or_else(|| pace::assumed(model));
+            (Arc::clone(name), Explainer::new(Arc::clone(model), budget).map_err(|error| error.to_string()))
+        };
+        let explainers = models.iter().map(prepare).collect();
         let extras = Extras::new(queue.buffer.clone(), models);
         queue.follow_up(extras.unsaid().into_iter());
         Self { queue, metrics, explainers, extras, owed: Vec::new(), raised: Vec::new(), since: Instant::now() }

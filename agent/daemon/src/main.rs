@@ -9,6 +9,7 @@ mod config;
 mod driver;
 mod explainer;
 mod mailbox;
+mod pace;
 mod question;
 mod registry;
 mod secret;

@@ -133,6 +133,13 @@ pub enum Withheld {
         /// What it said.
         error: String,
     },
+    /// The model takes a window, and not all of its rows have come.
+    WindowFilling {
+        /// Rows so far.
+        have: u32,
+        /// Rows of a window.
+        need: u32,
+    },
 }
 
 impl Withheld {
@@ -148,6 +155,7 @@ impl Withheld {
             Self::NotANumber { .. } => "not_a_number",
             Self::ModelNonFinite => "model_non_finite",
             Self::ModelFailed { .. } => "model_failed",
+            Self::WindowFilling { .. } => "window_filling",
         }
     }
 }
@@ -166,6 +174,7 @@ impl fmt::Display for Withheld {
             Self::TooFast { feature, rate } => write!(f, "{code}: {feature} changed by {rate:.3} per second"),
             Self::ModelNonFinite => f.write_str(code),
             Self::ModelFailed { error } => write!(f, "{code}: {error}"),
+            Self::WindowFilling { have, need } => write!(f, "{code}: {have} of {need} rows"),
         }
     }
 }
@@ -184,7 +193,7 @@ pub struct Output {
 /// One feature's value as it went into the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Input {
-    /// The feature's name, from the manifest.
+    /// The feature's name, from the manifest; for a whole window `feature@step`, the oldest step being 0.
     pub feature: Arc<str>,
     /// Its value; absent when none had arrived.
     pub value: Option<f64>,
@@ -218,10 +227,20 @@ pub struct Prediction {
     pub outcome: Outcome,
     /// The newest source time among the inputs, where sources gave one.
     pub source_time: Option<Timestamp>,
-    /// All features in model order.
+    /// All features in model order. Of a prediction from a window all of its values; of one that was withheld, the newest.
     pub inputs: Vec<Input>,
     /// The worst quality among the inputs.
     pub input_quality: Quality,
     /// The alert that this prediction raised or belongs to, while one is open.
     pub alert: Option<uuid::Uuid>,
+}
+
+impl Prediction {
+    /// Whether a feature of this name went into it, alone or as a part of a window.
+    pub fn has_feature(&self, name: &str) -> bool {
+        self.inputs.iter().any(|input| {
+            let step = input.feature.strip_prefix(name).and_then(|rest| rest.strip_prefix('@'));
+            *input.feature == *name || step.is_some_and(|step| step.bytes().all(|byte| byte.is_ascii_digit()))
+        })
+    }
 }

@@ -1,24 +1,37 @@
 //! Why a model said what it said.
 //!
-//! [`Explainer`] picks the method: sums of trees are explained from tables that walks over them filled, anything else of
-//! few features by asking the model about every mixed row. Both give exact interventional Shapley values: what each feature's value adds to the
-//! output, against the outputs for the bundle's background rows.
+//! [`Explainer`] picks the method, once per model: sums of trees are explained from tables that walks over them filled, sums
+//! and squared errors of sums in closed form, anything else by asking the model about rows mixed from the explained one
+//! and the background's: about all of them where the budget pays for that, else about a sample. All give interventional Shapley
+//! values: what each feature's value adds to the output, against the outputs for the bundle's background rows.
 
 pub mod cells;
+pub mod closed;
 pub mod counterfactual;
 pub mod exact;
+pub mod faithfulness;
 pub mod neighbours;
+mod players;
+mod questions;
+pub mod sampling;
 pub mod tree;
 mod weights;
+mod window;
 pub mod words;
 
 use std::sync::Arc;
 
 use cells::TreeTables;
-use exact::{Enumerated, Enumeration};
+use closed::Closed;
+use exact::Enumeration;
+use faithfulness::Deletion;
+pub use players::Players;
+use sampling::Sampler;
+use window::Spreading;
 
-use crate::domain::explanation::{Attribution, Explanation, Method};
-use crate::model::{Feature, Model, ModelError};
+use crate::domain::explanation::{Attribution, Explanation, Faithfulness, IntervalShare, Method};
+use crate::model::{Feature, Model, ModelError, bundle};
+use crate::random::Random;
 
 /// Shares of the background's values below and above which a value is not usual.
 const USUAL: (f64, f64) = (0.1, 0.9);
@@ -26,13 +39,10 @@ const USUAL: (f64, f64) = (0.1, 0.9);
 /// Why a row was not explained.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ExplainError {
-    /// Only estimates would be affordable.
-    #[error(
-        "the model has {features} inputs and is no sum of trees; only up to {} inputs can be explained exactly",
-        exact::MOST_FEATURES
-    )]
+    /// Enumeration was asked for more features than it can take. [`Explainer`] samples these.
+    #[error("{features} features are too many to enumerate; at most {} can be", exact::MOST_FEATURES)]
     TooWide {
-        /// The model's features.
+        /// The features.
         features: usize,
     },
     /// The row does not fit the model.
@@ -56,10 +66,24 @@ pub enum ExplainError {
     Model(#[from] ModelError),
 }
 
+/// What one explanation may cost, in rows that the model is asked about.
+///
+/// It bounds what is estimated; exact methods are only taken where they are within it, or cheap whatever it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Rows.
+    pub evaluations: u64,
+}
+
+/// The part of a budget that goes into how shares spread over time, for windows: one in so many.
+const FOR_INTERVALS: u64 = 3;
+
 /// Explains rows of one model against its background.
 #[derive(Debug)]
 pub struct Explainer {
     model: Arc<Model>,
+    players: Players,
+    budget: Budget,
     way: Way,
     base_value: f64,
     features: Vec<Facts>,
@@ -68,7 +92,20 @@ pub struct Explainer {
 #[derive(Debug)]
 enum Way {
     Trees(TreeTables),
+    Closed(Closed),
     Enumeration(Enumeration),
+    Sampling(Sampler),
+}
+
+/// What a method found, before it is told with names and units.
+struct Found {
+    method: Method,
+    output: f64,
+    shares: Vec<f64>,
+    standard_errors: Vec<f64>,
+    evaluations: u64,
+    /// Of closed forms: the share of every value.
+    values: Option<Vec<f64>>,
 }
 
 /// What an attribution tells of its feature beside the value.
@@ -80,35 +117,33 @@ struct Facts {
     categories: Vec<(f32, Arc<str>)>,
 }
 
-/// Whether a model can be explained, without preparing it.
-///
-/// # Errors
-/// [`ExplainError::TooWide`] for a model that is no sum of trees and has more than [`exact::MOST_FEATURES`] features.
-pub fn supports(model: &Model) -> Result<(), ExplainError> {
-    if model.trees().is_none() && model.width() > exact::MOST_FEATURES {
-        return Err(ExplainError::TooWide { features: model.width() });
-    }
-    Ok(())
-}
-
 impl Explainer {
     /// Picks the method, and computes what all explanations of this model share.
     ///
     /// # Errors
-    /// [`ExplainError::TooWide`] for a model that is no sum of trees and has more than [`exact::MOST_FEATURES`] features;
-    /// [`ExplainError::Model`] when the model gives no answer for a background row.
-    pub fn new(model: Arc<Model>) -> Result<Self, ExplainError> {
-        let (width, background) = (model.width(), &model.background().rows);
-        let way = match model.trees() {
-            Some(trees) => Way::Trees(TreeTables::new(trees, background)?),
-            None => Way::Enumeration(Enumeration::new(width, background)?),
-        };
+    /// [`ExplainError::Model`] when the model gives no answer for a background row, or for one mixed from two of them.
+    pub fn new(model: Arc<Model>, budget: Budget) -> Result<Self, ExplainError> {
+        let background = &model.background().rows;
+        let players = Players::of_window(model.manifest().features.len(), model.manifest().steps());
         let outputs = model.explained(background)?;
         let base_value = outputs.iter().sum::<f64>() / outputs.len() as f64;
+        let way = match model.trees() {
+            Some(trees) => Way::Trees(TreeTables::new(trees, background)?),
+            None => match Closed::of(&model, &outputs)? {
+                Some(closed) => Way::Closed(closed),
+                None if exact::affords(players.count(), outputs.len(), budget.evaluations) => {
+                    Way::Enumeration(Enumeration::new(players, background)?)
+                }
+                None => {
+                    let ask = |rows: &[f32]| model.explained(rows).map_err(ExplainError::from);
+                    Way::Sampling(Sampler::new(players, background, &outputs, seed(&model, &[]), &ask)?)
+                }
+            },
+        };
+        let columns = |index| background.iter().skip(index).step_by(players.count());
         let features = model.manifest().features.iter().enumerate();
-        let features =
-            features.map(|(index, feature)| Facts::new(feature, background.iter().skip(index).step_by(width)));
-        Ok(Self { way, base_value, features: features.collect(), model })
+        let features = features.map(|(index, feature)| Facts::new(feature, columns(index))).collect();
+        Ok(Self { players, budget, way, base_value, features, model })
     }
 
     /// The model that is explained.
@@ -121,36 +156,154 @@ impl Explainer {
         self.base_value
     }
 
-    /// Explains one row of features, in model order.
+    /// Explains one input: a row of features, or all steps of a window, in model order.
+    ///
+    /// One explanation in [`faithfulness::ONE_IN`] is also scored, by the input's digest.
     ///
     /// # Errors
-    /// [`ExplainError::Width`] when `row` does not have one value per feature; [`ExplainError::Model`] when the model gives
+    /// [`ExplainError::Width`] when `row` does not have the model's width; [`ExplainError::Model`] when the model gives
     /// no answer for it, or for a row mixed from it and the background.
     pub fn explain(&self, row: &[f32]) -> Result<Explanation, ExplainError> {
-        let (method, found) = match &self.way {
-            Way::Trees(trees) => {
-                let attributions = trees.attributions(row)?;
-                let output = self.model.explained(row)?.first().copied().unwrap_or(f64::NAN);
-                (Method::TreeShapley, Enumerated { output, attributions, evaluations: 1 })
-            }
-            Way::Enumeration(enumeration) => {
-                let ask = |rows: &[f32]| self.model.explained(rows).map_err(ExplainError::from);
-                (Method::Enumeration, enumeration.attributions(row, ask)?)
-            }
-        };
-        let made = self.base_value + found.attributions.iter().sum::<f64>();
-        let attributions = self.features.iter().zip(row).zip(&found.attributions);
-        Ok(Explanation {
+        if row.len() != self.players.width() {
+            return Err(ExplainError::Width { expected: self.players.width(), got: row.len() });
+        }
+        let seed = seed(&self.model, row);
+        let found = self.shares(row, seed)?;
+        let made = self.base_value + found.shares.iter().sum::<f64>();
+        let attributions = self.features.iter().enumerate();
+        let newest = &row[row.len() - self.players.count()..];
+        let attributions = attributions
+            .map(|(index, facts)| facts.attribution(newest[index], found.shares[index], found.standard_errors[index]));
+        let mut explanation = Explanation {
             space: self.model.space(),
             base_value: self.base_value,
             output: found.output,
-            attributions: attributions.map(|((facts, &input), &value)| facts.attribution(input, value)).collect(),
-            method,
+            attributions: attributions.collect(),
+            method: found.method,
             evaluations: found.evaluations,
             additivity_gap: (made - found.output).abs(),
             faithfulness: None,
+        };
+        self.spread_over_time(row, &found, &mut Random::new(seed), &mut explanation)?;
+        if let Some(parts) = self.model.score_parts(row)? {
+            explanation.evaluations += 1;
+            explanation.attributions.iter_mut().zip(parts).for_each(|(share, part)| share.error = Some(part));
+        }
+        if Random::new(seed).below(faithfulness::ONE_IN as usize) == 0 {
+            let (faithfulness, evaluations) = self.score(row, &explanation)?;
+            explanation.faithfulness = faithfulness;
+            explanation.evaluations += evaluations;
+        }
+        Ok(explanation)
+    }
+
+    /// How faithful the explanation of an input is; `None` where there is nothing to score.
+    ///
+    /// # Errors
+    /// [`ExplainError::Width`] when `row` does not have the model's width; [`ExplainError::Model`] when the model gives
+    /// no answer for a row mixed from it and the background.
+    pub fn faithfulness(&self, row: &[f32], explanation: &Explanation) -> Result<Option<Faithfulness>, ExplainError> {
+        if row.len() != self.players.width() {
+            return Err(ExplainError::Width { expected: self.players.width(), got: row.len() });
+        }
+        Ok(self.score(row, explanation)?.0)
+    }
+
+    fn score(&self, row: &[f32], explanation: &Explanation) -> Result<(Option<Faithfulness>, u64), ExplainError> {
+        let deletion = Deletion {
+            players: self.players,
+            background: &self.model.background().rows,
+            row,
+            output: explanation.output,
+            base_value: explanation.base_value,
+            ask: &|rows: &[f32]| self.ask(rows),
+        };
+        let shares: Vec<f64> = explanation.attributions.iter().map(|attribution| attribution.value).collect();
+        deletion.score(&shares, &mut Random::new(seed(&self.model, row)))
+    }
+
+    fn ask(&self, rows: &[f32]) -> Result<Vec<f64>, ExplainError> {
+        Ok(self.model.explained(rows)?)
+    }
+
+    fn shares(&self, row: &[f32], seed: [u8; 32]) -> Result<Found, ExplainError> {
+        let exact = |method, output, shares: Vec<f64>, evaluations| Found {
+            method,
+            output,
+            standard_errors: vec![0.0; shares.len()],
+            shares,
+            evaluations,
+            values: None,
+        };
+        let output = || Ok::<_, ExplainError>(self.ask(row)?.first().copied().unwrap_or(f64::NAN));
+        Ok(match &self.way {
+            Way::Trees(trees) => exact(Method::TreeShapley, output()?, trees.attributions(row)?, 1),
+            Way::Closed(closed) => {
+                let method = match closed {
+                    Closed::Linear(_) => Method::Linear,
+                    Closed::Quadratic(_) => Method::Quadratic,
+                };
+                let values = closed.shares(row);
+                let shares = closed::by_player(&self.players, &values);
+                Found { values: Some(values), ..exact(method, output()?, shares, 1) }
+            }
+            Way::Enumeration(enumeration) => {
+                let found = enumeration.attributions(row, |rows| self.ask(rows))?;
+                exact(Method::Enumeration, found.output, found.attributions, found.evaluations)
+            }
+            Way::Sampling(sampler) => {
+                let mut budget = self.budget.evaluations;
+                if self.players.steps() > 1 {
+                    budget -= budget / FOR_INTERVALS;
+                }
+                let found = sampler.estimate(row, budget, seed, &|rows: &[f32]| self.ask(rows))?;
+                let standard_errors = found.standard_errors;
+                Found {
+                    standard_errors,
+                    ..exact(Method::Sampling, found.output, found.attributions, found.evaluations)
+                }
+            }
         })
     }
+
+    /// Of a window: cuts the shares of the features that matter into stretches of time.
+    fn spread_over_time(
+        &self,
+        row: &[f32],
+        found: &Found,
+        random: &mut Random,
+        explanation: &mut Explanation,
+    ) -> Result<(), ExplainError> {
+        if self.players.steps() == 1 {
+            return Ok(());
+        }
+        let that_matter = window::that_matter(&found.shares);
+        let budget = self.budget.evaluations / FOR_INTERVALS / that_matter.len().max(1) as u64;
+        let background = &self.model.background().rows;
+        for feature in that_matter {
+            let intervals: Vec<IntervalShare> = match &found.values {
+                Some(values) => window::added_up(&self.players, values, feature),
+                None => {
+                    let ask = |rows: &[f32]| self.ask(rows);
+                    let spreading = Spreading { players: self.players, background, row, ask: &ask };
+                    let (intervals, asked) = spreading.over_time(feature, found.shares[feature], budget, random)?;
+                    explanation.evaluations += asked;
+                    intervals
+                }
+            };
+            explanation.attributions[feature].intervals = intervals;
+        }
+        Ok(())
+    }
+}
+
+/// What the randomness of one explanation follows from: the model, its background, and the input.
+fn seed(model: &Model, row: &[f32]) -> [u8; 32] {
+    let mut bytes = Vec::with_capacity(64 + 4 * row.len());
+    bytes.extend_from_slice(&model.model_digest().0);
+    bytes.extend_from_slice(&model.background_digest().0);
+    row.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+    bundle::digest(&bytes).0
 }
 
 impl Facts {
@@ -165,12 +318,12 @@ impl Facts {
         }
     }
 
-    fn attribution(&self, input: f32, value: f64) -> Attribution {
+    fn attribution(&self, input: f32, value: f64, standard_error: f64) -> Attribution {
         let category = self.categories.iter().find(|(number, _)| *number == input);
         Attribution {
             feature: Arc::clone(&self.name),
             value,
-            standard_error: 0.0,
+            standard_error,
             input: f64::from(input),
             unit: Arc::clone(&self.unit),
             usual: self.usual,

@@ -211,7 +211,7 @@ mod tests {
 
     fn background() -> Table {
         let rows = (0..50_u8).flat_map(|n| [f32::from(n), f32::from(n % 7), 0.0]).collect();
-        Table { columns: FEATURES.map(str::to_owned).to_vec(), rows }
+        Table { columns: FEATURES.map(Into::into).to_vec(), rows }
     }
 
     fn like(memory: &Memory, explanation: &Explanation) -> Vec<u128> {

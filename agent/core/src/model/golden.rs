@@ -48,7 +48,7 @@ impl Golden {
     /// Reads the rows. Outputs of tensors other than the manifest's are left alone.
     pub(super) fn read(bytes: &[u8], manifest: &Manifest, columns: usize) -> Result<Self, BundleError> {
         let mut sheet = Sheet::open(GOLDEN, bytes)?;
-        let cells = sheet.features(&manifest.features)?;
+        let cells = sheet.cells(&manifest.columns())?;
         let tensor = &manifest.output.tensor;
         let mut places = Vec::new();
         let mut golden = Self::default();

@@ -45,6 +45,13 @@ pub struct Manifest {
 pub enum InputSpec {
     /// One row of features, `[N, features]`.
     Row,
+    /// So many rows, the oldest first, `[N, steps, features]`.
+    Window {
+        /// The rows of a window.
+        steps: usize,
+        /// How far apart they are; absent where every prediction's trigger brings the next one.
+        period: Option<Duration>,
+    },
 }
 
 /// One input of the model.
@@ -95,6 +102,9 @@ pub enum OutputKind {
     Regression,
     /// A score of how unusual the input is.
     Anomaly,
+    /// The input again, as well as the model can say it. What is predicted, decided on and explained is the score: the
+    /// mean, over all values of the input, of the squared difference between the value and its reconstruction.
+    Reconstruction,
 }
 
 /// What is predicted, decided on and explained.
@@ -199,6 +209,39 @@ impl Manifest {
             syntax(text, if key == "." { "" } else { &key }, error.inner())
         })?;
         check::manifest(raw).map_err(|fault| Self::error(text, &fault.key, fault.problem))
+    }
+
+    /// Rows of one input: 1, or a window's steps.
+    pub fn steps(&self) -> usize {
+        match self.input {
+            InputSpec::Row => 1,
+            InputSpec::Window { steps, .. } => steps,
+        }
+    }
+
+    /// Values of one input: features, times steps for windows.
+    pub fn width(&self) -> usize {
+        self.features.len() * self.steps()
+    }
+
+    /// The shape of one input, without the batch.
+    pub(crate) fn shape(&self) -> Vec<usize> {
+        match self.input {
+            InputSpec::Row => vec![self.features.len()],
+            InputSpec::Window { steps, .. } => vec![steps, self.features.len()],
+        }
+    }
+
+    /// The names of an input's values, in model order: features, or for windows `feature@step`, all features of the
+    /// oldest step (0) first.
+    pub fn columns(&self) -> Vec<Arc<str>> {
+        let names = self.features.iter().map(|feature| &feature.name);
+        match self.input {
+            InputSpec::Row => names.cloned().collect(),
+            InputSpec::Window { steps, .. } => {
+                (0..steps).flat_map(|step| names.clone().map(move |name| format!("{name}@{step}").into())).collect()
+            }
+        }
     }
 
     /// An error at a key of this text, with its line.
@@ -353,9 +396,12 @@ budget = "20ms"
             ),
             ("\"Type\"", "\"origin\"", "line 19, key feature[1].name: a feature's name"),
             ("H = 2", "H = inf", "line 20, key feature[1].categories: \"H\" needs a finite number"),
-            ("\"row\"", "\"window\"", "line 7, key input.kind: windows are not supported in this version"),
+            ("\"row\"", "\"window\"", "line 6, key input.steps: a window needs its number of rows"),
+            ("\"row\"", "\"window\"\nsteps = 0", "line 8, key input.steps: a window has at least one row"),
+            ("\"row\"", "\"window\"\nsteps = 60000", "line 8, key input.steps: a window of 60000 steps and 2 features"),
+            ("\"row\"", "\"window\"\nsteps = 3\nperiod = \"0s\"", "line 9, key input.period: write a duration above 0"),
             ("kind = \"row\"", "steps = 30", "line 7, key input.steps: this belongs to windows"),
-            ("\"classification\"", "\"reconstruction\"", "key output.kind: reconstruction is not supported"),
+            ("\"classification\"", "\"reconstruction\"", "key output.index: a reconstruction is scored as a whole"),
             ("\"classification\"", "\"regression\"", "key output.labels: only a classification has labels"),
             ("[\"healthy\", \"failure\"]", "[\"a\", \"a\"]", "key output.labels[1]: \"a\" is there twice"),
             ("raise_above = 0.5", "raise_above = 50", "key decision.raise_above: 50 is no probability"),

@@ -1,5 +1,6 @@
 //! Models: bundles, networks, tree ensembles.
 
+mod affine;
 pub mod bundle;
 mod columns;
 mod ensemble;
@@ -11,6 +12,7 @@ pub mod manifest;
 mod network;
 mod operators;
 pub mod pack;
+mod reconstruction;
 mod table;
 pub mod tree;
 
@@ -19,6 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::Framework;
 
+pub use self::affine::Affine;
 pub use self::bundle::Files;
 use self::ensemble::Ensemble;
 pub use self::error::{BundleError, ModelError, Place};
@@ -26,7 +29,7 @@ use self::golden::Golden;
 pub use self::golden::Verified;
 use self::graph::Wiring;
 use self::linear::Linear;
-pub use self::manifest::{Decision, Feature, Manifest, OutputKind, Threshold};
+pub use self::manifest::{Decision, Feature, InputSpec, Manifest, OutputKind, Threshold};
 use self::network::Network;
 use self::operators::Shown;
 pub use self::table::Table;
@@ -124,7 +127,7 @@ impl Model {
         let background = bundle::file(files, bundle::BACKGROUND)?;
         let golden = files.get(bundle::GOLDEN).map(|bytes| Golden::read(bytes, &manifest, engine.columns()));
         Ok(Self {
-            background: Table::read(bundle::BACKGROUND, background, &manifest.features)?,
+            background: Table::read(bundle::BACKGROUND, background, &manifest)?,
             golden: golden.transpose()?,
             model_digest: bundle::digest(onnx),
             background_digest: bundle::digest(background),
@@ -141,9 +144,9 @@ impl Model {
         &self.manifest
     }
 
-    /// Number of features.
+    /// Values of one input: features, times steps for windows.
     pub fn width(&self) -> usize {
-        self.manifest.features.len()
+        self.manifest.width()
     }
 
     /// The reference rows that Shapley values are taken against.
@@ -191,10 +194,13 @@ impl Model {
             return Err(ModelError::Width { expected: self.width(), found: row.len() });
         }
         let outputs = self.engine.run(row)?;
-        let value = outputs.get(self.column).copied().unwrap_or(f64::NAN);
         if outputs.iter().any(|output| !output.is_finite()) {
             return Err(ModelError::NonFinite);
         }
+        if self.is_reconstruction() {
+            return Ok(Output { value: reconstruction::score(row, &outputs), label: None, probability: None });
+        }
+        let value = outputs.get(self.column).copied().unwrap_or(f64::NAN);
         let classifier = self.manifest.output.kind == OutputKind::Classification;
         let shown = self.engine.shown();
         let probability =
@@ -241,6 +247,7 @@ impl Model {
             return Err(ModelError::Width { expected: self.width(), found: rows.len() % self.width() });
         }
         let values: Vec<f64> = match &self.engine {
+            engine if self.is_reconstruction() => reconstruction::scores(rows, &engine.run(rows)?, self.width()),
             Engine::Trees(ensemble) if self.space == Space::Margin => ensemble.margins(rows, self.column)?,
             Engine::Network(_) if self.space == Space::Margin => {
                 let linear = self.linear();
@@ -252,6 +259,49 @@ impl Model {
             return Err(ModelError::NonFinite);
         }
         Ok(values)
+    }
+
+    /// Whether the model gives its input again, and is judged by how well.
+    pub fn is_reconstruction(&self) -> bool {
+        self.manifest.output.kind == OutputKind::Reconstruction
+    }
+
+    /// Each feature's part of a reconstruction's score, in the manifest's order; `None` for other models.
+    ///
+    /// # Errors
+    /// [`ModelError`]: the row has another width, or the model failed.
+    pub fn score_parts(&self, row: &[f32]) -> Result<Option<Vec<f64>>, ModelError> {
+        if !self.is_reconstruction() {
+            return Ok(None);
+        }
+        if row.len() != self.width() {
+            return Err(ModelError::Width { expected: self.width(), found: row.len() });
+        }
+        let outputs = self.engine.run(row)?;
+        Ok(Some(reconstruction::parts(row, &outputs, self.manifest.features.len())))
+    }
+
+    /// The output tensor as sums of the input's values times constants, where the model is a network that is no more
+    /// than that and its map is of a size to write out.
+    ///
+    /// # Errors
+    /// [`ModelError`] when the model fails to run.
+    pub fn affine(&self) -> Result<Option<Affine>, ModelError> {
+        let Engine::Network(General { network, .. }) = &self.engine else { return Ok(None) };
+        if !network.is_affine() {
+            return Ok(None);
+        }
+        let scale = |column: usize| {
+            let values = self.background.rows.iter().skip(column).step_by(self.width());
+            values.fold(1.0_f32, |largest, value| largest.max(value.abs()))
+        };
+        let scales: Vec<f32> = (0..self.width()).map(scale).collect();
+        Affine::probe(&scales, network.columns(), |rows| network.run(rows))
+    }
+
+    /// The column of the output tensor that is predicted, decided on and explained; all of them for a reconstruction.
+    pub fn column(&self) -> usize {
+        self.column
     }
 
     /// Replays the golden rows, singly and together, and compares with what they must give.
@@ -284,20 +334,26 @@ fn load_engine(onnx: &[u8], text: &str, manifest: &Manifest) -> Result<Engine, B
     if proto.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
         return Err(BundleError::model("the file holds no model; export it again"));
     }
-    let (tensor, width) = (&manifest.output.tensor, manifest.features.len());
+    let tensor = &manifest.output.tensor;
     check_tensor(&proto, text, tensor)?;
-    build_engine(proto, tensor, width).map_err(BundleError::model)
+    build_engine(proto, tensor, manifest).map_err(BundleError::model)
 }
 
-fn build_engine(proto: ModelProto, tensor: &str, width: usize) -> Result<Engine, String> {
+fn build_engine(proto: ModelProto, tensor: &str, manifest: &Manifest) -> Result<Engine, String> {
     let model = graph::simplify(proto, tensor)?;
     let Some(graph) = &model.graph else { return Err("the file holds no model; export it again".to_owned()) };
-    if let Some(ensemble) = Ensemble::load(graph, tensor, width)? {
-        return Ok(Engine::Trees(ensemble));
-    }
-    let linear = linear::Form::behind(graph, tensor, width)?;
+    // What follows reads rows; a window goes through the network as it is.
+    let linear = match manifest.input {
+        InputSpec::Row => {
+            if let Some(ensemble) = Ensemble::load(graph, tensor, manifest.width())? {
+                return Ok(Engine::Trees(ensemble));
+            }
+            linear::Form::behind(graph, tensor, manifest.width())?
+        }
+        InputSpec::Window { .. } => None,
+    };
     let shown = Wiring::new(graph).source(tensor).map_or(Shown::Probabilities, |source| Shown::by(&source));
-    let network = Network::load(&model, tensor, &[width])?;
+    let network = Network::load(&model, tensor, &manifest.shape())?;
     Ok(Engine::Network(General { network, linear, shown }))
 }
 
@@ -314,6 +370,17 @@ fn check_tensor(proto: &ModelProto, text: &str, tensor: &str) -> Result<(), Bund
 /// The column of the output tensor that is predicted, decided on and explained.
 fn choose_column(text: &str, manifest: &Manifest, columns: usize) -> Result<usize, BundleError> {
     let output = &manifest.output;
+    if output.kind == OutputKind::Reconstruction {
+        if columns == manifest.width() {
+            return Ok(0);
+        }
+        let problem = format!(
+            "\"{}\" has {columns} values where the input has {}; a reconstruction has as many",
+            output.tensor,
+            manifest.width()
+        );
+        return Err(Manifest::error(text, "output.kind", problem));
+    }
     let classes = if columns == 1 { 2 } else { columns };
     if !output.labels.is_empty() && output.labels.len() != classes {
         let problem = format!("there are {} labels for {classes} classes; write one for each", output.labels.len());

@@ -9,6 +9,7 @@ use tract_onnx::pb::type_proto::{self, Value};
 use tract_onnx::pb::{GraphProto, ModelProto, TensorShapeProto, TypeProto, tensor_shape_proto};
 use tract_onnx::prelude::*;
 
+use super::affine;
 use super::error::ModelError;
 use super::operators;
 
@@ -28,6 +29,7 @@ pub(crate) struct Network {
     /// Shape of one input.
     shape: Vec<usize>,
     columns: usize,
+    affine: bool,
 }
 
 impl Network {
@@ -40,7 +42,13 @@ impl Network {
         let (one, columns) = fenced(|| plan(&model, shape, 1)).and_then(|result| result)?;
         let many = fenced(|| plan(&model, shape, BATCH)).and_then(|result| result);
         let many = many.ok().filter(|(_, batched)| *batched == columns).map(|(plan, _)| plan);
-        Ok(Self { one, many, shape: shape.to_vec(), columns })
+        let affine = model.graph.as_ref().is_some_and(|graph| affine::is_affine(graph, tensor));
+        Ok(Self { one, many, shape: shape.to_vec(), columns, affine })
+    }
+
+    /// Whether the tensor is nothing but sums of the inputs times constants.
+    pub(crate) fn is_affine(&self) -> bool {
+        self.affine
     }
 
     /// Number of columns of the output tensor.
@@ -174,13 +182,27 @@ fn check_shape(declared: Option<&TypeProto>, shape: &[usize]) -> Result<(), Stri
     }
     let Some(dims) = tensor.shape.as_ref().map(|shape| &shape.dim) else { return Ok(()) };
     if dims.len() != shape.len() + 1 {
-        return Err(format!("the model's input has {} dimensions; rows need two, [N, features]", dims.len()));
+        let needed = match shape {
+            [_] => "rows need two, [N, features]; windows, with input.kind = \"window\", three",
+            _ => "windows need three, [N, steps, features]",
+        };
+        return Err(format!("the model's input has {} dimensions; {needed}", dims.len()));
     }
-    for (dim, &size) in dims.iter().skip(1).zip(shape) {
-        if let Some(tensor_shape_proto::dimension::Value::DimValue(value)) = dim.value
-            && usize::try_from(value) != Ok(size)
-        {
-            return Err(format!("the model takes rows of {value} values, and manifest.toml names {size} features"));
+    let fixed = |dim: &tensor_shape_proto::Dimension| match dim.value {
+        Some(tensor_shape_proto::dimension::Value::DimValue(value)) => Some(value),
+        _ => None,
+    };
+    let sizes: Vec<Option<i64>> = dims.iter().skip(1).map(fixed).collect();
+    for (index, (size, &named)) in sizes.into_iter().zip(shape).enumerate() {
+        match size {
+            Some(value) if usize::try_from(value) != Ok(named) => {
+                return Err(if index + 1 == shape.len() {
+                    format!("the model takes rows of {value} values, and manifest.toml names {named} features")
+                } else {
+                    format!("the model takes windows of {value} steps, and manifest.toml says input.steps = {named}")
+                });
+            }
+            _ => {}
         }
     }
     Ok(())
@@ -276,7 +298,7 @@ mod tests {
         };
         let cases = [
             (load(&|_| (), &[5]), "takes rows of 6 values, and manifest.toml names 5"),
-            (load(&|_| (), &[2, 3]), "rows need two"),
+            (load(&|_| (), &[2, 3]), "has 2 dimensions; windows need three"),
             (load(&|graph| graph.output.clear(), &[6]), "has no output \"probability\""),
             (load(&|graph| graph.input.clear(), &[6]), "has 0 inputs"),
             (

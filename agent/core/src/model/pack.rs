@@ -9,6 +9,7 @@ use super::golden::{self, Golden, ORIGIN};
 use super::manifest::{Feature, Manifest, OutputKind};
 use super::table::{Sheet, Table};
 use super::{Model, choose_column, load_engine};
+use crate::random::Random;
 
 /// The name that errors give the reference rows.
 const REFERENCE: &str = "the reference";
@@ -24,9 +25,9 @@ pub struct PackInputs {
     pub model: Vec<u8>,
     /// `manifest.toml`.
     pub manifest: String,
-    /// Rows to sample the background from, as CSV with one column per feature.
+    /// Rows to sample the background from, as CSV with one column per feature, and per step and feature for windows.
     pub reference: Vec<u8>,
-    /// The trainer's golden rows, as CSV with one column per feature and per expected output.
+    /// The trainer's golden rows, as CSV with the same columns and one per expected output.
     pub golden: Option<Vec<u8>>,
 }
 
@@ -85,7 +86,7 @@ flavors:
 
 /// The background: all of the reference, or a sample in the reference's order.
 fn sample(inputs: &PackInputs, manifest: &Manifest) -> Result<Table, BundleError> {
-    let table = Table::read(REFERENCE, &inputs.reference, &manifest.features)?;
+    let table = Table::read(REFERENCE, &inputs.reference, manifest)?;
     let wanted = manifest.explanation.background_rows;
     if table.len() <= wanted {
         return Ok(table);
@@ -144,39 +145,9 @@ fn shares(groups: &[Vec<usize>], wanted: usize) -> Vec<usize> {
     shares
 }
 
-/// SplitMix64. Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: [u8; 32]) -> Self {
-        let (words, _) = seed.as_chunks::<8>();
-        Self(words.iter().fold(0, |state, word| state ^ u64::from_le_bytes(*word)))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Draws `count` of the rows, each set of that size as likely as any other.
-    /// Source: Knuth, "The Art of Computer Programming", volume 2, section 3.4.2, algorithm S.
-    fn choose(&mut self, rows: &[usize], count: usize) -> Vec<usize> {
-        let mut chosen = Vec::with_capacity(count);
-        for (index, &row) in rows.iter().enumerate() {
-            let (left, needed) = ((rows.len() - index) as u128, (count - chosen.len()) as u128);
-            if (u128::from(self.next()) * left) >> 64 < needed {
-                chosen.push(row);
-            }
-        }
-        chosen
-    }
-}
-
 fn table_csv(table: &Table, features: &[Feature]) -> String {
     let mut text = String::new();
-    push_line(&mut text, features.iter().map(|feature| feature.name.to_string()));
+    push_line(&mut text, table.columns.iter().map(ToString::to_string));
     for row in table.iter() {
         push_line(&mut text, cells(row, features));
     }
@@ -190,7 +161,7 @@ fn golden_csv<'a>(
     origin: &str,
 ) -> String {
     let mut text = String::new();
-    let names = manifest.features.iter().map(|feature| feature.name.to_string());
+    let names = manifest.columns().into_iter().map(|name| name.to_string());
     let outputs = columns.iter().map(|&column| golden::column_name(&manifest.output.tensor, column));
     push_line(&mut text, names.chain(outputs).chain([ORIGIN.to_owned()]));
     for (row, outputs) in rows {
@@ -203,7 +174,7 @@ fn golden_csv<'a>(
 /// Values as text that reads back as the same float32; categories as their words, which may themselves look like
 /// numbers.
 fn cells<'a>(row: &'a [f32], features: &'a [Feature]) -> impl Iterator<Item = String> + 'a {
-    row.iter().zip(features).map(|(&value, feature)| {
+    row.iter().zip(features.iter().cycle()).map(|(&value, feature)| {
         let word = feature.categories.iter().find(|(_, number)| **number as f32 == value);
         word.map_or_else(|| value.to_string(), |(word, _)| word.clone())
     })
@@ -252,7 +223,7 @@ mod tests {
     fn a_small_reference_is_taken_whole_and_in_order() {
         let files = create(inputs(100, "")).expect("a sound bundle");
         let model = Model::load(&files).expect("it loads");
-        let whole = Table::read("reference", &reference(100), &model.manifest().features).expect("a table");
+        let whole = Table::read("reference", &reference(100), model.manifest()).expect("a table");
         assert_eq!(*model.background(), whole);
         assert_eq!(whole.rows[..2], [2.0, 300.1], "the word \"1\" stands for 2");
         let verified = model.verify().expect("its own outputs");

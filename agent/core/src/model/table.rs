@@ -1,9 +1,11 @@
 //! Rows of features, read from CSV by column name.
 
+use std::sync::Arc;
+
 use csv::StringRecord;
 
 use super::error::{BundleError, Place};
-use super::manifest::Feature;
+use super::manifest::{Feature, Manifest};
 
 /// Most values in one table: 256 MB of them.
 const MOST_VALUES: usize = 64_000_000;
@@ -11,31 +13,32 @@ const MOST_VALUES: usize = 64_000_000;
 /// Rows of model inputs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table {
-    /// The features' names, in model order.
-    pub columns: Vec<String>,
+    /// The columns' names, in model order: features, or for windows `feature@step`.
+    pub columns: Vec<Arc<str>>,
     /// The values, row after row, each row in model order.
     pub rows: Vec<f32>,
 }
 
 impl Table {
-    /// Reads a table that has one column per feature, in any order; other columns are left alone.
+    /// Reads a table that has the manifest's columns, in any order; other columns are left alone.
     ///
     /// A word stands for the number that the feature's categories give it. `file` is the name that errors state.
     ///
     /// # Errors
-    /// [`BundleError::Invalid`] with line and column: a feature without a column, a cell that is no finite number, a
+    /// [`BundleError::Invalid`] with line and column: a column that is missing, a cell that is no finite number, a
     /// word that is no category, or more values than fit.
-    pub fn read(file: &str, bytes: &[u8], features: &[Feature]) -> Result<Self, BundleError> {
+    pub fn read(file: &str, bytes: &[u8], manifest: &Manifest) -> Result<Self, BundleError> {
         let mut sheet = Sheet::open(file, bytes)?;
-        let cells = sheet.features(features)?;
+        let columns = manifest.columns();
+        let cells = sheet.cells(&columns)?;
         let mut rows = Vec::new();
         while sheet.advance()? {
-            sheet.read_row(features, &cells, &mut rows)?;
+            sheet.read_row(&manifest.features, &cells, &mut rows)?;
         }
         if rows.is_empty() {
             return Err(BundleError::at(Place::file(file), "there are no rows below the header; add at least one"));
         }
-        Ok(Self { columns: features.iter().map(|feature| feature.name.to_string()).collect(), rows })
+        Ok(Self { columns, rows })
     }
 
     /// Number of values in a row.
@@ -97,13 +100,14 @@ impl<'a> Sheet<'a> {
         Ok(first)
     }
 
-    /// Where each feature's column is.
-    pub(crate) fn features(&self, features: &[Feature]) -> Result<Vec<usize>, BundleError> {
-        features
+    /// Where each of the model's columns is.
+    pub(crate) fn cells(&self, columns: &[Arc<str>]) -> Result<Vec<usize>, BundleError> {
+        columns
             .iter()
-            .map(|feature| {
-                let problem = "the feature has no column; add it, named as in manifest.toml";
-                self.column(&feature.name)?.ok_or_else(|| self.missing(&feature.name, problem))
+            .map(|name| {
+                let problem = "the feature has no column; add it, named as in manifest.toml (for windows one for each \
+                               step: feature@0 is the oldest)";
+                self.column(name)?.ok_or_else(|| self.missing(name, problem))
             })
             .collect()
     }
@@ -153,18 +157,18 @@ impl<'a> Sheet<'a> {
         }
     }
 
-    /// Appends the row's features to `rows`.
+    /// Appends the row's values to `rows`: all features in turn, for windows again at each step.
     pub(crate) fn read_row(
         &self,
         features: &[Feature],
         cells: &[usize],
         rows: &mut Vec<f32>,
     ) -> Result<(), BundleError> {
-        if rows.len().saturating_add(features.len()) > MOST_VALUES {
+        if rows.len().saturating_add(cells.len()) > MOST_VALUES {
             let problem = format!("the table holds more than {MOST_VALUES} values; leave rows out");
             return Err(BundleError::at(Place::file(self.file).line(self.line()), problem));
         }
-        for (feature, &column) in features.iter().zip(cells) {
+        for (feature, &column) in features.iter().cycle().zip(cells) {
             rows.push(self.value(feature, column)?);
         }
         Ok(())
@@ -236,23 +240,35 @@ fn broken(place: Place, error: &csv::Error) -> BundleError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Manifest;
 
-    fn features() -> Vec<Feature> {
+    fn manifest() -> Manifest {
         let text = "schema = 1\nname = \"m\"\nversion = \"1\"\n[[feature]]\nname = \"a\"\n\
                     [[feature]]\nname = \"b\"\ncategories = { L = 0, M = 1 }\n\
                     [output]\nkind = \"regression\"\ntensor = \"y\"\n";
-        Manifest::parse(text).expect("a sound manifest").features
+        Manifest::parse(text).expect("a sound manifest")
     }
 
     #[test]
     fn columns_are_found_by_name_and_words_become_numbers() {
         let bytes = b"\xef\xbb\xbfb,other,a\nM,x, 1.5\n0,,-2e3\n\"L\",y,0.1\n";
-        let table = Table::read("input.csv", bytes, &features()).expect("a sound table");
-        assert_eq!(table.columns, ["a", "b"]);
+        let table = Table::read("input.csv", bytes, &manifest()).expect("a sound table");
+        assert_eq!(table.columns, ["a".into(), "b".into()]);
         assert_eq!(table.rows, [1.5, 1.0, -2000.0, 0.0, 0.1, 0.0]);
         assert_eq!((table.len(), table.width()), (3, 2));
         assert_eq!(table.iter().nth(1), Some(&[-2000.0, 0.0][..]));
+    }
+
+    #[test]
+    fn a_window_has_a_column_for_each_step_and_feature() {
+        let text = "schema = 1\nname = \"m\"\nversion = \"1\"\n[input]\nkind = \"window\"\nsteps = 2\n\
+                    [[feature]]\nname = \"a\"\n[[feature]]\nname = \"b\"\ncategories = { L = 0, M = 1 }\n\
+                    [output]\nkind = \"regression\"\ntensor = \"y\"\n";
+        let manifest = Manifest::parse(text).expect("a sound manifest");
+        let table = Table::read("input.csv", b"b@1,b@0,a@1,a@0\nM,L,2,1\n", &manifest).expect("a sound table");
+        assert_eq!(table.columns.join(" "), "a@0 b@0 a@1 b@1");
+        assert_eq!((table.rows.as_slice(), table.len()), (&[1.0, 0.0, 2.0, 1.0][..], 1));
+        let error = Table::read("input.csv", b"a@0,b@0,a@1\n1,L,2\n", &manifest).expect_err("a step short").to_string();
+        assert!(error.contains("line 1, column \"b@1\": the feature has no column"), "{error}");
     }
 
     #[test]
@@ -273,7 +289,7 @@ mod tests {
             (b"a,b\n", "no rows"),
         ];
         for (bytes, expected) in cases {
-            let error = Table::read("input.csv", bytes, &features()).expect_err(expected).to_string();
+            let error = Table::read("input.csv", bytes, &manifest()).expect_err(expected).to_string();
             assert!(error.starts_with("input.csv") && error.contains(expected), "{error}\nshould have: {expected}");
         }
     }

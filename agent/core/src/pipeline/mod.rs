@@ -1,13 +1,14 @@
 //! From samples to decisions, purely: one call takes samples, or a tick, and the time, and returns what follows.
 //!
 //! The story of one asset: its signals' newest readings are kept ([`validate`]); when its trigger fires they become one
-//! checked row, or the reason why not; the model runs; the decision rule ([`decide`]) says whether its condition
+//! checked row, or the reason why not; for models that take windows the newest rows become one ([`window`]); the model runs; the decision rule ([`decide`]) says whether its condition
 //! begins or ends; the alarm ([`alarm`]) turns that into transitions. Every prediction, made or withheld, is a record,
 //! and comes before the transitions that it brings.
 
 pub mod alarm;
 pub mod decide;
 pub mod validate;
+pub mod window;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::model::{Model, ModelError};
 use alarm::{Alarm, OpenAlert};
 use decide::{Decider, Verdict};
 use validate::{DEFAULT_MAX_AGE, Readings, Row};
+use window::Window;
 
 /// When an asset is predicted.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,6 +108,8 @@ struct Asset {
     plan: AssetPlan,
     bindings: Vec<(Feature, SignalId)>,
     model: Arc<Model>,
+    /// Of a model that takes windows: the rows so far.
+    window: Option<Window>,
     decider: Option<Decider>,
     alarm: usize,
     due: Option<Duration>,
@@ -173,7 +177,8 @@ impl Pipeline {
         }
         let raised = self.alarms[alarm].is_raised();
         let decider = model.manifest().decision.clone().map(|rule| Decider::new(rule, raised));
-        self.assets.push(Asset { plan, bindings, model, decider, alarm, due: None });
+        let window = Window::of(model.manifest());
+        self.assets.push(Asset { plan, bindings, model, window, decider, alarm, due: None });
     }
 
     /// Takes in samples that arrived together, then predicts the assets that wait for one of them.
@@ -267,7 +272,13 @@ impl Pipeline {
         }
         let Some(asset) = self.assets.get_mut(index) else { return };
         let Some(alarm) = self.alarms.get_mut(asset.alarm) else { return };
-        let row = self.readings.row(&asset.bindings, now);
+        if asset.window.as_ref().is_some_and(|window| !window.is_due(now)) {
+            return;
+        }
+        let mut row = self.readings.row(&asset.bindings, now);
+        if let Some(window) = &mut asset.window {
+            row = window.push(row, now);
+        }
         let id = mint();
         let (prediction, wish) = asset.infer(row);
         let transition = asset.decide(&prediction, id, alarm, now, mint);

@@ -27,6 +27,9 @@ impl Reference {
     /// The model as a bundle gives it; a classifier where its name says so.
     pub(crate) fn model(&self) -> Outcome<Model> {
         let mut manifest = format!("schema = 1\nname = \"{}\"\nversion = \"1\"\n", self.name);
+        if let Some(steps) = self.golden["window"][0].as_u64() {
+            write!(manifest, "[input]\nkind = \"window\"\nsteps = {steps}\n")?;
+        }
         for feature in self.features() {
             writeln!(manifest, "[[feature]]\nname = \"{feature}\"")?;
         }

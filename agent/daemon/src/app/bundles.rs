@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use explaind_core::explain;
-use explaind_core::model::{Files, Model};
-use explaind_core::pipeline::AssetPlan;
+use explaind_core::model::{Files, InputSpec, Model};
+use explaind_core::pipeline::{AssetPlan, Trigger, window};
 
 use super::AppError;
 use crate::config::{Asset, ConfigError, Settings};
@@ -58,9 +57,6 @@ pub(crate) fn load(settings: &Settings) -> Result<Models, AppError> {
         let files = files_of(&config.bundle).map_err(refuse)?;
         let model = Model::load(&files).map_err(|error| refuse(error.to_string()))?;
         model.verify().map_err(|error| refuse(error.to_string()))?;
-        if let Err(reason) = explain::supports(&model) {
-            tracing::warn!(model = &*config.name, %reason, "its predictions will not be explained");
-        }
         models.insert(Arc::clone(&config.name), Arc::new(model));
     }
     Ok(models)
@@ -86,6 +82,17 @@ fn plan(settings: &Settings, index: usize, asset: &Asset, model: &Model) -> Resu
         let known: Vec<&str> = features.iter().map(|feature| &*feature.name).collect();
         let message = format!("model \"{}\" has no feature \"{stray}\"; it has {}", asset.model, known.join(", "));
         return Err(settings.problem(&format!("{key}.\"{stray}\""), message));
+    }
+    if let (InputSpec::Window { period: Some(period), .. }, Trigger::Every(every)) =
+        (model.manifest().input, &asset.trigger)
+        && !window::fits(*every, period)
+    {
+        let message = format!(
+            "model \"{}\" takes a row every {period:?}, so its window never fills at {every:?}; write every = \"{period:?}\" \
+             or less",
+            asset.model
+        );
+        return Err(settings.problem(&format!("asset[{index}].every"), message));
     }
     let units = settings.signals();
     let mut signals = Vec::with_capacity(features.len());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use explaind_core::domain::explanation::Explanation;
+use explaind_core::domain::explanation::{Explanation, IntervalShare};
 use explaind_core::domain::prediction::{Output, Space};
 use explaind_core::explain::Explainer;
 use explaind_core::model::{Model, Table};
@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::bundle;
 use super::failure::{DATA, Failure, MISSING};
+use crate::pace;
 
 /// The largest input table.
 const MOST_BYTES: u64 = 1 << 30;
@@ -23,7 +24,7 @@ pub(super) struct Args {
     /// The bundle's folder
     #[arg(long, value_name = "DIR")]
     bundle: PathBuf,
-    /// Rows to explain: a CSV with one column per feature
+    /// Rows to explain: a CSV with one column per feature; for windows per step and feature, feature@0 the oldest
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
     /// Explain the probability or the margin (the raw score), instead of what the manifest says
@@ -61,7 +62,8 @@ enum Format {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let model = Arc::new(bundle::load_in(&args.bundle, args.space.map(Asked::space))?);
     let table = rows(args, &model)?;
-    let explainer = Explainer::new(Arc::clone(&model)).map_err(|error| Failure::new(DATA, error.to_string()))?;
+    let explainer = Explainer::new(Arc::clone(&model), pace::assumed(&model))
+        .map_err(|error| Failure::new(DATA, error.to_string()))?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for (index, row) in table.iter().enumerate() {
         let refuse = |error: &dyn std::fmt::Display| {
@@ -90,7 +92,7 @@ fn rows(args: &Args, model: &Model) -> Result<Table, Failure> {
     }
     let bytes = std::fs::read(&args.input).map_err(missing)?;
     let name = args.input.display().to_string();
-    Table::read(&name, &bytes, &model.manifest().features).map_err(|error| Failure::new(DATA, error.to_string()))
+    Table::read(&name, &bytes, model.manifest()).map_err(|error| Failure::new(DATA, error.to_string()))
 }
 
 /// The line of interface: shapes and names are scripted against.
@@ -106,7 +108,7 @@ fn line(row: usize, output: &Output, explanation: &Explanation) -> Value {
     if let Some(probability) = output.probability {
         prediction.insert("probability".to_owned(), json!(probability));
     }
-    json!({
+    let mut line = json!({
         "row": row,
         "prediction": prediction,
         "output": explanation.output,
@@ -116,7 +118,28 @@ fn line(row: usize, output: &Output, explanation: &Explanation) -> Value {
         "method": explanation.method.as_str(),
         "standard_error": error,
         "additivity_gap": explanation.additivity_gap,
-    })
+    });
+    let intervals: Map<String, Value> = explanation
+        .attributions
+        .iter()
+        .filter(|share| !share.intervals.is_empty())
+        .map(|share| (share.feature.to_string(), share.intervals.iter().map(interval).collect()))
+        .collect();
+    let errors: Map<String, Value> = explanation
+        .attributions
+        .iter()
+        .filter_map(|share| Some((share.feature.to_string(), json!(share.error?))))
+        .collect();
+    for (key, map) in [("intervals", intervals), ("errors", errors)] {
+        if !map.is_empty() {
+            line[key] = Value::Object(map);
+        }
+    }
+    line
+}
+
+fn interval(share: &IntervalShare) -> Value {
+    json!({ "from": share.from, "to": share.to, "value": share.value, "standard_error": share.standard_error })
 }
 
 fn print(out: &mut impl Write, row: usize, output: &Output, explanation: &Explanation) -> std::io::Result<()> {
@@ -129,7 +152,12 @@ fn print(out: &mut impl Write, row: usize, output: &Output, explanation: &Explan
     shares.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()));
     for share in shares {
         let input = share.category.as_deref().map_or_else(|| (share.input as f32).to_string(), str::to_owned);
-        writeln!(out, "    {:+10.4}  {} = {input}", share.value, share.feature)?;
+        let error = if share.standard_error > 0.0 { format!(" ±{:.4}", share.standard_error) } else { String::new() };
+        writeln!(out, "    {:+10.4}{error}  {} = {input}", share.value, share.feature)?;
+        for interval in &share.intervals {
+            let (from, to) = (interval.from, interval.to.saturating_sub(1));
+            writeln!(out, "      {:+10.4}  of it from steps {from} to {to}", interval.value)?;
+        }
     }
     Ok(())
 }

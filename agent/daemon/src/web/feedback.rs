@@ -264,7 +264,7 @@ fn features(asked: &Asked, prediction: Option<&Prediction>) -> Result<(), Proble
             return Err(Problem::unacceptable(format!("{key} may name at most {MOST_FEATURES} features")));
         }
         for name in names {
-            let known = prediction.is_some_and(|p| p.inputs.iter().any(|input| &*input.feature == name.as_str()));
+            let known = prediction.is_some_and(|p| p.has_feature(name));
             if !known {
                 let short: String = name.chars().take(LONGEST_WORD).collect();
                 return Err(Problem::unacceptable(format!("{key}: the prediction has no feature \"{short}\"")));

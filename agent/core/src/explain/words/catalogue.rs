@@ -54,6 +54,7 @@ pub(super) struct Catalogue {
     pub(super) not_a_number: &'static str,
     pub(super) model_non_finite: &'static str,
     pub(super) model_failed: &'static str,
+    pub(super) window_filling: &'static str,
 
     // What would clear the alert: `ways`, made of `changes`, made of `name` and `value` or `category`; `names`.
     pub(super) would_clear: &'static str,

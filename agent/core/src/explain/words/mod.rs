@@ -184,6 +184,7 @@ fn withheld(words: &Catalogue, why: &Withheld) -> String {
         Withheld::NotANumber { .. } => words.not_a_number,
         Withheld::ModelNonFinite => words.model_non_finite,
         Withheld::ModelFailed { .. } => words.model_failed,
+        Withheld::WindowFilling { .. } => words.window_filling,
     };
     let feature = match why {
         Withheld::Missing { feature }
@@ -193,7 +194,7 @@ fn withheld(words: &Catalogue, why: &Withheld) -> String {
         | Withheld::OutOfRange { feature, .. }
         | Withheld::TooFast { feature, .. }
         | Withheld::NotANumber { feature } => feature,
-        Withheld::ModelNonFinite | Withheld::ModelFailed { .. } => "",
+        Withheld::ModelNonFinite | Withheld::ModelFailed { .. } | Withheld::WindowFilling { .. } => "",
     };
     let (name, unit) = name_and_unit(feature, "");
     let name = if words.lowers_nouns { lowered(name) } else { name.into() };
@@ -204,7 +205,11 @@ fn withheld(words: &Catalogue, why: &Withheld) -> String {
         Withheld::Stale { age, .. } => (String::new(), number::alone(*age, words.decimal_point)),
         _ => (String::new(), String::new()),
     };
-    fill(phrase, &[("name", &name), ("value", &value), ("age", &age)])
+    let (have, need) = match why {
+        Withheld::WindowFilling { have, need } => (have.to_string(), need.to_string()),
+        _ => (String::new(), String::new()),
+    };
+    fill(phrase, &[("name", &name), ("value", &value), ("age", &age), ("have", &have), ("need", &need)])
 }
 
 fn because(phrase: &str, reason: &str) -> String {

@@ -192,6 +192,8 @@ fn what_was_withheld_says_which_value_is_at_fault() {
         "No prediction: torque reads 900 Nm, which cannot be."
     );
     assert_eq!(say(Withheld::ModelNonFinite), "No prediction: the calculation gave no usable number.");
+    let filling = Withheld::WindowFilling { have: 3, need: 30 };
+    assert_eq!(say(filling), "No prediction yet: 3 of 30 measurements in a row have come.");
 }
 
 #[test]

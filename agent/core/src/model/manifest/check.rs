@@ -11,6 +11,8 @@ use crate::domain::prediction::Space;
 const MOST_FEATURES: usize = 10_000;
 /// Longest name of anything, in bytes: names travel with every record.
 const LONGEST_NAME: usize = 200;
+/// Most values of a window: all of them travel with every record.
+const MOST_WINDOW_VALUES: u64 = 16_384;
 /// Most reference rows that Shapley values are taken against.
 const MOST_BACKGROUND_ROWS: usize = 10_000;
 
@@ -28,7 +30,7 @@ fn fault<T>(key: impl Into<String>, problem: impl Into<String>) -> Result<T, Fau
 pub(super) fn manifest(raw: raw::Manifest) -> Result<Manifest, Fault> {
     check_name("name", &raw.name)?;
     check_name("version", &raw.version)?;
-    check_input(&raw.input)?;
+    let input = check_input(&raw.input, raw.feature.len())?;
     let output = check_output(raw.output)?;
     let decision = raw.decision.map(|decision| check_decision(decision, &output)).transpose()?;
     if !(1..=MOST_BACKGROUND_ROWS).contains(&raw.explanation.background_rows) {
@@ -40,7 +42,7 @@ pub(super) fn manifest(raw: raw::Manifest) -> Result<Manifest, Fault> {
     Ok(Manifest {
         name: raw.name.into(),
         version: raw.version.into(),
-        input: InputSpec::Row,
+        input,
         features: check_features(raw.feature)?,
         output,
         decision,
@@ -57,19 +59,35 @@ fn check_name(key: &str, name: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-fn check_input(input: &raw::Input) -> Result<(), Fault> {
-    if input.kind == raw::InputKind::Window {
-        return fault(
-            "input.kind",
-            "windows are not supported in this version; use a model of single rows, kind = \"row\"",
-        );
-    }
-    for (key, given) in [("input.steps", input.steps.is_some()), ("input.period", input.period.is_some())] {
-        if given {
-            return fault(key, "this belongs to windows; remove it, since kind is \"row\"");
+fn check_input(input: &raw::Input, features: usize) -> Result<InputSpec, Fault> {
+    if input.kind == raw::InputKind::Row {
+        for (key, given) in [("input.steps", input.steps.is_some()), ("input.period", input.period.is_some())] {
+            if given {
+                return fault(key, "this belongs to windows; remove it, since kind is \"row\"");
+            }
         }
+        return Ok(InputSpec::Row);
     }
-    Ok(())
+    let Some(steps) = input.steps else {
+        return fault(
+            "input.steps",
+            "a window needs its number of rows; write steps = 30, or whatever the model takes",
+        );
+    };
+    if steps == 0 {
+        return fault("input.steps", "a window has at least one row; write steps = 30, or whatever the model takes");
+    }
+    if steps.saturating_mul(features as u64) > MOST_WINDOW_VALUES {
+        let problem = format!(
+            "a window of {steps} steps and {features} features has more than {MOST_WINDOW_VALUES} values; use a model of \
+             shorter windows"
+        );
+        return fault("input.steps", problem);
+    }
+    if input.period.is_some_and(|period| period.is_zero()) {
+        return fault("input.period", "write a duration above 0, like \"1s\"");
+    }
+    Ok(InputSpec::Window { steps: steps as usize, period: input.period })
 }
 
 fn check_features(raw: Vec<raw::Feature>) -> Result<Vec<Feature>, Fault> {
@@ -147,11 +165,7 @@ fn check_output(raw: raw::Output) -> Result<OutputSpec, Fault> {
         raw::OutputKind::Classification => OutputKind::Classification,
         raw::OutputKind::Regression => OutputKind::Regression,
         raw::OutputKind::Anomaly => OutputKind::Anomaly,
-        raw::OutputKind::Reconstruction => {
-            let problem = "reconstruction is not supported in this version; export the model with its score as an output, \
-                           and write kind = \"anomaly\"";
-            return fault("output.kind", problem);
-        }
+        raw::OutputKind::Reconstruction => OutputKind::Reconstruction,
     };
     let space = match raw.space {
         raw::Space::Auto => None,
@@ -159,6 +173,9 @@ fn check_output(raw: raw::Output) -> Result<OutputSpec, Fault> {
         raw::Space::Probability => Some(Space::Probability),
         raw::Space::Value => Some(Space::Value),
     };
+    if kind == OutputKind::Reconstruction && raw.index.is_some() {
+        return fault("output.index", "a reconstruction is scored as a whole; remove the key");
+    }
     if space == Some(Space::Probability) && kind != OutputKind::Classification {
         return fault("output.space", "only a classification has probabilities; write \"auto\" or \"value\"");
     }

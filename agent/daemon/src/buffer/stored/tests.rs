@@ -148,6 +148,7 @@ fn positions_of_variants_do_not_change() {
         Withheld::NotANumber { feature: f() },
         Withheld::ModelNonFinite,
         Withheld::ModelFailed { error: f() },
+        Withheld::WindowFilling { have: 1, need: 2 },
     ];
-    assert_eq!(positions(&withheld), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(positions(&withheld), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
 }

@@ -41,6 +41,7 @@ pub(in super::super) static ENGLISH: Catalogue = Catalogue {
     not_a_number: "No prediction: {name} came as a word that is not known here.",
     model_non_finite: "No prediction: the calculation gave no usable number.",
     model_failed: "No prediction: the calculation failed.",
+    window_filling: "No prediction yet: {have} of {need} measurements in a row have come.",
 
     would_clear: "Would clear {ways}.",
     between_ways: ", or ",

@@ -41,6 +41,7 @@ pub(in super::super) static GERMAN: Catalogue = Catalogue {
     not_a_number: "Keine Vorhersage: {name} kam als ein Wort, das hier nicht bekannt ist.",
     model_non_finite: "Keine Vorhersage: Die Rechnung ergab keine brauchbare Zahl.",
     model_failed: "Keine Vorhersage: Die Rechnung ist fehlgeschlagen.",
+    window_filling: "Noch keine Vorhersage: Bisher sind {have} von {need} Messungen in Folge eingetroffen.",
 
     would_clear: "Würde enden {ways}.",
     between_ways: ", oder ",

@@ -1,0 +1,167 @@
+//! Whether a network computes nothing but sums of its inputs times constants, read off its operators; and which.
+
+use std::collections::HashMap;
+
+use tract_onnx::pb::GraphProto;
+
+use super::error::ModelError;
+
+/// Most values of one input for which the map is written out: as many runs of the network, and as many columns.
+const MOST_INPUTS: usize = 2_048;
+/// Most numbers in a map.
+const MOST_WEIGHTS: usize = 4 << 20;
+
+/// Rows of outputs as sums: `weights · input + offset`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Affine {
+    /// Per input, what one unit of it adds to each output.
+    pub weights: Vec<Vec<f64>>,
+    /// The outputs for an input of zeros.
+    pub offset: Vec<f64>,
+}
+
+impl Affine {
+    /// Finds the map of a network that [`is_affine`], by running it on an input of zeros and on one for each unit.
+    /// `None` where it would be too large to write out.
+    ///
+    /// `scales` has a step for each input: the usual size of its values, so that what the network's float32 rounds off is
+    /// small beside what the step changes.
+    ///
+    /// # Errors
+    /// What `run` returns.
+    pub(super) fn probe(
+        scales: &[f32],
+        columns: usize,
+        run: impl Fn(&[f32]) -> Result<Vec<f64>, ModelError>,
+    ) -> Result<Option<Self>, ModelError> {
+        let width = scales.len();
+        if width > MOST_INPUTS || width * columns > MOST_WEIGHTS {
+            return Ok(None);
+        }
+        let mut rows = vec![0.0; (width + 1) * width];
+        for (input, &scale) in scales.iter().enumerate() {
+            rows[(input + 1) * width + input] = scale;
+        }
+        let outputs = run(&rows)?;
+        let mut outputs = outputs.chunks_exact(columns);
+        let Some(offset) = outputs.next().map(<[f64]>::to_vec) else { return Ok(None) };
+        let unit = |(found, &scale): (&[f64], &f32)| {
+            found.iter().zip(&offset).map(|(with, without)| (with - without) / f64::from(scale)).collect()
+        };
+        let weights = outputs.zip(scales).map(unit).collect();
+        Ok(Some(Self { weights, offset }))
+    }
+
+    /// The outputs for one input.
+    pub fn outputs(&self, input: &[f32]) -> Vec<f64> {
+        let mut outputs = self.offset.clone();
+        for (weights, &value) in self.weights.iter().zip(input) {
+            outputs.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight * f64::from(value));
+        }
+        outputs
+    }
+}
+
+/// What a tensor is made of.
+#[derive(Clone, Copy, PartialEq)]
+enum Made {
+    Constants,
+    Sums,
+    Anything,
+}
+
+/// Whether `tensor` is a sum of the graph's one input's values times constants. Operators that are not known to keep it
+/// so count as if they did not.
+pub(super) fn is_affine(graph: &GraphProto, tensor: &str) -> bool {
+    let mut made: HashMap<&str, Made> = graph.input.iter().map(|input| (input.name.as_str(), Made::Sums)).collect();
+    made.extend(graph.initializer.iter().map(|constant| (constant.name.as_str(), Made::Constants)));
+    for node in &graph.node {
+        let inputs: Vec<Made> = node
+            .input
+            .iter()
+            .filter(|name| !name.is_empty())
+            .map(|name| made.get(name.as_str()).copied().unwrap_or(Made::Anything))
+            .collect();
+        let result = of_operator(&node.op_type, &inputs);
+        made.extend(node.output.iter().map(|output| (output.as_str(), result)));
+    }
+    made.get(tensor) == Some(&Made::Sums)
+}
+
+fn of_operator(operator: &str, inputs: &[Made]) -> Made {
+    use Made::{Anything, Constants, Sums};
+    if inputs.iter().all(|made| *made == Constants) {
+        return Constants;
+    }
+    if inputs.contains(&Anything) {
+        return Anything;
+    }
+    let sums = inputs.iter().filter(|made| **made == Sums).count();
+    match operator {
+        "Add" | "Sub" | "Concat" | "Sum" => Sums,
+        "Mul" | "MatMul" | "Gemm" | "Conv" if sums == 1 => Sums,
+        // What is divided, averaged or moved may be a sum; by what, or whereto, must be known.
+        "Div" | "Identity" | "Neg" | "Flatten" | "Reshape" | "Transpose" | "Squeeze" | "Unsqueeze" | "AveragePool"
+        | "GlobalAveragePool"
+            if sums == 1 && inputs.first() == Some(&Sums) =>
+        {
+            Sums
+        }
+        _ => Anything,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tract_onnx::pb::{NodeProto, TensorProto, ValueInfoProto};
+
+    use super::*;
+
+    /// An operator, and what it reads; it writes `t0`, `t1`, … by its place.
+    type Node<'a> = (&'a str, &'a [&'a str]);
+
+    fn graph(nodes: &[Node<'_>]) -> GraphProto {
+        let node = |(index, (operator, inputs)): (usize, &Node<'_>)| NodeProto {
+            op_type: (*operator).to_owned(),
+            input: inputs.iter().map(|&name| name.to_owned()).collect(),
+            output: vec![format!("t{index}")],
+            ..Default::default()
+        };
+        GraphProto {
+            node: nodes.iter().enumerate().map(node).collect(),
+            input: vec![ValueInfoProto { name: "x".to_owned(), ..Default::default() }],
+            initializer: vec![TensorProto { name: "w".to_owned(), ..Default::default() }],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn sums_are_known_by_their_operators() {
+        let cases: [(&[Node<'_>], bool); 10] = [
+            (&[("Sub", &["x", "w"]), ("Gemm", &["t0", "w", "w"]), ("Sub", &["x", "t1"])], true),
+            (&[("Constant", &[]), ("Mul", &["t0", "x"])], true),
+            (&[("Div", &["x", "w"]), ("Reshape", &["t0", "w"]), ("Conv", &["t1", "w", ""])], true),
+            (&[("Relu", &["w"]), ("MatMul", &["x", "t0"])], true),
+            (&[("Mul", &["x", "x"])], false),
+            (&[("Div", &["w", "x"])], false),
+            (&[("Relu", &["x"]), ("MatMul", &["t0", "w"])], false),
+            (&[("Identity", &["unknown"])], false),
+            (&[("Identity", &["w"])], false),
+            (&[("Cast", &["x"])], false),
+        ];
+        for (nodes, expected) in cases {
+            assert_eq!(is_affine(&graph(nodes), &format!("t{}", nodes.len() - 1)), expected, "{nodes:?}");
+        }
+    }
+
+    #[test]
+    fn the_map_is_found_by_asking() {
+        let run = |rows: &[f32]| -> Result<Vec<f64>, ModelError> {
+            let outputs = |x: &[f32]| [f64::from(x[0]) - 2.0 * f64::from(x[1]) + 5.0, f64::from(x[1]) / 4.0];
+            Ok(rows.chunks_exact(2).flat_map(outputs).collect())
+        };
+        let map = Affine::probe(&[100.0, 0.5], 2, run).expect("answers").expect("small");
+        assert_eq!(map, Affine { weights: vec![vec![1.0, 0.0], vec![-2.0, 0.25]], offset: vec![5.0, 0.0] });
+        assert_eq!(map.outputs(&[3.0, 4.0]), [0.0, 1.0]);
+    }
+}

@@ -1,0 +1,133 @@
+//! How fast each model runs on this machine, measured once and kept, so that the time a manifest grants an explanation becomes
+//! the same number of model evaluations after every start.
+//!
+//! `pace.json` in the state folder holds rows per second by the digest of `model.onnx`, for the configured models.
+//! Removing it has them measured anew.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use explaind_core::explain::Budget;
+use explaind_core::model::Model;
+
+/// The file's name.
+const FILE: &str = "pace.json";
+/// A larger file is none of ours.
+const MOST_BYTES: u64 = 1 << 20;
+/// Measuring one model takes about so long: a busy moment must not count for ever.
+const LENGTH: Duration = Duration::from_millis(200);
+/// Rows that are asked about at once, as explanations do.
+const BATCH: usize = 256;
+/// What commands without a state folder assume, in rows per second, so that their answers are the same everywhere.
+const ASSUMED: u64 = 100_000;
+
+/// What one explanation of each model may cost.
+pub(crate) type Budgets = HashMap<Arc<str>, Budget>;
+
+/// The budgets of all models, from what is kept in `state_dir` or else measured now. A file that cannot be read or
+/// written costs a measurement, and says so in the log.
+pub(crate) fn budgets(state_dir: &Path, models: &HashMap<Arc<str>, Arc<Model>>) -> Budgets {
+    let path = state_dir.join(FILE);
+    let known = read(&path);
+    let mut paces = BTreeMap::new();
+    let mut budgets = Budgets::new();
+    for (name, model) in models {
+        let digest = model.model_digest().to_string();
+        let pace = *paces
+            .entry(digest)
+            .or_insert_with_key(|digest| known.get(digest).copied().unwrap_or_else(|| measure(model)));
+        budgets.insert(Arc::clone(name), budget(model, pace));
+    }
+    if paces != known
+        && let Err(error) = write(&path, &paces)
+    {
+        tracing::warn!(path = %path.display(), %error, "the models' pace could not be kept; it is measured at each start");
+    }
+    budgets
+}
+
+/// The budget of a model for commands that run without a state folder.
+pub(crate) fn assumed(model: &Model) -> Budget {
+    budget(model, ASSUMED)
+}
+
+fn budget(model: &Model, pace: u64) -> Budget {
+    let granted = model.manifest().explanation.budget;
+    let micros = u64::try_from(granted.as_micros()).unwrap_or(u64::MAX);
+    Budget { evaluations: micros.saturating_mul(pace) / 1_000_000 }
+}
+
+/// Rows per second: the fastest of several batches, which is what the model takes when nothing else interferes.
+fn measure(model: &Model) -> u64 {
+    let rows: Vec<f32> = model.background().rows.iter().copied().cycle().take(BATCH * model.width()).collect();
+    let begun = Instant::now();
+    let mut fastest = Duration::MAX;
+    while begun.elapsed() < LENGTH {
+        let start = Instant::now();
+        if model.explained(&rows).is_err() {
+            break;
+        }
+        fastest = fastest.min(start.elapsed());
+    }
+    (BATCH as f64 / fastest.as_secs_f64().max(1e-9)).max(1.0) as u64
+}
+
+fn read(path: &Path) -> BTreeMap<String, u64> {
+    let small = std::fs::metadata(path).is_ok_and(|found| found.len() <= MOST_BYTES);
+    let text = if small { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+/// Writes beside the goal and renames, so that the file is whole or not there.
+fn write(path: &Path, paces: &BTreeMap<String, u64>) -> std::io::Result<()> {
+    let draft = path.with_extension("json.part");
+    std::fs::write(&draft, serde_json::to_vec_pretty(paces)?)?;
+    std::fs::rename(&draft, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use explaind_core::model::pack::{self, PackInputs};
+
+    use super::*;
+
+    fn models() -> HashMap<Arc<str>, Arc<Model>> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/models/ai4i-mlp");
+        let read = |name: &str| std::fs::read(format!("{folder}/{name}")).unwrap();
+        let features = [
+            "type",
+            "air_temperature_k",
+            "process_temperature_k",
+            "rotational_speed_rpm",
+            "torque_nm",
+            "tool_wear_min",
+        ];
+        let features = features.map(|name| format!("[[feature]]\nname = \"{name}\"\n")).concat();
+        let manifest = format!(
+            "schema = 1\nname = \"m\"\nversion = \"1\"\n{features}[output]\nkind = \"classification\"\n\
+             tensor = \"probability\"\n[explanation]\nbudget = \"50ms\"\n"
+        );
+        let inputs =
+            PackInputs { model: read("model.onnx"), manifest, reference: read("background.csv"), golden: None };
+        let model = Model::load(&pack::create(inputs).unwrap()).unwrap();
+        HashMap::from([("m".into(), Arc::new(model))])
+    }
+
+    #[test]
+    fn what_was_measured_once_holds_after_every_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let models = models();
+        let first = budgets(folder.path(), &models);
+        assert!(first["m"].evaluations > 0);
+        assert_eq!(budgets(folder.path(), &models), first);
+        // What is kept decides, not the clock.
+        let digest = models["m"].model_digest();
+        std::fs::write(folder.path().join(FILE), format!("{{\"{digest}\": 1000}}")).unwrap();
+        assert_eq!(budgets(folder.path(), &models)["m"], Budget { evaluations: 50 });
+        std::fs::write(folder.path().join(FILE), "damaged").unwrap();
+        assert!(budgets(folder.path(), &models)["m"].evaluations > 0);
+        assert_eq!(assumed(&models["m"]), Budget { evaluations: 5_000 });
+    }
+}
