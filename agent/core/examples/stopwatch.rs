@@ -3,7 +3,9 @@
 //!     stopwatch FOLDER TENSOR classification|regression
 //!
 //! `FOLDER` holds `model.onnx`, `background.csv` and `rows.f32` (flat rows, little-endian). Each line on stdin asks for one
-//! thing and gets one line of JSON: seconds, or the attributions of the first rows.
+//! thing and gets one line of JSON. `prepare`, `predict`, `explain` and `attribute` (the attributions alone) give seconds, the
+//! latter three per row, or with a number behind them for so many rows at once; `bytes` is the size of the tables,
+//! `values` the attributions of the first rows.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -67,38 +69,43 @@ impl Stopwatch {
 
     fn answer(&self, question: &str) -> Outcome<serde_json::Value> {
         let tables = || self.tables.as_ref().ok_or("not a sum of trees");
-        let time = match question {
-            "prepare" => {
+        let (verb, count) = question.split_once(' ').map_or((question, None), |(verb, count)| (verb, Some(count)));
+        let many = match count {
+            Some(count) => self.rows.get(..count.parse::<usize>()? * self.model.width()),
+            None => None,
+        };
+        let time = match (verb, many) {
+            ("prepare", _) => {
                 let start = now();
                 drop(black_box(Explainer::new(Arc::clone(&self.model), BUDGET)?));
                 now() - start
             }
-            "predict" => self.median(|row| Ok(self.model.predict(row)?))?,
-            "explain" => self.median(|row| Ok(self.explainer.explain(row)?))?,
-            "attribute" => {
+            ("predict", None) => self.median(|row| Ok(self.model.predict(row)?))?,
+            ("explain", None) => self.median(|row| Ok(self.explainer.explain(row)?))?,
+            ("attribute", None) => {
                 let tables = tables()?;
                 self.median(|row| Ok(tables.attributions(row)?))?
             }
-            "predict all" => {
+            ("predict", Some(rows)) => {
                 let start = now();
-                drop(black_box(self.model.explained(black_box(&self.rows))?));
+                drop(black_box(self.model.explained(black_box(rows))?));
                 now() - start
             }
-            "attribute all" => {
+            ("attribute", Some(rows)) => {
                 let tables = tables()?;
                 let start = now();
-                drop(black_box(tables.attributions_of_rows(black_box(&self.rows))?));
+                drop(black_box(tables.attributions_of_rows(black_box(rows))?));
                 now() - start
             }
-            "bytes" => return Ok(tables()?.bytes().into()),
-            "values" => {
+            ("bytes", _) => return Ok(tables()?.bytes().into()),
+            ("values", _) => {
                 let values = self.rows.chunks_exact(self.model.width()).take(20).map(|row| {
                     let explanation = self.explainer.explain(row)?;
                     Ok(explanation.attributions.iter().map(|attribution| attribution.value).collect::<Vec<_>>())
                 });
                 return Ok(values.collect::<Outcome<Vec<_>>>()?.into());
             }
-            other => return Err(format!("{other} is not known").into()),
+            _ => return Err(format!("{question} is not known").into()),
         };
         Ok(time.as_secs_f64().into())
     }

@@ -249,3 +249,44 @@ impl Shared<'_> {
         self.trees.iter().map(cut).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tree::{Branch, Split};
+
+    /// A full tree of four levels that asks for another feature at each, and its leaves' numbers.
+    fn tree(first: f32) -> Tree {
+        let split = |index: u32| Split {
+            feature: (index + 1).ilog2(),
+            threshold: first + index as f32,
+            branch: Branch::Leq,
+            missing_yes: false,
+            yes: 2 * index + 1,
+            no: 2 * index + 2,
+        };
+        let node = |index| if index < 15 { Node::Split(split(index)) } else { Node::Leaf(f64::from(index)) };
+        Tree { nodes: (0..31).map(node).collect() }
+    }
+
+    #[test]
+    fn more_memory_makes_fewer_parts_and_none_makes_walks() {
+        let sum = TreeSum { width: 4, base: 0.0, trees: (0..8).map(|first| tree(first as f32)).collect() };
+        let counts = [0, 10 << 10, 18 << 10, 1 << 20].map(|bytes| {
+            let plan = Plan::within(bytes, &sum);
+            let parts: usize = plan.groups.iter().flatten().map(|(_, grids)| grids.len()).sum();
+            (plan.walked.len(), parts)
+        });
+        let [(8, 0), (some, few), (0, many), (0, 8)] = counts else { panic!("{counts:?}") };
+        assert!((1..8).contains(&some) && few > 0 && many > 8, "{counts:?}");
+    }
+
+    #[test]
+    fn the_most_that_fits_is_found() {
+        for all in 0..20 {
+            for limit in 0..=all {
+                assert_eq!(most(all, |count| count <= limit), limit);
+            }
+        }
+    }
+}

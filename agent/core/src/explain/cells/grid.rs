@@ -173,3 +173,19 @@ pub(super) fn cuts_of(split: &Split) -> impl Iterator<Item = f32> + use<> {
     };
     first.into_iter().chain(second).filter(|cut| !cut.is_nan())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rank_counts_the_cuts_below_however_many_there_are() {
+        for count in [0, 1, COUNTED, COUNTED + 1, 5 * COUNTED + 3] {
+            let cuts: Vec<f32> = (0..count).map(|cut| cut as f32).collect();
+            for value in [-1.0, 0.0, 0.5, 1.0, count as f32 / 2.0, count as f32, f32::INFINITY, f32::NEG_INFINITY] {
+                assert_eq!(rank(&cuts, value), cuts.partition_point(|&cut| cut < value), "{value} among {count}");
+            }
+            assert_eq!(rank(&cuts, f32::NAN), count + 1);
+        }
+    }
+}
