@@ -17,6 +17,8 @@
 //! Efficiency needs no care: every walk adds up to the change from its background row to the explained row, and what is
 //! taken off adds up to the same number for all background rows but for their own output.
 
+use std::collections::BTreeMap;
+
 use super::ExplainError;
 use super::players::Players;
 use super::questions::{Ask, Questions};
@@ -46,7 +48,8 @@ pub struct Sampler {
     background: Vec<f32>,
     /// The model's output for each background row.
     outputs: Vec<f64>,
-    /// Per background row, per feature: what is taken off a walk's shares.
+    /// Per background row, per feature: what is taken off a walk's shares. Empty where that would cost too much: then the
+    /// row's output in equal parts, which keeps efficiency.
     known: Vec<f64>,
     /// Its mean over the background, which is put back.
     known_mean: Vec<f64>,
@@ -98,24 +101,23 @@ impl Sampler {
             background: background.to_vec(),
             outputs: outputs.to_vec(),
             known: Vec::new(),
-            known_mean: vec![0.0; players.count()],
+            known_mean: Vec::new(),
             enough: enough(outputs),
         };
         sampler.known = sampler.prepare(Random::new(seed), ask)?;
-        for known in sampler.known.chunks_exact(players.count()) {
-            sampler.known_mean.iter_mut().zip(known).for_each(|(mean, value)| *mean += value / outputs.len() as f64);
-        }
+        let mean =
+            |player| (0..outputs.len()).map(|row| sampler.known(row, player)).sum::<f64>() / outputs.len() as f64;
+        sampler.known_mean = (0..players.count()).map(mean).collect();
         Ok(sampler)
     }
 
-    /// The mean shares of a few reference rows against every background row; where not even one is affordable, the
-    /// background rows' outputs in equal parts, which keeps efficiency.
+    /// The mean shares of a few reference rows against every background row; empty where not even one is affordable.
     fn prepare(&self, mut random: Random, ask: &Ask<'_>) -> Result<Vec<f64>, ExplainError> {
         let (count, rows) = (self.players.count(), self.outputs.len());
         let price = rows.saturating_mul(2 * count);
         let references = (PREPARATION / price.max(1)).min(REFERENCES).min(rows);
         if references == 0 {
-            return Ok(self.outputs.iter().flat_map(|output| vec![-output / count as f64; count]).collect());
+            return Ok(Vec::new());
         }
         let mut order: Vec<usize> = (0..rows).collect();
         order.sort_by(|&a, &b| self.outputs[a].total_cmp(&self.outputs[b]));
@@ -148,7 +150,7 @@ impl Sampler {
         let place = questions.put(row)?;
         questions.settle()?;
         let output = questions.answer(place);
-        let mut tally = Tally::new(self.outputs.len(), self.players.count());
+        let mut tally = Tally::default();
         let mut visits = Visits::new(self.outputs.len(), &mut random);
         let price = 2 * self.players.count().saturating_sub(1) as u64;
         loop {
@@ -162,7 +164,7 @@ impl Sampler {
             }
             questions.settle()?;
             for walk in &walks {
-                tally.add(walk.background, &self.shares(walk, output, &questions));
+                tally.add(walk.background, self.shares(walk, output, &questions));
             }
             let standard_errors = self.standard_errors(&tally);
             let good = standard_errors.iter().all(|&error| error <= self.enough);
@@ -222,35 +224,37 @@ impl Sampler {
         shares
     }
 
+    /// What is taken off a walk's shares.
+    fn known(&self, background: usize, player: usize) -> f64 {
+        let count = self.players.count();
+        match self.known.get(background * count + player) {
+            Some(known) => *known,
+            None => -self.outputs[background] / count as f64,
+        }
+    }
+
     /// The mean over the visited rows of what walks found beyond what is known, and the known mean.
     fn attributions(&self, tally: &Tally) -> Vec<f64> {
-        let count = self.players.count();
-        let mut sums = vec![0.0; count];
-        let visited = tally.visited();
-        for background in visited.iter().copied() {
-            for (player, sum) in sums.iter_mut().enumerate() {
-                *sum += tally.mean(background, player) - self.known[background * count + player];
-            }
-        }
-        let rows = visited.len().max(1) as f64;
-        sums.iter().zip(&self.known_mean).map(|(sum, known)| sum / rows + known).collect()
+        let rows = tally.rows.len().max(1) as f64;
+        let beyond = |player: usize| {
+            let beyond = tally.rows.iter().map(|(&row, visited)| visited.mean(player) - self.known(row, player));
+            beyond.sum::<f64>() / rows
+        };
+        self.known_mean.iter().enumerate().map(|(player, known)| beyond(player) + known).collect()
     }
 
     /// The standard errors of a sample in two stages: rows drawn from the background without putting back, then walks.
     /// Source: Cochran 1977, "Sampling techniques", 3rd edition, section 10.3.
     fn standard_errors(&self, tally: &Tally) -> Vec<f64> {
-        let count = self.players.count();
-        let visited = tally.visited();
-        let (rows, all) = (visited.len() as f64, self.outputs.len() as f64);
-        let freedom: usize = visited.iter().map(|&row| tally.counts[row] - 1).sum();
-        let deviation = |player| visited.iter().map(|&row| tally.deviation(row, player)).sum::<f64>().max(0.0);
-        let shrink: f64 = visited.iter().map(|&row| 1.0 / tally.counts[row] as f64).sum::<f64>() / (rows * rows);
-        let within = within(&(0..count).map(deviation).collect::<Vec<f64>>(), freedom);
-        (0..count)
+        let (rows, share) = (tally.rows.len() as f64, tally.rows.len() as f64 / self.outputs.len() as f64);
+        let deviation = |player| tally.rows.values().map(|row| row.deviation(player)).sum::<f64>().max(0.0);
+        let deviations: Vec<f64> = (0..self.players.count()).map(deviation).collect();
+        let within = within(&deviations, tally.walks - tally.rows.len());
+        let shrink: f64 = tally.rows.values().map(|row| 1.0 / row.walks as f64).sum::<f64>() / (rows * rows);
+        (0..self.players.count())
             .map(|player| {
-                let beyond = |row: usize| tally.mean(row, player) - self.known[row * count + player];
-                let between = variance(visited.iter().map(|&row| beyond(row)));
-                let share = rows / all;
+                let beyond = tally.rows.iter().map(|(&row, visited)| visited.mean(player) - self.known(row, player));
+                let between = variance(beyond);
                 match within.get(player) {
                     // A feature that did the same in every walk, as one does that the model ignores.
                     _ if between == 0.0 => 0.0,
@@ -302,50 +306,47 @@ impl Visits {
     }
 }
 
-/// What the walks found, by background row and feature.
+/// What the walks found, by background row.
+#[derive(Default)]
 struct Tally {
     walks: usize,
-    players: usize,
-    counts: Vec<usize>,
+    rows: BTreeMap<usize, Visited>,
+}
+
+/// What the walks to one background row found, by feature.
+struct Visited {
+    walks: usize,
     /// The first walk's shares, from which the others are counted, so that sums of squares lose nothing.
-    firsts: Vec<f64>,
+    first: Vec<f64>,
     sums: Vec<f64>,
     squares: Vec<f64>,
 }
 
 impl Tally {
-    fn new(rows: usize, players: usize) -> Self {
-        let zeros = || vec![0.0; rows * players];
-        Self { walks: 0, players, counts: vec![0; rows], firsts: zeros(), sums: zeros(), squares: zeros() }
-    }
-
-    fn add(&mut self, row: usize, shares: &[f64]) {
+    fn add(&mut self, row: usize, shares: Vec<f64>) {
         self.walks += 1;
-        self.counts[row] += 1;
-        for (player, &share) in shares.iter().enumerate() {
-            let index = row * self.players + player;
-            if self.counts[row] == 1 {
-                self.firsts[index] = share;
-            }
-            let off = share - self.firsts[index];
-            self.sums[index] += off;
-            self.squares[index] += off * off;
+        let Some(visited) = self.rows.get_mut(&row) else {
+            let zeros = vec![0.0; shares.len()];
+            self.rows.insert(row, Visited { walks: 1, first: shares, sums: zeros.clone(), squares: zeros });
+            return;
+        };
+        visited.walks += 1;
+        for (player, share) in shares.into_iter().enumerate() {
+            let off = share - visited.first[player];
+            visited.sums[player] += off;
+            visited.squares[player] += off * off;
         }
     }
+}
 
-    fn visited(&self) -> Vec<usize> {
-        (0..self.counts.len()).filter(|&row| self.counts[row] > 0).collect()
-    }
-
-    fn mean(&self, row: usize, player: usize) -> f64 {
-        let index = row * self.players + player;
-        self.firsts[index] + self.sums[index] / self.counts[row] as f64
+impl Visited {
+    fn mean(&self, player: usize) -> f64 {
+        self.first[player] + self.sums[player] / self.walks as f64
     }
 
     /// The sum of squared distances from the mean.
-    fn deviation(&self, row: usize, player: usize) -> f64 {
-        let index = row * self.players + player;
-        self.squares[index] - self.sums[index] * self.sums[index] / self.counts[row] as f64
+    fn deviation(&self, player: usize) -> f64 {
+        self.squares[player] - self.sums[player] * self.sums[player] / self.walks as f64
     }
 }
 

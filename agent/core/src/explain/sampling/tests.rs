@@ -141,6 +141,26 @@ fn features_that_agree_take_no_part_and_a_row_of_the_background_asks_little() {
 }
 
 #[test]
+fn models_too_wide_to_prepare_are_explained_as_well() {
+    const WIDE: usize = 400;
+    let mut random = Random::new(digest(11));
+    let background: Vec<f32> = (0..50 * WIDE).map(|_| random.below(1_000) as f32 / 1_000.0).collect();
+    let row: Vec<f32> = (0..WIDE).map(|_| random.below(1_000) as f32 / 500.0).collect();
+    let model = |x: &[f32]| f64::from(x[0] * x[1]) + x.iter().map(|&x| f64::from(x)).sum::<f64>();
+    let ask = |rows: &[f32]| -> Result<Vec<f64>, ExplainError> { Ok(rows.chunks_exact(WIDE).map(model).collect()) };
+    let outputs = ask(&background).expect("answers");
+    let sampler = Sampler::new(Players::of_row(WIDE), &background, &outputs, digest(1), &ask).expect("a sampler");
+    assert!(sampler.known.is_empty());
+    let estimate = sampler.estimate(&row, 20_000, digest(0), &ask).expect("an estimate");
+    let base = outputs.iter().sum::<f64>() / 50.0;
+    assert!((base + estimate.attributions.iter().sum::<f64>() - estimate.output).abs() < 1e-8);
+    for (player, (share, error)) in estimate.attributions.iter().zip(&estimate.standard_errors).enumerate().skip(2) {
+        let mean = background.iter().skip(player).step_by(WIDE).map(|&x| f64::from(x)).sum::<f64>() / 50.0;
+        assert!((share - (f64::from(row[player]) - mean)).abs() <= 4.5 * error, "{player}: {share} with {error}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let refused = Sampler::new(Players::of_row(WIDTH), &[0.0; 7], &[1.0], digest(0), &ask(sum)).map(|_| ());
     assert_eq!(refused, Err(ExplainError::Background { values: 7, width: WIDTH }));
