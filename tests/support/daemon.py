@@ -35,14 +35,16 @@ class Daemon(Process):
         self.url = f"http://127.0.0.1:{port}"
         self.overrides = {
             "EXPLAIND__GATEWAY__STATE_DIR": str(self.state),
-            "EXPLAIND__REGISTRY__TYPE": "directory",
-            "EXPLAIND__REGISTRY__PATH": str(self.registry),
+            **({} if "EXPLAIND__REGISTRY__TYPE" in env else self._directory()),
             "EXPLAIND__WEB__LISTEN": f"127.0.0.1:{port}",
             **env,
         }
         command = [BINARY, "run", "--config", self.config]
         logging = {"EXPLAIND_LOG": "info,explaind=debug"}
         super().__init__(command, folder / "daemon.log", port, {**logging, **self.overrides})
+
+    def _directory(self) -> dict[str, str]:
+        return {"EXPLAIND__REGISTRY__TYPE": "directory", "EXPLAIND__REGISTRY__PATH": str(self.registry)}
 
     def start(self, seconds: float = 60.0) -> "Daemon":
         """Starts it and waits until it says that it is ready."""

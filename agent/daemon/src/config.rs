@@ -165,13 +165,7 @@ impl Reader {
         let sources = self.sources()?;
         let models = self.models()?;
         let assets = self.assets(&sources, &models)?;
-        let mut registry = match merged.get("registry") {
-            Some(_) => Some(self.section::<registry::Config>("registry", &[])?),
-            None => None,
-        };
-        if let Some(registry) = &mut registry {
-            registry.resolve(&self.base);
-        }
+        let registry = merged.get("registry").map(|table| self.registry(table.clone())).transpose()?;
         let text = toml::to_string(merged).unwrap_or_default();
         let digest = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Settings {
@@ -187,6 +181,23 @@ impl Reader {
             digest,
             layers: self.layers,
         })
+    }
+
+    fn registry(&self, mut table: Value) -> Result<registry::Config, ConfigError> {
+        let kind = table.as_table_mut().and_then(|table| table.remove("type"));
+        let mut config = match kind.as_ref().and_then(Value::as_str) {
+            Some("directory") => registry::Config::Directory(self.layers.parse("registry", table)?),
+            Some("mlflow") => registry::Config::Mlflow(self.layers.parse("registry", table)?),
+            other => {
+                let given =
+                    other.map_or_else(|| "the type is missing".to_owned(), |kind| format!("\"{kind}\" is unknown"));
+                let message = format!("{given}; write \"mlflow\" or \"directory\"");
+                return Err(self.layers.problem("registry.type", message));
+            }
+        };
+        config.resolve(&self.base);
+        config.check().map_err(|(key, message)| self.layers.problem(&format!("registry.{key}"), message))?;
+        Ok(config)
     }
 
     /// Reads a table that may be absent; keys named in `paths` are made absolute first.

@@ -11,9 +11,11 @@ mod explainer;
 mod mailbox;
 mod question;
 mod registry;
+mod secret;
 mod source;
 mod sync;
 mod telemetry;
+mod tls;
 mod web;
 
 use std::process::ExitCode;

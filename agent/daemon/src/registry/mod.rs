@@ -1,9 +1,12 @@
 //! What central offers: the place that batches go to.
 //!
 //! Paths inside it are relative, with `/` between their parts: `line-3/alerts/date=2026-11-21/1-40.parquet`. Beside a
-//! gateway's streams lies `line-3/store.json`: which store may write there.
+//! gateway's streams stands which store may write there: in a folder as `line-3/store.json`, in MLflow as tags of the
+//! gateway's run.
 
 mod directory;
+mod http;
+mod mlflow;
 
 use std::path::{Path, PathBuf};
 
@@ -11,14 +14,18 @@ use explaind_core::domain::record::Stream;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub(crate) use directory::Config as DirectoryConfig;
 use directory::Directory;
+pub(crate) use mlflow::Config as MlflowConfig;
+use mlflow::Mlflow;
 
 /// `[registry]` in the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Config {
     /// A folder, local or on a share.
-    Directory(directory::Config),
+    Directory(DirectoryConfig),
+    /// An MLflow tracking server.
+    Mlflow(Box<MlflowConfig>),
 }
 
 impl Config {
@@ -26,6 +33,15 @@ impl Config {
     pub(crate) fn resolve(&mut self, base: &Path) {
         match self {
             Self::Directory(config) => config.path = base.join(&config.path),
+            Self::Mlflow(config) => config.resolve(base),
+        }
+    }
+
+    /// Says what makes no sense, as key and sentence.
+    pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
+        match self {
+            Self::Directory(_) => Ok(()),
+            Self::Mlflow(config) => config.check(),
         }
     }
 }
@@ -35,6 +51,17 @@ impl Config {
 pub(crate) enum Registry {
     /// A folder.
     Directory(Directory),
+    /// An MLflow tracking server.
+    Mlflow(Mlflow),
+}
+
+/// A figure about a gateway, for whoever watches a fleet.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Figure {
+    /// Letters, digits, `_` and `/`.
+    pub(crate) name: String,
+    /// Its value now.
+    pub(crate) value: f64,
 }
 
 /// What putting something did.
@@ -83,6 +110,16 @@ pub(crate) enum RegistryError {
         /// What it said.
         source: std::io::Error,
     },
+    /// A server does not answer, or refuses.
+    #[error("{address}{path}: {reason}")]
+    Server {
+        /// The server.
+        address: String,
+        /// What was asked for, below it.
+        path: String,
+        /// What came of it.
+        reason: String,
+    },
     /// It holds something that makes no sense.
     #[error("{path} in the registry makes no sense: {reason}; put it right, or move it away")]
     Content {
@@ -98,6 +135,7 @@ impl Registry {
     pub(crate) fn new(config: &Config) -> Self {
         match config {
             Config::Directory(config) => Self::Directory(Directory::new(config)),
+            Config::Mlflow(config) => Self::Mlflow(Mlflow::new(config)),
         }
     }
 
@@ -105,6 +143,33 @@ impl Registry {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Directory(directory) => directory.describe(),
+            Self::Mlflow(mlflow) => mlflow.describe(),
+        }
+    }
+
+    /// Where a gateway's records lie in it, for people.
+    pub(crate) fn place(&self, gateway: &str) -> String {
+        match self {
+            Self::Directory(directory) => format!("{}/{gateway}", directory.describe()),
+            Self::Mlflow(mlflow) => mlflow.place(gateway),
+        }
+    }
+
+    /// How a person makes that place this store's.
+    pub(crate) fn remedy(&self, gateway: &str, store_id: Uuid) -> String {
+        match self {
+            Self::Directory(_) => {
+                format!("put {{\"gateway\": \"{gateway}\", \"store_id\": \"{store_id}\"}} into its store.json")
+            }
+            Self::Mlflow(_) => Mlflow::remedy(store_id),
+        }
+    }
+
+    /// Shows figures about a gateway there, where the registry has a place for them.
+    pub(crate) async fn log(&self, gateway: &str, figures: &[Figure]) -> Result<(), RegistryError> {
+        match self {
+            Self::Directory(_) => Ok(()),
+            Self::Mlflow(mlflow) => mlflow.log(gateway, figures).await,
         }
     }
 
@@ -112,6 +177,7 @@ impl Registry {
     pub(crate) async fn probe(&self) -> Result<String, RegistryError> {
         match self {
             Self::Directory(directory) => directory.probe().await,
+            Self::Mlflow(mlflow) => mlflow.probe().await,
         }
     }
 
@@ -119,6 +185,7 @@ impl Registry {
     pub(crate) async fn put(&self, path: &str, content: Vec<u8>) -> Result<Put, RegistryError> {
         match self {
             Self::Directory(directory) => directory.put(path, content).await,
+            Self::Mlflow(mlflow) => mlflow.put(path, content).await,
         }
     }
 
@@ -126,6 +193,7 @@ impl Registry {
     pub(crate) async fn highest(&self, gateway: &str, stream: Stream) -> Result<Option<u64>, RegistryError> {
         match self {
             Self::Directory(directory) => directory.highest(gateway, stream).await,
+            Self::Mlflow(mlflow) => mlflow.highest(gateway, stream).await,
         }
     }
 
@@ -133,6 +201,7 @@ impl Registry {
     pub(crate) async fn store(&self, gateway: &str) -> Result<Option<StoreMark>, RegistryError> {
         match self {
             Self::Directory(directory) => directory.store(gateway).await,
+            Self::Mlflow(mlflow) => mlflow.store(gateway).await,
         }
     }
 
@@ -140,6 +209,7 @@ impl Registry {
     pub(crate) async fn set_store(&self, mark: &StoreMark) -> Result<(), RegistryError> {
         match self {
             Self::Directory(directory) => directory.set_store(mark).await,
+            Self::Mlflow(mlflow) => mlflow.set_store(mark).await,
         }
     }
 }
@@ -172,11 +242,10 @@ mod tests {
 
     #[test]
     fn the_configuration_names_a_folder_and_nothing_unknown() {
-        let parse = |text| toml::from_str::<Config>(text);
-        let mut config = parse("type = \"directory\"\npath = \"registry\"").unwrap();
+        let parse = |text| toml::from_str::<DirectoryConfig>(text).map(Config::Directory);
+        let mut config = parse("path = \"registry\"").unwrap();
         config.resolve(Path::new("/etc/explaind"));
         assert_eq!(Registry::new(&config).describe(), "/etc/explaind/registry");
-        assert!(parse("type = \"directory\"\npath = \"x\"\npoll = \"1m\"\ncolour = 1").is_err());
-        assert!(parse("type = \"floppy\"\npath = \"x\"").is_err());
+        assert!(parse("path = \"x\"\ncolour = 1").is_err());
     }
 }

@@ -10,8 +10,6 @@ use serde::{Deserialize, Deserializer, de};
 
 /// Longest name of a source or signal, in bytes.
 const LONGEST_NAME: usize = 128;
-/// Longest password file, in bytes.
-const LONGEST_SECRET: u64 = 4096;
 
 /// The name of a source or of one of its signals: never empty, without `/`, which joins the two.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -135,42 +133,6 @@ pub(super) fn anchor(path: &mut PathBuf, base: &Path) {
     *path = base.join(&*path);
 }
 
-/// Where a password is kept; never the password itself, so that `Debug` output and status pages cannot show it.
-#[derive(Debug, Clone)]
-pub(super) enum Secret {
-    /// A file that holds the password and nothing else.
-    File(PathBuf),
-    /// The name of a systemd credential.
-    Credential(String),
-}
-
-impl Secret {
-    /// Reads the password. Done at every connection, so that a changed password needs no restart.
-    pub(super) fn read(&self) -> Result<String, String> {
-        let path = match self {
-            Self::File(path) => path.clone(),
-            Self::Credential(name) => {
-                let folder = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-                    format!(
-                        "there is no credential \"{name}\": systemd passed none; add LoadCredential= to the service"
-                    )
-                })?;
-                Path::new(&folder).join(name)
-            }
-        };
-        let size = std::fs::metadata(&path).map_err(|error| unreadable(&path, &error))?.len();
-        if size > LONGEST_SECRET {
-            return Err(format!("{} is too large for a password file ({size} bytes)", path.display()));
-        }
-        let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
-        Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-    }
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> String {
-    format!("cannot read the password in {}: {error}", path.display())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,14 +169,5 @@ mod tests {
         for bad in ["", " a", "a ", "a/b", "a\nb", &"x".repeat(129)] {
             assert!(Name::try_from(bad.to_owned()).is_err(), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn a_password_loses_its_line_end_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("secret");
-        std::fs::write(&path, " pass word \r\n").unwrap();
-        assert_eq!(Secret::File(path).read().unwrap(), " pass word ");
-        assert!(Secret::File(folder.path().join("none")).read().unwrap_err().contains("cannot read"));
     }
 }

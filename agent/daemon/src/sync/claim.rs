@@ -13,7 +13,6 @@ use crate::registry::{Registry, StoreMark};
 /// [`SyncError::Foreign`] when a person has to decide.
 pub(super) async fn claim(buffer: &Buffer, registry: &Registry) -> Result<(), SyncError> {
     let (gateway, store_id) = (buffer.gateway(), buffer.store_id());
-    let place = || format!("{}/{gateway}", registry.describe());
     let mark = registry.store(gateway).await?;
     let predecessors = match mark {
         Some(mark) if mark.store_id == store_id => return note(buffer).await,
@@ -24,19 +23,20 @@ pub(super) async fn claim(buffer: &Buffer, registry: &Registry) -> Result<(), Sy
         Some(mark) => {
             return Err(SyncError::Foreign(format!(
                 "{} belongs to another store ({}): if two gateways are called \"{gateway}\", give one of them another \
-                 [gateway] id; if this machine or its card was replaced, move that folder away",
-                place(),
-                mark.store_id
+                 [gateway] id; if this machine or its card was replaced, {}",
+                registry.place(gateway),
+                mark.store_id,
+                registry.remedy(gateway, store_id)
             )));
         }
         None => {
             let holds = anything(registry, gateway).await?;
             if holds || buffer.claimed() {
-                let found = if holds { "has batches but no store.json" } else { "is gone" };
+                let found = if holds { "has batches but names no store" } else { "is gone" };
                 return Err(SyncError::Foreign(format!(
-                    "{} {found}: is the right folder mounted there? If it is meant to be so, put \
-                     {{\"gateway\": \"{gateway}\", \"store_id\": \"{store_id}\"}} into its store.json",
-                    place()
+                    "{} {found}: is it the right registry? If it is meant to be so, {}",
+                    registry.place(gateway),
+                    registry.remedy(gateway, store_id)
                 )));
             }
             buffer.predecessors()

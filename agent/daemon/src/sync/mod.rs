@@ -11,6 +11,7 @@
 
 mod claim;
 mod columns;
+mod figures;
 mod parquet;
 mod status;
 #[cfg(test)]
@@ -22,11 +23,12 @@ use explaind_core::domain::record::Stream;
 use explaind_core::domain::time::Now;
 use explaind_core::domain::units;
 use serde::Deserialize;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use status::Status;
 
+use figures::Figures;
 use parquet::{Encoder, ParquetError};
 use status::{Lag, State};
 
@@ -43,6 +45,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Waits between tries while the registry is away.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How often the registry is shown figures about the gateway.
+const FIGURES_EVERY: Duration = Duration::from_secs(60);
 /// Records that are in memory at a time.
 const PIECE: usize = 500;
 
@@ -100,7 +104,7 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     status.change(|s| s.registry = registry.describe());
-    let sync = Sync { buffer, registry, config, metrics, status };
+    let mut sync = Sync { buffer, registry, config, metrics, status, figures: Figures::default() };
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     while !stop.is_cancelled() {
         let wait = match sync.round(false, &stop).await {
@@ -136,11 +140,12 @@ struct Sync {
     config: Config,
     metrics: Metrics,
     status: Status,
+    figures: Figures,
 }
 
 impl Sync {
     /// Sends every batch that is ripe; with `all`, every record that is final.
-    async fn round(&self, all: bool, stop: &CancellationToken) -> Result<(), SyncError> {
+    async fn round(&mut self, all: bool, stop: &CancellationToken) -> Result<(), SyncError> {
         // First, so that the lag is told while the registry is away as well.
         self.measure().await?;
         claim::claim(&self.buffer, &self.registry).await?;
@@ -155,6 +160,24 @@ impl Sync {
         }
         self.works();
         self.status.change(|s| s.state = State::Online);
+        self.show_figures(all).await
+    }
+
+    /// Shows the registry what is known of this gateway, once a minute and at the end.
+    async fn show_figures(&mut self, last: bool) -> Result<(), SyncError> {
+        if !last && self.figures.shown.is_some_and(|shown| shown.elapsed() < FIGURES_EVERY) {
+            return Ok(());
+        }
+        let (mut figures, buffer, status) =
+            (std::mem::take(&mut self.figures), self.buffer.clone(), self.status.clone());
+        let counted = tokio::task::spawn_blocking(move || -> Result<_, BufferError> {
+            let list = figures.count(&buffer, &status.snapshot().streams)?;
+            Ok((figures, list))
+        });
+        let (figures, list) = counted.await??;
+        self.figures = figures;
+        self.registry.log(self.buffer.gateway(), &list).await?;
+        self.figures.shown = Some(Instant::now());
         Ok(())
     }
 

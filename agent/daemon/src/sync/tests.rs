@@ -17,8 +17,7 @@ use crate::registry;
 use explaind_core::domain::explanation::Settlement;
 
 fn registry(folder: &Path) -> Registry {
-    let text = format!("type = \"directory\"\npath = {:?}", folder.join("registry"));
-    Registry::new(&toml::from_str::<registry::Config>(&text).unwrap())
+    Registry::new(&registry::Config::Directory(registry::DirectoryConfig { path: folder.join("registry") }))
 }
 
 fn sync(buffer: &Buffer, registry: Registry, batch_records: u64) -> Sync {
@@ -28,6 +27,7 @@ fn sync(buffer: &Buffer, registry: Registry, batch_records: u64) -> Sync {
         config: Config { batch_records, batch_age: Duration::MAX },
         metrics: Metrics::new(),
         status: Status::default(),
+        figures: Figures::default(),
     }
 }
 
@@ -96,7 +96,7 @@ async fn every_stream_arrives_with_its_columns() {
         .unwrap();
     let skipped = Settlement::Skipped { reason: "withheld".to_owned() };
     buffer.settle(vec![(id, explained(65.0)), (stored[2].id, skipped)]).unwrap();
-    let sync = sync(&buffer, registry(folder.path()), 5000);
+    let mut sync = sync(&buffer, registry(folder.path()), 5000);
     sync.round(true, &EVER()).await.unwrap();
 
     let root = folder.path().join("registry");
@@ -175,7 +175,7 @@ async fn a_retry_sends_the_same_bytes_under_the_same_name_and_nothing_twice() {
     drop((one, buffer));
 
     let buffer = open(folder.path());
-    let again = sync(&buffer, registry(folder.path()), 7);
+    let mut again = sync(&buffer, registry(folder.path()), 7);
     assert_eq!(write(&buffer, stream, bounds).unwrap().unwrap(), content);
     again.registry.set_store(&claim_of(&buffer)).await.unwrap();
     again.round(true, &EVER()).await.unwrap();
@@ -200,7 +200,7 @@ async fn batches_close_by_size_and_predictions_wait_for_their_explanations() {
     let buffer = open(folder.path());
     let stored = buffer.append((0..9).map(|n| prediction(n, 1.0)).collect()).unwrap();
     buffer.append((0..3).map(|n| feedback(n, Uuid::from_u128(1))).collect()).unwrap();
-    let sync = sync(&buffer, registry(folder.path()), 3);
+    let mut sync = sync(&buffer, registry(folder.path()), 3);
     let settle = |n: usize| buffer.settle(vec![(stored[n].id, explained(1.0))]).unwrap();
     [0, 1, 3, 4, 5].into_iter().for_each(settle);
     let (stream, bounds) = sync.next(false).await.unwrap().unwrap();
@@ -222,7 +222,7 @@ async fn other_content_under_the_name_is_left_ours_goes_aside_and_it_is_on_recor
     let folder = tempfile::tempdir().unwrap();
     let buffer = open(folder.path());
     buffer.append(vec![audit(1, "ada")]).unwrap();
-    let sync = sync(&buffer, registry(folder.path()), 5000);
+    let mut sync = sync(&buffer, registry(folder.path()), 5000);
     sync.registry.set_store(&claim_of(&buffer)).await.unwrap();
     let path = batch_path("line-3", Stream::Audit, &status::date(clock::now().utc), 1, 1);
     sync.registry.put(&path, b"somebody else's".to_vec()).await.unwrap();
@@ -245,7 +245,7 @@ async fn another_store_under_the_same_name_is_stopped_before_it_sends() {
 
     let second = open(theirs.path());
     second.append(vec![health(1), health(2)]).unwrap();
-    let other = sync(&second, registry(mine.path()), 1);
+    let mut other = sync(&second, registry(mine.path()), 1);
     let error = other.round(false, &EVER()).await.unwrap_err();
     other.failed(&error);
     assert!(error.to_string().contains("belongs to another store"), "{error}");
@@ -270,7 +270,7 @@ async fn a_store_that_took_over_on_the_same_machine_goes_on() {
     drop(lost);
     fs::write(folder.path().join("buffer/conf"), "neither segments nor a version").unwrap();
     let buffer = open(folder.path());
-    let sync = sync(&buffer, registry(folder.path()), 100);
+    let mut sync = sync(&buffer, registry(folder.path()), 100);
     sync.round(true, &EVER()).await.unwrap();
     let mark = sync.registry.store("line-3").await.unwrap().unwrap();
     assert_eq!((mark.store_id, mark.predecessors), (buffer.store_id(), vec![lost_id]));

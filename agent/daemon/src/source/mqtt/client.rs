@@ -1,18 +1,19 @@
 //! The connection to the broker: our own supervisor drives rumqttc's event loop and subscribes anew every time.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use explaind_core::domain::sample::{Quality, Sample, SignalId};
 use explaind_core::domain::time::Now;
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS,
-    StateError, SubAck, SubscribeFilter, SubscribeReasonCode, Transport,
+    StateError, SubAck, SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
 };
 use tokio::time::timeout;
 
 use super::payload::Payload;
-use super::{Config, Signal, tls};
+use super::{Config, Signal};
 use crate::clock;
 use crate::source::link::{Ending, Link};
 use crate::source::{bad_sample, sample, status};
@@ -190,7 +191,8 @@ fn options(config: &Config, source: &str) -> Result<MqttOptions, Ending> {
         options.set_credentials(username, password.unwrap_or_default());
     }
     if config.url.is_tls() {
-        options.set_transport(Transport::tls_with_config(tls::configuration(config.ca_file.as_deref())?));
+        let tls = crate::tls::configuration(config.ca_file.as_deref())?;
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(tls))));
     }
     Ok(options)
 }

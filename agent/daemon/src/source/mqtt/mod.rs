@@ -2,15 +2,15 @@
 
 mod client;
 mod payload;
-mod tls;
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Table;
 
-use super::keys::{self, Address, Name, Secret};
+use super::keys::{self, Address, Name};
 use super::{ConfigError, check_names};
+use crate::secret::Secret;
 
 pub(super) use self::client::run;
 use self::payload::Pointer;
@@ -120,7 +120,7 @@ impl Config {
             secret.read().map_err(|message| ConfigError::at("password_file", message))?;
         }
         if let Some(path) = &self.ca_file {
-            tls::roots(path).map_err(|message| ConfigError::at("ca_file", message))?;
+            crate::tls::roots(path).map_err(|message| ConfigError::at("ca_file", message))?;
         }
         Ok(())
     }

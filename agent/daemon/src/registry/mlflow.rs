@@ -1,0 +1,473 @@
+//! An MLflow tracking server as the registry: what central teams already run.
+//!
+//! Each gateway has one run in the experiment `explaind`, found by its tag `explaind.gateway`: making a run twice makes
+//! two, so it is looked for first, and of two the older counts. Batches are that run's artifacts, sent through the
+//! server's artifact proxy. Whose run it is stands in the tag `explaind.store`. Figures about the gateway are logged as
+//! the run's metrics, so that a fleet is seen on MLflow's own page.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use explaind_core::domain::record::Stream;
+use explaind_core::domain::units;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, sleep_until};
+use url::Url;
+use uuid::Uuid;
+
+use super::http::{Access, Http, Route};
+use super::{Figure, Put, RegistryError, StoreMark, last_in_name};
+use crate::clock;
+use crate::secret::Secret;
+
+/// The experiment that holds one run per gateway.
+const EXPERIMENT: &str = "explaind";
+/// Tags of a run.
+const GATEWAY: &str = "explaind.gateway";
+const STORE: &str = "explaind.store";
+const PREDECESSORS: &str = "explaind.predecessors";
+/// Where the server takes and gives artifacts.
+const ARTIFACTS: &str = "api/2.0/mlflow-artifacts/artifacts";
+/// The largest batch read back to compare it.
+const LARGEST_BATCH: usize = 256 << 20;
+
+/// `type = "mlflow"`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// The server's address: `https://mlflow.example.com`.
+    #[serde(deserialize_with = "address")]
+    url: Url,
+    /// Who we are to it.
+    username: Option<String>,
+    password_file: Option<PathBuf>,
+    password_credential: Option<String>,
+    /// A bearer token in place of user and password.
+    token_file: Option<PathBuf>,
+    token_credential: Option<String>,
+    /// Who vouches for the server, in place of the system's certificates.
+    ca_file: Option<PathBuf>,
+    /// A proxy, in place of the one that the environment names.
+    #[serde(default, deserialize_with = "proxy")]
+    proxy: Option<Url>,
+    /// Most bytes sent per second, on average.
+    #[serde(default, deserialize_with = "rate")]
+    max_rate: Option<u64>,
+}
+
+fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match units::parse_bytes(&text).map_err(D::Error::custom)? {
+        0 => Err(D::Error::custom("nothing could be sent; write bytes per second, like \"256KiB\"")),
+        rate => Ok(Some(rate)),
+    }
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let url = Url::parse(&text).ok().filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
+    url.ok_or_else(|| D::Error::custom("this is no address of a server; write one like \"https://mlflow.example.com\""))
+}
+
+fn proxy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
+    address(deserializer).map(Some)
+}
+
+impl Config {
+    pub(super) fn resolve(&mut self, base: &Path) {
+        for path in [&mut self.password_file, &mut self.token_file, &mut self.ca_file].into_iter().flatten() {
+            *path = base.join(&*path);
+        }
+    }
+
+    /// Says what makes no sense, as key and sentence.
+    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+        let wrong = |key, sentence: &str| Err((key, sentence.to_owned()));
+        if !self.url.username().is_empty() || self.url.password().is_some() {
+            return wrong("url", "contains a user; write username, and password_file or password_credential");
+        }
+        if self.password_file.is_some() && self.password_credential.is_some() {
+            return wrong("password_credential", "give it or password_file, not both");
+        }
+        if self.token_file.is_some() && self.token_credential.is_some() {
+            return wrong("token_credential", "give it or token_file, not both");
+        }
+        match (self.username.is_some(), self.password().is_some(), self.token().is_some()) {
+            (true, true, false) | (false, false, _) => {}
+            (true, false, _) => {
+                return wrong("username", "needs a password; write password_file or password_credential");
+            }
+            (false, true, _) => return wrong("password_file", "is of no use without username"),
+            (true, true, true) => return wrong("token_file", "give a token, or username and password, not both"),
+        }
+        if self.url.scheme() == "http" && !self.is_local() && !matches!(self.access(), Access::Open) {
+            return wrong("url", "would send a secret without TLS; write https://");
+        }
+        for (key, secret) in [("password_file", self.password()), ("token_file", self.token())] {
+            if let Some(Err(message)) = secret.as_ref().filter(|s| matches!(s, Secret::File(_))).map(Secret::read) {
+                return Err((key, message));
+            }
+        }
+        if let Some(path) = &self.ca_file {
+            crate::tls::roots(path).map_err(|message| ("ca_file", message))?;
+        }
+        Ok(())
+    }
+
+    fn is_local(&self) -> bool {
+        match self.url.host() {
+            Some(url::Host::Domain(name)) => name == "localhost",
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        }
+    }
+
+    fn password(&self) -> Option<Secret> {
+        secret(self.password_file.as_ref(), self.password_credential.as_ref())
+    }
+
+    fn token(&self) -> Option<Secret> {
+        secret(self.token_file.as_ref(), self.token_credential.as_ref())
+    }
+
+    fn access(&self) -> Access {
+        match (self.token(), self.username.clone().zip(self.password())) {
+            (Some(token), _) => Access::Token(token),
+            (None, Some((user, password))) => Access::Password(user, password),
+            (None, None) => Access::Open,
+        }
+    }
+}
+
+fn secret(file: Option<&PathBuf>, credential: Option<&String>) -> Option<Secret> {
+    file.cloned().map(Secret::File).or_else(|| credential.cloned().map(Secret::Credential))
+}
+
+/// The server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Mlflow {
+    http: Http,
+    max_rate: Option<u64>,
+    known: Arc<Mutex<Known>>,
+}
+
+/// What was found out, so that it is not asked again for each batch.
+#[derive(Debug, Default)]
+struct Known {
+    run: Option<Run>,
+    /// When the next bytes may be sent.
+    free_at: Option<Instant>,
+}
+
+/// A gateway's run.
+#[derive(Debug, Clone, PartialEq)]
+struct Run {
+    gateway: String,
+    id: String,
+    /// Where its artifacts lie below the server's.
+    artifacts: String,
+}
+
+impl Mlflow {
+    pub(super) fn new(config: &Config) -> Self {
+        let route = Route {
+            url: config.url.clone(),
+            access: config.access(),
+            ca_file: config.ca_file.clone(),
+            proxy: config.proxy.clone(),
+        };
+        Self { http: Http::new(route), max_rate: config.max_rate, known: Arc::default() }
+    }
+
+    pub(super) fn describe(&self) -> String {
+        self.http.address().to_owned()
+    }
+
+    pub(super) fn place(&self, gateway: &str) -> String {
+        format!("the run of gateway \"{gateway}\" in experiment \"{EXPERIMENT}\" at {}", self.http.address())
+    }
+
+    pub(super) fn remedy(store_id: Uuid) -> String {
+        format!("set that run's tag {STORE} to {store_id}")
+    }
+
+    pub(super) async fn probe(&self) -> Result<String, RegistryError> {
+        let query = [("experiment_name", EXPERIMENT)];
+        let found = self.http.get("api/2.0/mlflow/experiments/get-by-name", &query).await?;
+        self.http.get(ARTIFACTS, &[]).await?;
+        let experiment = if found.is_some() { "is there" } else { "will be made" };
+        Ok(format!("the MLflow server answers; experiment \"{EXPERIMENT}\" {experiment}"))
+    }
+
+    pub(super) async fn put(&self, path: &str, content: Vec<u8>) -> Result<Put, RegistryError> {
+        let run = self.run_of(path).await?;
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let same = |file: &File| file.name == name && !file.is_folder;
+        let found = self.list(&run, folder).await?.into_iter().find(same);
+        let address = format!("{ARTIFACTS}/{}/{path}", run.artifacts);
+        if let Some(found) = found {
+            // The artifact store replaces what is there, so this look is what keeps central's data.
+            let there = match found.size == u64::try_from(content.len()).ok() {
+                true => self.http.file(&address, LARGEST_BATCH).await?,
+                false => None,
+            };
+            return match there {
+                Some(there) if Sha256::digest(&there) == Sha256::digest(&content) => Ok(Put::AlreadyThere),
+                _ => Err(RegistryError::Conflict { path: path.to_owned() }),
+            };
+        }
+        self.take_turn(content.len()).await;
+        self.http.put(&address, content).await?;
+        Ok(Put::Stored)
+    }
+
+    pub(super) async fn highest(&self, gateway: &str, stream: Stream) -> Result<Option<u64>, RegistryError> {
+        let Some(run) = self.find(gateway).await?.map(|(run, _)| run) else { return Ok(None) };
+        let folder = format!("{gateway}/{}", stream.as_str());
+        let mut highest = None;
+        for day in self.list(&run, &folder).await? {
+            for file in self.list(&run, &format!("{folder}/{}", day.name)).await? {
+                highest = highest.max(last_in_name(&file.name));
+            }
+        }
+        Ok(highest)
+    }
+
+    pub(super) async fn store(&self, gateway: &str) -> Result<Option<StoreMark>, RegistryError> {
+        let Some((_, tags)) = self.find(gateway).await? else { return Ok(None) };
+        let tag = |key: &str| tags.iter().find(|tag| tag["key"] == key).and_then(|tag| tag["value"].as_str());
+        let Some(store) = tag(STORE) else { return Ok(None) };
+        let id = |text: &str| {
+            Uuid::parse_str(text.trim()).map_err(|_| RegistryError::Content {
+                path: self.place(gateway),
+                reason: format!("\"{text}\" in its tags is no id of a store"),
+            })
+        };
+        let predecessors = tag(PREDECESSORS).unwrap_or_default().split(',').filter(|text| !text.trim().is_empty());
+        Ok(Some(StoreMark {
+            gateway: gateway.to_owned(),
+            store_id: id(store)?,
+            predecessors: predecessors.map(id).collect::<Result<_, _>>()?,
+        }))
+    }
+
+    pub(super) async fn set_store(&self, mark: &StoreMark) -> Result<(), RegistryError> {
+        let run = match self.find(&mark.gateway).await? {
+            Some((run, _)) => run,
+            None => self.create(&mark.gateway).await?,
+        };
+        let predecessors: Vec<String> = mark.predecessors.iter().map(Uuid::to_string).collect();
+        // The store last: while it is missing, the next try begins again.
+        for (key, value) in [(PREDECESSORS, predecessors.join(",")), (STORE, mark.store_id.to_string())] {
+            let body = json!({"run_id": run.id, "key": key, "value": value});
+            self.must("api/2.0/mlflow/runs/set-tag", &body).await?;
+        }
+        Ok(())
+    }
+
+    /// Logs figures about a gateway as its run's metrics.
+    pub(super) async fn log(&self, gateway: &str, figures: &[Figure]) -> Result<(), RegistryError> {
+        let run = self.run_of(gateway).await?;
+        let millis = clock::now().utc.as_micros() / 1000;
+        let metrics = figures
+            .iter()
+            .map(|figure| json!({"key": figure.name, "value": figure.value, "timestamp": millis, "step": 0}));
+        let body = json!({"run_id": run.id, "metrics": metrics.collect::<Value>()});
+        self.must("api/2.0/mlflow/runs/log-batch", &body).await.map(drop)
+    }
+
+    /// The run that a path belongs to: its first part is the gateway.
+    async fn run_of(&self, path: &str) -> Result<Run, RegistryError> {
+        let gateway = path.split('/').next().unwrap_or(path);
+        if let Some(run) = self.known().run.clone().filter(|run| run.gateway == gateway) {
+            return Ok(run);
+        }
+        let found = self.find(gateway).await?;
+        let gone = || RegistryError::Content { path: self.place(gateway), reason: "it is not there".to_owned() };
+        found.map(|(run, _)| run).ok_or_else(gone)
+    }
+
+    /// A gateway's run and its tags, asked anew.
+    async fn find(&self, gateway: &str) -> Result<Option<(Run, Vec<Value>)>, RegistryError> {
+        self.known().run = None;
+        let Some(experiment) = self.experiment().await? else { return Ok(None) };
+        let name = gateway.replace('\\', "\\\\").replace('\'', "\\'");
+        let body = json!({
+            "experiment_ids": [experiment],
+            "filter": format!("tags.`{GATEWAY}` = '{name}'"),
+            "run_view_type": "ACTIVE_ONLY",
+            "order_by": ["attributes.start_time ASC"],
+            "max_results": 1,
+        });
+        let found = self.must("api/2.0/mlflow/runs/search", &body).await?;
+        let Some(run) = found["runs"].get(0) else { return Ok(None) };
+        let tags = run["data"]["tags"].as_array().cloned().unwrap_or_default();
+        Ok(Some((self.note(gateway, run)?, tags)))
+    }
+
+    async fn create(&self, gateway: &str) -> Result<Run, RegistryError> {
+        let experiment = match self.experiment().await? {
+            Some(experiment) => experiment,
+            None => {
+                let made = self.must("api/2.0/mlflow/experiments/create", &json!({"name": EXPERIMENT})).await;
+                match (made, self.experiment().await?) {
+                    // Another gateway may have been quicker.
+                    (_, Some(experiment)) => experiment,
+                    (Err(error), None) => return Err(error),
+                    (Ok(_), None) => return Err(self.nonsense("experiments/create")),
+                }
+            }
+        };
+        let body = json!({
+            "experiment_id": experiment,
+            "run_name": gateway,
+            "start_time": clock::now().utc.as_micros() / 1000,
+            "tags": [{"key": GATEWAY, "value": gateway}],
+        });
+        let made = self.must("api/2.0/mlflow/runs/create", &body).await?;
+        self.note(gateway, &made["run"])
+    }
+
+    async fn experiment(&self) -> Result<Option<String>, RegistryError> {
+        let query = [("experiment_name", EXPERIMENT)];
+        let found = self.http.get("api/2.0/mlflow/experiments/get-by-name", &query).await?;
+        Ok(found.and_then(|found| Some(found["experiment"]["experiment_id"].as_str()?.to_owned())))
+    }
+
+    /// Remembers a run as the server describes it.
+    fn note(&self, gateway: &str, run: &Value) -> Result<Run, RegistryError> {
+        let info = &run["info"];
+        let id = info["run_id"].as_str().ok_or_else(|| self.nonsense("runs"))?.to_owned();
+        let uri = info["artifact_uri"].as_str().ok_or_else(|| self.nonsense("runs"))?;
+        let artifacts = proxied(uri).ok_or_else(|| RegistryError::Content {
+            path: self.place(gateway),
+            reason: format!("its artifacts are at {uri}, not behind the server; start it with --serve-artifacts"),
+        })?;
+        let run = Run { gateway: gateway.to_owned(), id, artifacts };
+        self.known().run = Some(run.clone());
+        Ok(run)
+    }
+
+    async fn list(&self, run: &Run, folder: &str) -> Result<Vec<File>, RegistryError> {
+        let path = format!("{}/{folder}", run.artifacts);
+        let found = self.http.get(ARTIFACTS, &[("path", path.trim_end_matches('/'))]).await?;
+        let files = found.map(|found| found["files"].as_array().cloned().unwrap_or_default()).unwrap_or_default();
+        Ok(files.iter().filter_map(File::read).collect())
+    }
+
+    /// Posts, where an answer that nothing is there makes no sense.
+    async fn must(&self, path: &str, body: &Value) -> Result<Value, RegistryError> {
+        self.http.post(path, body).await?.ok_or_else(|| self.nonsense(path))
+    }
+
+    fn nonsense(&self, path: &str) -> RegistryError {
+        let reason = "the answer makes no sense; is url that of an MLflow server?".to_owned();
+        RegistryError::Server { address: self.describe(), path: path.to_owned(), reason }
+    }
+
+    /// Waits until so many bytes may be sent, on average.
+    async fn take_turn(&self, bytes: usize) {
+        let Some(rate) = self.max_rate else { return };
+        let takes = Duration::from_secs_f64(bytes as f64 / rate as f64);
+        let begin = {
+            let mut known = self.known();
+            let begin = known.free_at.unwrap_or_else(Instant::now).max(Instant::now());
+            known.free_at = Some(begin + takes);
+            begin
+        };
+        sleep_until(begin).await;
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One entry of an artifact folder.
+#[derive(Debug, PartialEq)]
+struct File {
+    name: String,
+    is_folder: bool,
+    size: Option<u64>,
+}
+
+impl File {
+    /// The server answers with names relative to the folder, older ones with whole paths.
+    fn read(value: &Value) -> Option<Self> {
+        let path = value["path"].as_str()?;
+        Some(Self {
+            name: path.rsplit('/').next().unwrap_or(path).to_owned(),
+            is_folder: value["is_dir"].as_bool().unwrap_or(false),
+            size: value["file_size"].as_u64().or_else(|| value["file_size"].as_str()?.parse().ok()),
+        })
+    }
+}
+
+/// Where artifacts lie below the server's artifact proxy; `None` when they are not behind it.
+fn proxied(uri: &str) -> Option<String> {
+    let rest = uri.strip_prefix("mlflow-artifacts:")?;
+    let path = match rest.strip_prefix("//") {
+        Some(rest) => rest.split_once('/').map_or("", |(_, path)| path),
+        None => rest,
+    };
+    Some(path.trim_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn secrets_go_only_where_they_are_safe() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        std::fs::write(&file, "x\n").unwrap();
+        let secret = format!("password_file = {file:?}\n");
+        let cases = [
+            ("url = \"https://me:pw@x\"".to_owned(), "url"),
+            (format!("url = \"https://x\"\n{secret}"), "password_file"),
+            ("url = \"https://x\"\nusername = \"me\"".to_owned(), "username"),
+            (format!("url = \"http://central\"\nusername = \"me\"\n{secret}"), "url"),
+            (format!("url = \"https://x\"\nusername = \"me\"\n{secret}token_credential = \"t\""), "token_file"),
+            ("url = \"https://x\"\ntoken_file = \"/does/not/exist\"".to_owned(), "token_file"),
+            ("url = \"https://x\"\nca_file = \"/does/not/exist\"".to_owned(), "ca_file"),
+        ];
+        for (text, key) in cases {
+            assert_eq!(config(&text).check().map_err(|(key, _)| key), Err(key), "{text}");
+        }
+        for text in [
+            "url = \"http://127.0.0.1:5000\"".to_owned(),
+            format!("url = \"http://127.0.0.1:5000\"\nusername = \"me\"\n{secret}"),
+            format!("url = \"https://x/mlflow\"\nusername = \"me\"\n{secret}max_rate = \"256KiB\""),
+        ] {
+            config(&text).check().unwrap();
+        }
+        for text in ["url = \"ftp://x\"", "url = \"mlflow\"", "url = \"http://x\"\nmax_rate = \"0B\""] {
+            assert!(toml::from_str::<Config>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn artifacts_are_found_behind_the_server_only() {
+        assert_eq!(proxied("mlflow-artifacts:/1/abc/artifacts").as_deref(), Some("1/abc/artifacts"));
+        assert_eq!(proxied("mlflow-artifacts://host:5000/1/abc/artifacts").as_deref(), Some("1/abc/artifacts"));
+        assert_eq!(proxied("s3://bucket/1/abc/artifacts"), None);
+    }
+
+    #[test]
+    fn entries_of_a_folder_are_read_in_either_form() {
+        let file = File::read(&json!({"path": "1-4.parquet", "is_dir": false, "file_size": 12}));
+        assert_eq!(file, Some(File { name: "1-4.parquet".to_owned(), is_folder: false, size: Some(12) }));
+        let file = File::read(&json!({"path": "1/r/artifacts/g/alerts", "is_dir": true}));
+        assert_eq!(file.map(|file| (file.name, file.is_folder)), Some(("alerts".to_owned(), true)));
+    }
+}

@@ -1,0 +1,102 @@
+"""A real MLflow server, an uplink that loses answers, and reading back what arrived."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+from . import ports
+from .paths import PEERS
+from .process import Process
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "explaind"
+PYTHON = Path(os.environ.get("EXPLAIND_MLFLOW", CACHE / "mlflow")) / "bin" / "python"
+
+
+class MLflow(Process):
+    """A tracking server with its database and its artifacts in a folder of the test's own."""
+
+    def __init__(self, folder: Path):
+        port = ports.free()
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [PYTHON, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        command += ["--backend-store-uri", f"sqlite:///{folder}/db", "--artifacts-destination", f"{folder}/artifacts"]
+        # It must not look for anything elsewhere, tell anyone, nor start helpers that would outlive it.
+        quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "NO_PROXY": "*", "no_proxy": "*"}
+        quiet["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+        super().__init__(command, folder / "mlflow.log", port, quiet)
+        self.url = f"http://127.0.0.1:{port}"
+
+    def _end(self, with_signal: signal.Signals, seconds: float) -> int:
+        """Its workers are processes of their own, and go with it."""
+        assert self.child is not None
+        os.killpg(self.child.pid, with_signal)
+        return super()._end(with_signal, seconds)
+
+    def close(self) -> None:
+        if self.child is not None:
+            os.killpg(self.child.pid, signal.SIGKILL)
+        super().close()
+
+    def read(self, gateway: str) -> dict:
+        """What MLflow's own client finds of a gateway: tags, metrics, and per stream the records' numbers."""
+        command = [PYTHON, PEERS / "mlflow_read.py", self.url, gateway]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=self.env)
+        assert done.returncode == 0, done.stderr[-4000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def set_tag(self, gateway: str, key: str, value: str) -> None:
+        """Sets a tag of a gateway's run, as a person at central would."""
+        command = [PYTHON, PEERS / "mlflow_read.py", self.url, gateway, key, value]
+        subprocess.run(command, check=True, capture_output=True, timeout=120, env=self.env)
+
+
+class LossyUplink:
+    """A way to a server on which some requests arrive and their answers do not."""
+
+    def __init__(self, port: int, loss: float):
+        self.to, self.loss, self.lost = port, loss, 0
+        self.random = random.Random(7)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Takes no more connections."""
+        self.listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._carry, args=(client,), daemon=True).start()
+
+    def _carry(self, client: socket.socket) -> None:
+        """Carries one connection until an answer is lost, which cuts it."""
+        try:
+            with client, socket.create_connection(("127.0.0.1", self.to)) as server:
+                threading.Thread(target=self._pump, args=(client, server), daemon=True).start()
+                while piece := server.recv(65536):
+                    if self.random.random() < self.loss:
+                        self.lost += 1
+                        break
+                    client.sendall(piece)
+                # Closing alone would wait for the other thread to let go of it.
+                client.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    @staticmethod
+    def _pump(source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while piece := source.recv(65536):
+                sink.sendall(piece)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass

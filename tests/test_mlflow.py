@@ -1,0 +1,106 @@
+"""A real MLflow server as the registry: each record once, also when answers get lost and servers go away."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import scene
+from support.cli import explaind
+from support.mlflow import LossyUplink, MLflow
+from support.wait import until
+
+
+@pytest.fixture(scope="module")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLflow]:
+    """One server for all tests here: it takes long to start."""
+    server = MLflow(tmp_path_factory.mktemp("mlflow"))
+    server.start(120)
+    yield server
+    server.close()
+
+
+def in_mlflow(url: str, **more: str) -> dict[str, str]:
+    """The environment of a gateway whose registry is there."""
+    return {"EXPLAIND__REGISTRY__TYPE": "mlflow", "EXPLAIND__REGISTRY__URL": url, **more}
+
+
+def without_registry(text: str, gateway: str) -> str:
+    """A scene's configuration for a gateway of this name, with the registry left to the environment."""
+    return text.replace('[registry]\ntype = "directory"\npath = "registry"\n', "").replace(scene.GATEWAY, gateway)
+
+
+def uploaded(gateway, stream: str) -> int:
+    """Number of the last record of a stream that the registry has."""
+    return next(one for one in gateway.get("status")["buffer"]["streams"] if one["stream"] == stream)["uploaded"]
+
+
+def test_each_record_arrives_once_although_answers_get_lost(daemon, bundle, tmp_path, mlflow):
+    """One answer in twenty is lost, the server goes away and comes back, the gateway is killed."""
+    uplink = LossyUplink(mlflow.port, 0.05)
+    text = without_registry(scene.replay(tmp_path, bundle()), "lossy")
+    gateway = daemon(text, **in_mlflow(uplink.url))
+    alert = until(lambda: next(iter(gateway.alerts()), None), "an alert")
+    gateway.post(f"alerts/{alert['id']}/acknowledge", {"comment": "on my way"})
+    gateway.post("feedback", {"alert_id": alert["id"], "verdict": "confirm"})
+    until(lambda: uploaded(gateway, "predictions") > 50, "batches to arrive", 180)
+    mlflow.kill()
+    until(lambda: gateway.get("status")["sync"]["state"] == "offline", "sync to notice", 120)
+    mlflow.start(120)
+    gateway.kill_and_restart()
+    until(lambda: uploaded(gateway, "predictions") > 150, "batches to arrive again", 180)
+    uplink.loss = 0.0
+    last = {one["stream"]: one["last"] for one in gateway.get("status")["buffer"]["streams"]}
+    until(lambda: all(uploaded(gateway, stream) >= number for stream, number in last.items()), "all to arrive", 180)
+    assert gateway.stop() == 0
+    found = mlflow.read("lossy")
+    assert uplink.lost >= 2, f"only {uplink.lost} answers were lost"
+    for stream, numbers in found["streams"].items():
+        assert numbers == list(range(1, len(numbers) + 1)), f"{stream}: each once, in order"
+    assert len(found["streams"]["predictions"]) >= last["predictions"] and found["streams"]["feedback"] == [1]
+    assert found["metrics"]["verdicts_confirm"] == 1 and found["metrics"]["buffer_bytes"] > 0
+    assert found["metrics"]["records_predictions"] == len(found["streams"]["predictions"])
+
+
+def test_a_run_of_another_store_is_left_alone(daemon, bundle, tmp_path, mlflow):
+    """A cloned card must not write into the run of the gateway that it was cloned from."""
+    text = without_registry(scene.replay(tmp_path, bundle()), "cloned")
+    gateway = daemon(text, **in_mlflow(mlflow.url))
+    until(lambda: uploaded(gateway, "predictions") > 20, "batches to arrive", 60)
+    own = mlflow.read("cloned")["tags"]["explaind.store"]
+    mlflow.set_tag("cloned", "explaind.store", "01890000-0000-7000-8000-000000000001")
+    stopped = until(
+        lambda: sync if (sync := gateway.get("status")["sync"])["state"] == "stopped" else None, "sync to stop", 60
+    )
+    assert "belongs to another store" in stopped["error"] and f"explaind.store to {own}" in stopped["error"]
+    mlflow.set_tag("cloned", "explaind.store", own)
+    until(lambda: gateway.get("status")["sync"]["state"] == "online", "sync to go on", 90)
+
+
+def test_a_server_that_is_none_is_named(daemon, bundle, tmp_path):
+    """A wrong address is one sentence in the status and for `check --probe`, and the gateway works on."""
+    text = without_registry(scene.replay(tmp_path, bundle()), "astray")
+    gateway = daemon(text, **in_mlflow("http://127.0.0.1:9"))
+    error = until(lambda: gateway.get("status")["sync"]["error"], "an error", 30)
+    assert "127.0.0.1:9" in error and "\n" not in error
+    until(gateway.alerts, "an alert all the same")
+    probed = gateway.configured("check", "--probe")
+    assert probed.code == 69 and "127.0.0.1:9" in probed.out, probed
+
+
+@pytest.mark.parametrize(
+    ("lines", "key", "words"),
+    [
+        ('url = "http://central.example"\nusername = "me"\npassword_credential = "p"', "registry.url", "without TLS"),
+        ('url = "https://c"\nusername = "me"', "registry.username", "needs a password"),
+        ('url = "mlflow"', "registry.url", "no address of a server"),
+        ('url = "https://c"\ntoken_file = "absent"', "registry.token_file", "cannot read"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(bundle, tmp_path: Path, lines: str, key: str, words: str):
+    """With file, line and key, and the exit code of a wrong configuration."""
+    file = tmp_path / "explaind.toml"
+    text = scene.replay(tmp_path, bundle())
+    file.write_text(text.replace('type = "directory"\npath = "registry"', f'type = "mlflow"\n{lines}'))
+    done = explaind("check", "--config", file)
+    assert done.code == 78 and key in done.err and words in done.err and "line" in done.err, done.err
