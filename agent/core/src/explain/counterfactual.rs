@@ -93,8 +93,11 @@ impl Search {
         } else {
             let ways = self.ways(&mut run)?;
             for way in ways {
+                let way = self.rounded(way, &mut run)?;
                 answer.alternatives.extend(self.verified(&way, &mut run)?);
             }
+            // Rounding may have swapped two that are all but equally far.
+            answer.alternatives.sort_by(|a, b| a.distance.total_cmp(&b.distance));
             let found = !answer.alternatives.is_empty();
             answer.outcome = if found { Outcome::Found } else { Outcome::NoneWithinLimits };
         }
@@ -168,10 +171,28 @@ impl Search {
         Ok(found)
     }
 
+    /// The way with values that take fewer digits, where it clears with them as well.
+    fn rounded<A: Ask>(&self, mut way: Way, run: &mut Run<'_, A>) -> Result<Way, ModelError> {
+        for place in 0..way.moves.len() {
+            let (number, found) = way.moves[place];
+            let dial = &self.dials[number];
+            let Some(rounder) = dial.rounder(found.value, run.present(dial)) else { continue };
+            way.moves[place].1 = rounder;
+            let clears = run.affordable(&self.moves(&way))?.is_some_and(|output| run.clear.holds(output));
+            if !clears {
+                way.moves[place].1 = found;
+            }
+        }
+        Ok(way)
+    }
+
+    fn moves(&self, way: &Way) -> Vec<(&Dial, f64)> {
+        way.moves.iter().map(|(number, stop)| (&self.dials[*number], stop.value)).collect()
+    }
+
     /// The way as it is told, run once more and alone; `None` should it not clear after all.
     fn verified<A: Ask>(&self, way: &Way, run: &mut Run<'_, A>) -> Result<Option<Counterfactual>, ModelError> {
-        let moves: Vec<(&Dial, f64)> =
-            way.moves.iter().map(|(number, stop)| (&self.dials[*number], stop.value)).collect();
+        let moves = self.moves(way);
         let output = run.one(&moves)?;
         if !run.clear.holds(output) {
             return Ok(None);

@@ -121,6 +121,18 @@ impl Dial {
         inside.then(|| self.stop(tidy(middle), present))
     }
 
+    /// The next round value beyond one, away from `present`; `None` where it is round already, or where that is out of reach.
+    pub(super) fn rounder(&self, value: f64, present: f32) -> Option<Stop> {
+        if !self.is_ordered() {
+            return None;
+        }
+        let (from, notch) = self.notches(0);
+        let notches = (value - from) / notch;
+        let beyond = if value > f64::from(present) { notches.ceil() } else { notches.floor() };
+        let rounder = tidy(from + beyond * notch);
+        (rounder != value && self.limits.contains(rounder)).then(|| self.stop(rounder, present))
+    }
+
     fn stop(&self, value: f64, present: f32) -> Stop {
         // One word is as far from another as any.
         let distance = if self.is_ordered() { (value - f64::from(present)).abs() / self.spread } else { 1.0 };

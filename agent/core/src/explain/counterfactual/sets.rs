@@ -87,8 +87,7 @@ impl Search {
             while refused < clears {
                 let middle = refused + (clears - refused) / 2;
                 way.moves[place].1 = nearer[middle];
-                let moves: Vec<(&Dial, f64)> =
-                    way.moves.iter().map(|(number, stop)| (&self.dials[*number], stop.value)).collect();
+                let moves = self.moves(&way);
                 match run.affordable(&moves)? {
                     Some(output) if run.clear.holds(output) => clears = middle,
                     Some(_) => refused = middle + 1,

@@ -51,11 +51,18 @@ fn group(words: &Catalogue, phrase: &str, of: &[&Judged]) -> String {
     let number = of.len().to_string();
     let times =
         nth(&words.times, of.len()).map_or_else(|| fill(words.many_times, &[("number", &number)]), str::to_owned);
-    let mut told = fill(phrase, &[("times", &times)]);
-    for said in of.iter().filter_map(|judged| judged.words.as_deref()).take(MOST_QUOTED) {
-        told = fill(words.with_words, &[("judged", &told), ("words", said)]);
+    let told = fill(phrase, &[("times", &times)]);
+    let mut said: Vec<&str> = Vec::new();
+    for words in of.iter().filter_map(|judged| judged.words.as_deref()) {
+        if said.len() < MOST_QUOTED && !said.contains(&words) {
+            said.push(words);
+        }
     }
-    told
+    if said.is_empty() {
+        return told;
+    }
+    let quoted: Vec<String> = said.into_iter().map(|said| fill(words.quoted, &[("words", said)])).collect();
+    fill(words.with_words, &[("judged", &told), ("words", &quoted.join(words.between_changes))])
 }
 
 /// The word for a number that has one.

@@ -84,6 +84,7 @@ pub(super) struct Catalogue {
     pub(super) undecided: &'static str,
     pub(super) not_judged: &'static str,
     pub(super) with_words: &'static str,
+    pub(super) quoted: &'static str,
     /// From one on; larger numbers are written as such.
     pub(super) counts: [&'static str; 12],
     /// From once on.

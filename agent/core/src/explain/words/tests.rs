@@ -312,6 +312,11 @@ fn what_it_was_the_last_times_is_counted_and_quoted() {
         both(&vec![judged(None, None); 1]),
         ["One like this, not judged yet.", "Ein ähnlicher Fall, noch nicht beurteilt."]
     );
+    let tool = judged(Some(Verdict::Reject), Some("wrong tool"));
+    assert_eq!(
+        cases(Language::English, &[loose.clone(), loose, tool]),
+        "Three like this: three times a false alarm: “sensor {loose}” and “wrong tool”."
+    );
     let mut many = vec![judged(None, None); 13];
     many.push(judged(Some(Verdict::Unsure), None));
     assert_eq!(

@@ -68,7 +68,8 @@ pub(in super::super) static ENGLISH: Catalogue = Catalogue {
     something_else: "{times} something else",
     undecided: "{times} undecided",
     not_judged: "{times} not judged",
-    with_words: "{judged}: “{words}”",
+    with_words: "{judged}: {words}",
+    quoted: "“{words}”",
     counts: ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"],
     times: [
         "once",

@@ -69,7 +69,8 @@ pub(in super::super) static GERMAN: Catalogue = Catalogue {
     something_else: "{times} etwas anderes",
     undecided: "{times} unklar",
     not_judged: "{times} nicht beurteilt",
-    with_words: "{judged}: „{words}“",
+    with_words: "{judged}: {words}",
+    quoted: "„{words}“",
     counts: ["ein", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf"],
     times: [
         "einmal",
