@@ -13,10 +13,11 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
 use self::region::Region;
-use self::step::{Lookup, Step};
+use self::step::Step;
 use super::graph::attributes::Attributes;
 use super::graph::{Constant, MOST_COLUMNS, Wiring, check_width};
-use super::operators::{Imputer, Scaler, encoder};
+use super::operators::encoder::{self, Lookup};
+use super::operators::{Imputer, Scaler};
 
 /// Tensors looked at before a front is taken for none that an exporter writes.
 const MOST_VISITS: usize = 10_000;

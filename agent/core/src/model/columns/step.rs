@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::region::Region;
+use crate::model::operators::encoder::Lookup;
 
 /// One operation. Numbers are float64 throughout; where onnxruntime computes in float32 the result is rounded to it.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,22 +26,6 @@ pub(crate) enum Step {
     Lookup(Arc<Lookup>),
     /// 1 above the threshold, else 0.
     Above(f64),
-}
-
-/// A table from numbers to numbers.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Lookup {
-    /// Each key once, finite or NaN.
-    pub(crate) pairs: Vec<(f64, f64)>,
-    /// For all that is no key.
-    pub(crate) default: f64,
-}
-
-impl Lookup {
-    fn of(&self, key: f64) -> f64 {
-        let same = |other: f64| other == key || other.is_nan() && key.is_nan();
-        self.pairs.iter().find(|(other, _)| same(*other)).map_or(self.default, |(_, value)| *value)
-    }
 }
 
 impl Step {

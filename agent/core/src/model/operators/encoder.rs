@@ -7,11 +7,27 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::tract_hir::internal::{Datum, DatumType};
 
 use super::{Rows, Shape};
-use crate::model::columns::step::Lookup;
 use crate::model::graph::attributes::Attributes;
 
 /// More categories than this are taken for a mistake.
 const MOST_CATEGORIES: usize = 1_000_000;
+
+/// A table from numbers to numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Lookup {
+    /// Each key once, finite or NaN.
+    pub(crate) pairs: Vec<(f64, f64)>,
+    /// For all that is no key.
+    pub(crate) default: f64,
+}
+
+impl Lookup {
+    /// What the table says of a number.
+    pub(crate) fn of(&self, key: f64) -> f64 {
+        let same = |other: f64| other == key || other.is_nan() && key.is_nan();
+        self.pairs.iter().find(|(other, _)| same(*other)).map_or(self.default, |(_, value)| *value)
+    }
+}
 
 /// The table of a `LabelEncoder`, each key once, and the kind of number that it gives.
 pub(crate) fn label_encoder(node: &NodeProto) -> Result<(Lookup, DataType), String> {
