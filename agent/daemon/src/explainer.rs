@@ -73,11 +73,11 @@ struct Worker<'a> {
 impl<'a> Worker<'a> {
     fn new(queue: &'a Queue, models: &HashMap<Arc<str>, Arc<Model>>, budgets: &Budgets, metrics: &'a Metrics) -> Self {
         let prepare = |(name, model): (&Arc<str>, &Arc<Model>)| {
-            let budget = budgets.get(name).copied().unwrap_or_else(|| pace::assumed(model));
+            let budget = pace::of(budgets, name, model).explanation;
             (Arc::clone(name), Explainer::new(Arc::clone(model), budget).map_err(|error| error.to_string()))
         };
         let explainers = models.iter().map(prepare).collect();
-        let extras = Extras::new(queue.buffer.clone(), models);
+        let extras = Extras::new(queue.buffer.clone(), models, budgets);
         queue.follow_up(extras.unsaid().into_iter());
         Self { queue, metrics, explainers, extras, owed: Vec::new(), raised: Vec::new(), since: Instant::now() }
     }

@@ -23,8 +23,23 @@ const BATCH: usize = 256;
 /// What commands without a state folder assume, in rows per second, so that their answers are the same everywhere.
 const ASSUMED: u64 = 100_000;
 
-/// What one explanation of each model may cost.
-pub(crate) type Budgets = HashMap<Arc<str>, Budget>;
+/// What a search for counterfactuals may take, asked in batches; one row at a time, as it mostly asks, it takes a few times
+/// as long.
+const SEARCH: Duration = Duration::from_millis(20);
+/// Fewest and most model evaluations of a search.
+const SEARCHED: (u64, u64) = (256, 16_384);
+
+/// What may be asked of one model, in evaluations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    /// For an explanation.
+    pub(crate) explanation: Budget,
+    /// For a search for counterfactuals.
+    pub(crate) search: u64,
+}
+
+/// The allowance of each model, by its name.
+pub(crate) type Budgets = HashMap<Arc<str>, Allowance>;
 
 /// The budgets of all models, from what is kept in `state_dir` or else measured now. A file that cannot be read or
 /// written costs a measurement, and says so in the log.
@@ -38,7 +53,7 @@ pub(crate) fn budgets(state_dir: &Path, models: &HashMap<Arc<str>, Arc<Model>>) 
         let pace = *paces
             .entry(digest)
             .or_insert_with_key(|digest| known.get(digest).copied().unwrap_or_else(|| measure(model)));
-        budgets.insert(Arc::clone(name), budget(model, pace));
+        budgets.insert(Arc::clone(name), allowance(model, pace));
     }
     if paces != known
         && let Err(error) = write(&path, &paces)
@@ -48,15 +63,23 @@ pub(crate) fn budgets(state_dir: &Path, models: &HashMap<Arc<str>, Arc<Model>>) 
     budgets
 }
 
-/// The budget of a model for commands that run without a state folder.
-pub(crate) fn assumed(model: &Model) -> Budget {
-    budget(model, ASSUMED)
+/// One model's allowance.
+pub(crate) fn of(budgets: &Budgets, name: &Arc<str>, model: &Model) -> Allowance {
+    budgets.get(name).copied().unwrap_or_else(|| assumed(model))
 }
 
-fn budget(model: &Model, pace: u64) -> Budget {
-    let granted = model.manifest().explanation.budget;
-    let micros = u64::try_from(granted.as_micros()).unwrap_or(u64::MAX);
-    Budget { evaluations: micros.saturating_mul(pace) / 1_000_000 }
+/// The allowance of a model for commands that run without a state folder.
+pub(crate) fn assumed(model: &Model) -> Allowance {
+    allowance(model, ASSUMED)
+}
+
+fn allowance(model: &Model, pace: u64) -> Allowance {
+    let within = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX).saturating_mul(pace) / 1_000_000;
+    let (fewest, most) = SEARCHED;
+    Allowance {
+        explanation: Budget { evaluations: within(model.manifest().explanation.budget) },
+        search: within(SEARCH).clamp(fewest, most),
+    }
 }
 
 /// Rows per second: the fastest of several batches, which is what the model takes when nothing else interferes.
@@ -120,14 +143,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let models = models();
         let first = budgets(folder.path(), &models);
-        assert!(first["m"].evaluations > 0);
+        assert!(first["m"].explanation.evaluations > 0);
         assert_eq!(budgets(folder.path(), &models), first);
         // What is kept decides, not the clock.
         let digest = models["m"].model_digest();
         std::fs::write(folder.path().join(FILE), format!("{{\"{digest}\": 1000}}")).unwrap();
-        assert_eq!(budgets(folder.path(), &models)["m"], Budget { evaluations: 50 });
+        let kept = Allowance { explanation: Budget { evaluations: 50 }, search: 256 };
+        assert_eq!(budgets(folder.path(), &models)["m"], kept);
         std::fs::write(folder.path().join(FILE), "damaged").unwrap();
-        assert!(budgets(folder.path(), &models)["m"].evaluations > 0);
-        assert_eq!(assumed(&models["m"]), Budget { evaluations: 5_000 });
+        assert!(budgets(folder.path(), &models)["m"].explanation.evaluations > 0);
+        assert_eq!(assumed(&models["m"]), Allowance { explanation: Budget { evaluations: 5_000 }, search: 2_000 });
     }
 }

@@ -5,7 +5,8 @@
 //! present value outwards; then pairs and triples of those that move the output most, nearest first, and kept where they
 //! are clearly nearer than what fewer features do. A sum of trees only changes at its thresholds, so for single
 //! features, and for sets with few thresholds, nothing is left out; other models are asked on a grid, and between the
-//! grid's points by bisection. Values are round where the model allows it.
+//! grid's points by bisection. Values are round where the model allows it. In a window a feature is moved in all steps:
+//! what the model will say once the setting has lasted that long.
 //!
 //! The effort is counted in model evaluations, and the same question has the same answer, to the last digit.
 
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use dial::{Dial, Stop};
 
 use crate::domain::extra::{Change, Counterfactual, Counterfactuals, Outcome};
-use crate::model::manifest::{InputSpec, Threshold};
+use crate::model::manifest::Threshold;
 use crate::model::{Manifest, Model, ModelError, TreeSum};
 
 /// At most so many features are moved at once.
@@ -38,7 +39,8 @@ const MOST_BEYOND: usize = 512;
 pub struct Search {
     dials: Vec<Dial>,
     clear: Option<Threshold>,
-    width: usize,
+    features: usize,
+    steps: usize,
 }
 
 impl Search {
@@ -46,17 +48,14 @@ impl Search {
     pub fn of(model: &Model) -> Self {
         // The probability of one of many classes depends on the trees of all.
         let trees = model.trees().filter(|_| model.manifest().output.labels.len() <= 2);
-        let mut search = Self::new(model.manifest(), &model.background().rows, trees);
-        if model.manifest().input != InputSpec::Row {
-            search.dials.clear();
-        }
-        search
+        Self::new(model.manifest(), &model.background().rows, trees)
     }
 
     /// From its parts: flat background rows, and the output as a sum of trees, where it is one (or follows one).
     pub fn new(manifest: &Manifest, background: &[f32], trees: Option<&TreeSum>) -> Self {
         let clear = manifest.decision.as_ref().map(|decision| decision.clear);
-        Self { dials: Dial::all(manifest, background, trees), clear, width: manifest.features.len() }
+        let dials = Dial::all(manifest, background, trees);
+        Self { dials, clear, features: manifest.features.len(), steps: manifest.steps() }
     }
 
     /// The nearest changes to `row` that clear the alert, within `budget` model evaluations.
@@ -64,15 +63,16 @@ impl Search {
     /// `ask` answers flat rows with the outputs that are decided on: [`Model::outputs`].
     ///
     /// # Errors
-    /// [`ModelError::Width`] when `row` does not have one value per feature; what `ask` returns.
+    /// [`ModelError::Width`] when `row` does not have one value per feature and step; what `ask` returns.
     pub fn search(
         &self,
         row: &[f32],
         budget: u64,
         ask: impl FnMut(&[f32]) -> Result<Vec<f64>, ModelError>,
     ) -> Result<Counterfactuals, ModelError> {
-        if row.len() != self.width {
-            return Err(ModelError::Width { expected: self.width, found: row.len() });
+        let width = self.features * self.steps;
+        if row.len() != width {
+            return Err(ModelError::Width { expected: width, found: row.len() });
         }
         let mut answer = Counterfactuals {
             outcome: Outcome::NoRule,
@@ -85,7 +85,7 @@ impl Search {
             complete: true,
         };
         let Some(clear) = self.clear else { return Ok(answer) };
-        let mut run = Run { row, clear, ask, spent: 0, budget, complete: true };
+        let mut run = Run { row, features: self.features, clear, ask, spent: 0, budget, complete: true };
         if clear.holds(run.one(&[])?) {
             answer.outcome = Outcome::Clear;
         } else if self.dials.is_empty() {
@@ -257,6 +257,8 @@ impl Way {
 /// One search under way.
 struct Run<'a, A> {
     row: &'a [f32],
+    /// Values of one step.
+    features: usize,
     clear: Threshold,
     ask: A,
     spent: u64,
@@ -266,8 +268,10 @@ struct Run<'a, A> {
 }
 
 impl<A: Ask> Run<'_, A> {
+    /// Where a feature stands now: in the newest step.
     fn present(&self, dial: &Dial) -> f32 {
-        self.row.get(dial.index).copied().unwrap_or(f32::NAN)
+        let newest = self.row.len().saturating_sub(self.features);
+        self.row.get(newest + dial.index).copied().unwrap_or(f32::NAN)
     }
 
     /// How far an output lies towards clearing.
@@ -299,9 +303,8 @@ impl<A: Ask> Run<'_, A> {
         let start = rows.len();
         rows.extend_from_slice(self.row);
         for (dial, value) in moves {
-            if let Some(place) = rows.get_mut(start + dial.index) {
-                *place = *value as f32;
-            }
+            let places = rows.iter_mut().skip(start + dial.index).step_by(self.features);
+            places.for_each(|place| *place = *value as f32);
         }
     }
 

@@ -221,6 +221,9 @@ impl Model {
         if outputs.iter().any(|output| !output.is_finite()) {
             return Err(ModelError::NonFinite);
         }
+        if self.is_reconstruction() {
+            return Ok(reconstruction::scores(rows, &outputs, self.width()));
+        }
         Ok(outputs.into_iter().skip(self.column).step_by(self.engine.columns()).collect())
     }
 

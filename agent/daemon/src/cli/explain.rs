@@ -62,7 +62,7 @@ enum Format {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let model = Arc::new(bundle::load_in(&args.bundle, args.space.map(Asked::space))?);
     let table = rows(args, &model)?;
-    let explainer = Explainer::new(Arc::clone(&model), pace::assumed(&model))
+    let explainer = Explainer::new(Arc::clone(&model), pace::assumed(&model).explanation)
         .map_err(|error| Failure::new(DATA, error.to_string()))?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for (index, row) in table.iter().enumerate() {

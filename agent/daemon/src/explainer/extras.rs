@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use explaind_core::domain::extra::{Extra, Kind};
 use explaind_core::domain::prediction::{Outcome, Prediction};
@@ -17,14 +16,9 @@ use uuid::Uuid;
 use super::again;
 use crate::buffer::Buffer;
 use crate::clock;
+use crate::pace::{self, Budgets};
 use crate::question::{Answer, Unanswered};
 
-/// How long a search for counterfactuals should take, so that an alert that comes meanwhile does not wait long.
-const SEARCH: Duration = Duration::from_millis(50);
-/// Fewest and most model evaluations of a search.
-const EVALUATIONS: (u64, u64) = (256, 16_384);
-/// How long the model is timed.
-const TIMED: Duration = Duration::from_millis(10);
 /// Earlier alerts that new ones are compared with.
 const REMEMBERED: usize = 500;
 
@@ -38,19 +32,18 @@ pub(super) struct Extras {
 struct Prepared {
     model: Arc<Model>,
     search: Search,
-    /// Model evaluations that a search may take: measured once, and kept on the record.
+    /// Model evaluations that a search may take; kept on the record.
     budget: u64,
 }
 
 impl Extras {
     /// Prepares a search for each model, and reads the newest alerts back.
-    pub(super) fn new(buffer: Buffer, models: &HashMap<Arc<str>, Arc<Model>>) -> Self {
-        let prepared = |model: &Arc<Model>| Prepared {
-            search: Search::of(model),
-            budget: budget(model),
-            model: Arc::clone(model),
+    pub(super) fn new(buffer: Buffer, models: &HashMap<Arc<str>, Arc<Model>>, budgets: &Budgets) -> Self {
+        let prepared = |(name, model): (&Arc<str>, &Arc<Model>)| {
+            let budget = pace::of(budgets, name, model).search;
+            (Arc::clone(name), Prepared { search: Search::of(model), budget, model: Arc::clone(model) })
         };
-        let searches = models.iter().map(|(name, model)| (Arc::clone(name), prepared(model))).collect();
+        let searches = models.iter().map(prepared).collect();
         let mut extras = Self { searches, memory: Memory::new(REMEMBERED), buffer };
         extras.remember_stored();
         extras
@@ -168,24 +161,4 @@ fn extra(prediction_id: Uuid, kind: Kind, content: &impl Serialize) -> Option<Ne
     let content = serde_json::to_string(content).ok()?;
     let at = clock::now();
     Some(NewRecord { id: clock::mint(at), at, body: Body::Extra(Extra { prediction_id, kind, content }) })
-}
-
-/// Model evaluations that fit into [`SEARCH`] on this machine, a power of two, so that small differences in timing make
-/// none.
-fn budget(model: &Model) -> u64 {
-    let (fewest, most) = EVALUATIONS;
-    let begun = Instant::now();
-    let mut rows = 0_u32;
-    for row in model.background().iter() {
-        if model.outputs(row).is_err() {
-            return fewest;
-        }
-        rows += 1;
-        if begun.elapsed() >= TIMED {
-            break;
-        }
-    }
-    let each = begun.elapsed() / rows.max(1);
-    let affordable = (SEARCH.as_nanos() / each.as_nanos().max(1)).clamp(u128::from(fewest), u128::from(most));
-    u64::try_from(affordable).map_or(fewest, |count| 1 << count.ilog2())
 }

@@ -219,7 +219,8 @@ fn at_twice_the_sustainable_load_alerts_are_explained_in_time_and_nobody_is_held
     /// One prediction in so many raises an alert.
     const RAISES: usize = 40;
     let mut rig = Rig::new("press-network");
-    let explainer = Explainer::new(Arc::clone(&rig.models["press"]), pace::assumed(&rig.models["press"])).unwrap();
+    let explainer =
+        Explainer::new(Arc::clone(&rig.models["press"]), pace::assumed(&rig.models["press"]).explanation).unwrap();
     let begun = Instant::now();
     let mut explained = 0_u32;
     while begun.elapsed() < Duration::from_millis(500) {

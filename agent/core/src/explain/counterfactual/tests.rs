@@ -225,3 +225,21 @@ fn words_are_changed_to_words_that_are_allowed() {
     let change = &ways[0].changes[0];
     assert_eq!((ways.len(), change.category.as_deref(), change.to, change.and_beyond), (1, Some("H"), 2.0, false));
 }
+
+#[test]
+fn in_a_window_a_feature_is_moved_in_all_steps() {
+    let text = "schema = 1\nname = \"m\"\nversion = \"1\"\n[input]\nkind = \"window\"\nsteps = 3\n\
+                [[feature]]\nname = \"heat\"\n[[feature]]\nname = \"torque\"\nadjustable = [0, 100]\n\
+                [output]\nkind = \"regression\"\ntensor = \"y\"\n[decision]\nraise_above = 200\nclear_below = 150\n";
+    let search = Search::new(&Manifest::parse(text).unwrap(), &background(), None);
+    // The output is the torque of all three steps together; the newest is 90.
+    let torque =
+        |rows: &[f32]| Ok(rows.chunks_exact(6).map(|window| f64::from(window[1] + window[3] + window[5])).collect());
+    let found = search.search(&[1.0, 80.0, 1.0, 85.0, 1.0, 90.0], 500, torque).unwrap();
+    assert_eq!(found.outcome, Outcome::Found);
+    let change = &found.alternatives[0].changes[0];
+    assert_eq!((&*change.feature, change.from), ("torque", 90.0));
+    assert!(change.to < 50.0 && change.to > 45.0, "three steps of just below 50 are below 150: {}", change.to);
+    assert_eq!(found.alternatives[0].output, 3.0 * f64::from(change.to as f32));
+    assert!(matches!(search.search(&[1.0, 90.0], 500, torque), Err(ModelError::Width { expected: 6, found: 2 })));
+}
