@@ -184,6 +184,12 @@ impl Reader {
     }
 
     fn registry(&self, mut table: Value) -> Result<registry::Config, ConfigError> {
+        for key in ["poll", "trusted_keys"] {
+            if table.get(key).is_some() {
+                let message = "models from the registry are not supported in this version; remove the key";
+                return Err(self.layers.problem(&format!("registry.{key}"), message));
+            }
+        }
         let kind = table.as_table_mut().and_then(|table| table.remove("type"));
         let mut config = match kind.as_ref().and_then(Value::as_str) {
             Some("directory") => registry::Config::Directory(self.layers.parse("registry", table)?),

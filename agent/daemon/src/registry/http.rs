@@ -1,12 +1,11 @@
 //! HTTP to the registry: one client, with its secrets, certificates and limits.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
-use tokio::sync::OnceCell;
 use url::Url;
 
 use super::RegistryError;
@@ -15,10 +14,12 @@ use crate::tls;
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long the server may be silent.
-const SILENCE: Duration = Duration::from_secs(30);
-/// How long one request may take in all: a batch of several megabytes over a slow uplink.
-const WHOLE: Duration = Duration::from_secs(600);
+/// How long a question may take, its answer included.
+const QUESTION: Duration = Duration::from_secs(60);
+/// How long a batch may take: several megabytes over a slow uplink.
+const TRANSFER: Duration = Duration::from_secs(900);
+/// How MLflow says that there is no such thing.
+const MISSING: &str = "RESOURCE_DOES_NOT_EXIST";
 /// The largest answer that is no file.
 const LARGEST_ANSWER: usize = 16 << 20;
 
@@ -50,8 +51,9 @@ pub(super) struct Route {
 #[derive(Debug, Clone)]
 pub(super) struct Http {
     route: Arc<Route>,
-    /// Made with the first request, so that a certificate that cannot be read is told as any other failure.
-    client: Arc<OnceCell<Client>>,
+    /// Made with the first request, so that a certificate that cannot be read is told as any other failure; and made anew
+    /// after a failure to connect, so that a renewed certificate needs no restart.
+    client: Arc<Mutex<Option<Client>>>,
 }
 
 impl Http {
@@ -68,19 +70,19 @@ impl Http {
     pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Option<Value>, RegistryError> {
         let mut url = self.url(path);
         url.query_pairs_mut().extend_pairs(query);
-        let answer = self.ask(Method::GET, url, |request| request).await?;
+        let answer = self.ask(Method::GET, url, QUESTION, |request| request).await?;
         self.json(path, answer).await
     }
 
     /// Sends JSON and reads JSON; `None` when what it is about does not exist.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Option<Value>, RegistryError> {
-        let answer = self.ask(Method::POST, self.url(path), |request| request.json(body)).await?;
+        let answer = self.ask(Method::POST, self.url(path), QUESTION, |request| request.json(body)).await?;
         self.json(path, answer).await
     }
 
     /// Reads a file of at most `most` bytes; `None` when it is not there.
     pub(super) async fn file(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, RegistryError> {
-        let answer = self.ask(Method::GET, self.url(path), |request| request).await?;
+        let answer = self.ask(Method::GET, self.url(path), TRANSFER, |request| request).await?;
         if answer.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
@@ -90,7 +92,7 @@ impl Http {
 
     /// Writes a file.
     pub(super) async fn put(&self, path: &str, content: Vec<u8>) -> Result<(), RegistryError> {
-        let answer = self.ask(Method::PUT, self.url(path), |request| request.body(content)).await?;
+        let answer = self.ask(Method::PUT, self.url(path), TRANSFER, |request| request.body(content)).await?;
         self.succeeded(path, answer).await.map(drop)
     }
 
@@ -107,35 +109,44 @@ impl Http {
         &self,
         method: Method,
         url: Url,
+        within: Duration,
         fill: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, RegistryError> {
         let path = url.path().to_owned();
-        let client = self.client.get_or_try_init(|| async { self.connect() }).await;
-        let request = client.map_err(|reason| self.failed(&path, reason))?.request(method, url);
-        let request = match &self.route.access {
-            Access::Open => request,
-            Access::Password(user, secret) => {
-                request.basic_auth(user, Some(secret.read().map_err(|reason| self.failed(&path, reason))?))
+        let failed = |reason| self.failed(&path, reason);
+        let client = self.client().await.map_err(failed)?;
+        let request = fill(client.request(method, url).timeout(within));
+        let request = self.introduced(request).await.map_err(failed)?;
+        request.send().await.map_err(|error| {
+            if error.is_connect() {
+                *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
             }
-            Access::Token(secret) => request.bearer_auth(secret.read().map_err(|reason| self.failed(&path, reason))?),
-        };
-        fill(request).send().await.map_err(|error| self.failed(&path, chain(&error.without_url())))
+            failed(chain(&error.without_url()))
+        })
     }
 
-    fn connect(&self) -> Result<Client, String> {
-        let builder = Client::builder()
-            .user_agent(concat!("explaind/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
-            .timeout(WHOLE)
-            // A server that sends us elsewhere would get our secrets there.
-            .redirect(reqwest::redirect::Policy::none())
-            .tls_backend_preconfigured(tls::configuration(self.route.ca_file.as_deref())?);
-        let builder = match &self.route.proxy {
-            Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy.clone()).map_err(|error| chain(&error))?),
-            None => builder,
+    /// The request, with who we are.
+    async fn introduced(&self, request: RequestBuilder) -> Result<RequestBuilder, String> {
+        let read = |secret: &Secret| {
+            let secret = secret.clone();
+            blocking(move || secret.read())
         };
-        builder.build().map_err(|error| chain(&error))
+        Ok(match &self.route.access {
+            Access::Open => request,
+            Access::Password(user, secret) => request.basic_auth(user, Some(read(secret).await?)),
+            Access::Token(secret) => request.bearer_auth(read(secret).await?),
+        })
+    }
+
+    async fn client(&self) -> Result<Client, String> {
+        let known = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(client) = known {
+            return Ok(client);
+        }
+        let route = Arc::clone(&self.route);
+        let client = blocking(move || connect(&route)).await?;
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
+        Ok(client)
     }
 
     async fn json(&self, path: &str, answer: Response) -> Result<Option<Value>, RegistryError> {
@@ -143,7 +154,7 @@ impl Http {
         if status == StatusCode::NOT_FOUND {
             let text = self.body(path, answer, LARGEST_ANSWER).await?;
             // A 404 that is not the registry's own is rather a wrong address.
-            let known = serde_json::from_slice::<Value>(&text).is_ok_and(|value| value["error_code"].is_string());
+            let known = serde_json::from_slice::<Value>(&text).is_ok_and(|value| value["error_code"] == MISSING);
             let wrong = || self.failed(path, "there is no such address; is url that of an MLflow server?".to_owned());
             return if known { Ok(None) } else { Err(wrong()) };
         }
@@ -191,6 +202,25 @@ impl Http {
             reason,
         }
     }
+}
+
+/// Files are read where waiting for them holds nobody up.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
+}
+
+fn connect(route: &Route) -> Result<Client, String> {
+    let builder = Client::builder()
+        .user_agent(concat!("explaind/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT)
+        // A server that sends us elsewhere would get our secrets there.
+        .redirect(reqwest::redirect::Policy::none())
+        .tls_backend_preconfigured(tls::configuration(route.ca_file.as_deref())?);
+    let builder = match &route.proxy {
+        Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy.clone()).map_err(|error| chain(&error))?),
+        None => builder,
+    };
+    builder.build().map_err(|error| chain(&error))
 }
 
 /// An error with all that caused it: reqwest's own words leave out the reason.

@@ -90,6 +90,12 @@ impl Config {
         if !self.url.username().is_empty() || self.url.password().is_some() {
             return wrong("url", "contains a user; write username, and password_file or password_credential");
         }
+        if self.proxy.as_ref().is_some_and(|proxy| !proxy.username().is_empty() || proxy.password().is_some()) {
+            return wrong(
+                "proxy",
+                "contains a user, and a configuration holds no secrets; use a proxy that needs none",
+            );
+        }
         if self.password_file.is_some() && self.password_credential.is_some() {
             return wrong("password_credential", "give it or password_file, not both");
         }
@@ -192,8 +198,9 @@ impl Mlflow {
         format!("the run of gateway \"{gateway}\" in experiment \"{EXPERIMENT}\" at {}", self.http.address())
     }
 
-    pub(super) fn remedy(store_id: Uuid) -> String {
-        format!("set that run's tag {STORE} to {store_id}")
+    /// How a person says that the run is this store's although it is gone, or names none.
+    pub(super) fn adopt(gateway: &str, store_id: Uuid) -> String {
+        format!("restore the run, or make one, and give it the tags {GATEWAY} = {gateway} and {STORE} = {store_id}")
     }
 
     pub(super) async fn probe(&self) -> Result<String, RegistryError> {
@@ -212,14 +219,13 @@ impl Mlflow {
         let address = format!("{ARTIFACTS}/{}/{path}", run.artifacts);
         if let Some(found) = found {
             // The artifact store replaces what is there, so this look is what keeps central's data.
-            let there = match found.size == u64::try_from(content.len()).ok() {
-                true => self.http.file(&address, LARGEST_BATCH).await?,
-                false => None,
-            };
-            return match there {
-                Some(there) if Sha256::digest(&there) == Sha256::digest(&content) => Ok(Put::AlreadyThere),
-                _ => Err(RegistryError::Conflict { path: path.to_owned() }),
-            };
+            let conflict = || Err(RegistryError::Conflict { path: path.to_owned() });
+            if found.size.is_some_and(|size| u64::try_from(content.len()) != Ok(size)) {
+                return conflict();
+            }
+            let there = self.http.file(&address, LARGEST_BATCH).await?.ok_or_else(|| self.nonsense(&address))?;
+            let same = Sha256::digest(&there) == Sha256::digest(&content);
+            return if same { Ok(Put::AlreadyThere) } else { conflict() };
         }
         self.take_turn(content.len()).await;
         self.http.put(&address, content).await?;
@@ -434,6 +440,7 @@ mod tests {
         let secret = format!("password_file = {file:?}\n");
         let cases = [
             ("url = \"https://me:pw@x\"".to_owned(), "url"),
+            ("url = \"https://x\"\nproxy = \"http://me:pw@y\"".to_owned(), "proxy"),
             (format!("url = \"https://x\"\n{secret}"), "password_file"),
             ("url = \"https://x\"\nusername = \"me\"".to_owned(), "username"),
             (format!("url = \"http://central\"\nusername = \"me\"\n{secret}"), "url"),

@@ -155,13 +155,21 @@ impl Registry {
         }
     }
 
-    /// How a person makes that place this store's.
-    pub(crate) fn remedy(&self, gateway: &str, store_id: Uuid) -> String {
+    /// How a person says that this store is to write there although the place is gone, or names no store.
+    pub(crate) fn adopt(&self, gateway: &str, store_id: Uuid) -> String {
         match self {
             Self::Directory(_) => {
                 format!("put {{\"gateway\": \"{gateway}\", \"store_id\": \"{store_id}\"}} into its store.json")
             }
-            Self::Mlflow(_) => Mlflow::remedy(store_id),
+            Self::Mlflow(_) => Mlflow::adopt(gateway, store_id),
+        }
+    }
+
+    /// How a person keeps what an earlier machine sent apart from what this one will.
+    pub(crate) fn set_apart(&self) -> &'static str {
+        match self {
+            Self::Directory(_) => "move that folder away",
+            Self::Mlflow(_) => "give that run's tag explaind.gateway another value",
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) async fn claim(buffer: &Buffer, registry: &Registry) -> Result<(), Sy
                  [gateway] id; if this machine or its card was replaced, {}",
                 registry.place(gateway),
                 mark.store_id,
-                registry.remedy(gateway, store_id)
+                registry.set_apart()
             )));
         }
         None => {
@@ -36,7 +36,7 @@ pub(super) async fn claim(buffer: &Buffer, registry: &Registry) -> Result<(), Sy
                 return Err(SyncError::Foreign(format!(
                     "{} {found}: is it the right registry? If it is meant to be so, {}",
                     registry.place(gateway),
-                    registry.remedy(gateway, store_id)
+                    registry.adopt(gateway, store_id)
                 )));
             }
             buffer.predecessors()

@@ -45,6 +45,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Waits between tries while the registry is away.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How often an idle gateway looks whether the registry's records of it are still its own.
+const CLAIM_EVERY: Duration = Duration::from_secs(60);
 /// How often the registry is shown figures about the gateway.
 const FIGURES_EVERY: Duration = Duration::from_secs(60);
 /// Records that are in memory at a time.
@@ -104,7 +106,7 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     status.change(|s| s.registry = registry.describe());
-    let mut sync = Sync { buffer, registry, config, metrics, status, figures: Figures::default() };
+    let mut sync = Sync { buffer, registry, config, metrics, status, figures: Figures::default(), claimed: None };
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     while !stop.is_cancelled() {
         let wait = match sync.round(false, &stop).await {
@@ -141,6 +143,8 @@ struct Sync {
     metrics: Metrics,
     status: Status,
     figures: Figures,
+    /// When the registry last said that its records of this gateway are this store's.
+    claimed: Option<Instant>,
 }
 
 impl Sync {
@@ -148,12 +152,23 @@ impl Sync {
     async fn round(&mut self, all: bool, stop: &CancellationToken) -> Result<(), SyncError> {
         // First, so that the lag is told while the registry is away as well.
         self.measure().await?;
-        claim::claim(&self.buffer, &self.registry).await?;
+        // An idle gateway asks a server no more than once a minute.
+        let asked = self.claimed.is_some_and(|claimed| claimed.elapsed() < CLAIM_EVERY);
+        if !asked {
+            self.claim().await?;
+        }
+        let mut fresh = !asked;
         while let Some((stream, batch)) = self.next(all).await? {
             if stop.is_cancelled() {
                 return Ok(());
             }
-            self.send(stream, batch).await?;
+            if !std::mem::replace(&mut fresh, true) {
+                self.claim().await?;
+            }
+            tokio::select! {
+                sent = self.send(stream, batch) => sent?,
+                () = stop.cancelled() => return Ok(()),
+            }
             self.measure().await?;
             self.status.change(|s| s.last_upload = Some(status::rfc3339(clock::now().utc)));
             self.works();
@@ -176,8 +191,19 @@ impl Sync {
         });
         let (figures, list) = counted.await??;
         self.figures = figures;
-        self.registry.log(self.buffer.gateway(), &list).await?;
         self.figures.shown = Some(Instant::now());
+        // Batches matter, figures are a courtesy: a server that refuses them must not stop the records.
+        if let Err(error) = self.registry.log(self.buffer.gateway(), &list).await {
+            tracing::warn!(%error, "the registry does not take figures about this gateway");
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the registry's records of this gateway are this store's.
+    async fn claim(&mut self) -> Result<(), SyncError> {
+        self.claimed = None;
+        claim::claim(&self.buffer, &self.registry).await?;
+        self.claimed = Some(Instant::now());
         Ok(())
     }
 

@@ -28,6 +28,7 @@ fn sync(buffer: &Buffer, registry: Registry, batch_records: u64) -> Sync {
         metrics: Metrics::new(),
         status: Status::default(),
         figures: Figures::default(),
+        claimed: None,
     }
 }
 
