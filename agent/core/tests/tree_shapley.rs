@@ -226,3 +226,19 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(tables.attributions_of_rows(&[1.0; 8]), Err(ExplainError::Width { expected: 3, got: 2 }));
     assert_eq!(TreeTables::new(&sum, &[1.0; 4]).err(), Some(ExplainError::Background { values: 4, width: 3 }));
 }
+
+/// Splits that send every value one way make no cells, however many features a path has.
+#[test]
+fn splits_that_tell_nothing_apart_cost_nothing() {
+    const DEPTH: u32 = 40;
+    let mut nodes = Vec::new();
+    for feature in 0..DEPTH {
+        let (yes, no) = (2 * feature + 1, 2 * feature + 2);
+        let split = Split { feature, threshold: f32::INFINITY, branch: Branch::Leq, missing_yes: true, yes, no };
+        nodes.extend([Node::Split(split), Node::Leaf(f64::from(feature))]);
+    }
+    nodes.push(Node::Leaf(-1.0));
+    let sum = TreeSum { width: DEPTH as usize, base: 0.0, trees: vec![Tree { nodes }] };
+    let tables = TreeTables::new(&sum, &[0.0; 2 * DEPTH as usize]).unwrap();
+    assert_eq!(tables.attributions(&[f32::NAN; DEPTH as usize]).unwrap(), [0.0; DEPTH as usize]);
+}

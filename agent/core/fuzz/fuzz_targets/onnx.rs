@@ -8,8 +8,9 @@
 
 #![no_main]
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use explaind_core::explain::{Budget, Explainer};
 use explaind_core::model::{Files, Model, bundle};
 use libfuzzer_sys::fuzz_target;
 
@@ -26,6 +27,9 @@ fuzz_target!(|bytes: &[u8]| {
         if let Ok(model) = Model::load(&bundle_of(bytes)) {
             let _answer = model.predict(&[0.5, f32::NAN, -3.0]);
             let _explained = model.explained(&model.background().rows);
+            if let Ok(explainer) = Explainer::new(Arc::new(model), Budget { evaluations: 64 }) {
+                let _explanation = explainer.explain(&[0.5, -1.0, 3.0]);
+            }
         }
     });
     // What comes through is a panic of ours.

@@ -5,7 +5,7 @@ use super::players::Players;
 use crate::model::{Affine, Model};
 
 /// Largest difference between a model and its map that is taken for rounding, relative to the largest output.
-const ROUNDING: f64 = 1e-4;
+const ROUNDING: f64 = 1e-5;
 
 /// `intercept + Σ weight · value`. Against a background a value's share is `weight · (value − its mean)`.
 ///

@@ -61,6 +61,16 @@ pub enum ExplainError {
         /// Values a row.
         width: usize,
     },
+    /// The trees and the background together would take more memory than is set aside.
+    #[error(
+        "the trees and the background rows together would take more than {} MiB; use fewer background rows, or smaller \
+         trees",
+        most >> 20
+    )]
+    TooLarge {
+        /// The bytes set aside.
+        most: usize,
+    },
     /// The model gave no answer for the row, or for one mixed from it and the background.
     #[error("the model was asked about a row and gave no answer: {0}")]
     Model(#[from] ModelError),

@@ -23,6 +23,7 @@ use std::collections::HashMap;
 
 use super::ExplainError;
 use super::weights::Weights;
+use crate::model::bundle;
 use crate::model::tree::{Node, Split, Tree, TreeSum};
 
 /// Groups of background rows walked at once: the bits of a [`Set`].
@@ -30,6 +31,9 @@ const LANES: usize = 128;
 
 /// Which of up to [`LANES`] groups.
 type Set = u128;
+
+/// Memory for where the background rows go, in bytes: a hundred rows in trees of sixteen million nodes together.
+pub const MOST_BYTES: usize = 256 << 20;
 
 /// Explains rows of one [`TreeSum`] against one set of background rows.
 #[derive(Debug, Clone)]
@@ -60,17 +64,20 @@ impl TreeShapley {
     /// Prepares the trees for explanations against `background`: flat rows, `sum.width` values each.
     ///
     /// # Errors
-    /// [`ExplainError::Background`] when `background` is empty or no whole number of rows.
+    /// [`ExplainError::Background`] when `background` is empty or no whole number of rows; [`ExplainError::TooLarge`] when
+    /// there are so many nodes and background rows that [`MOST_BYTES`] would not do.
     pub fn new(sum: &TreeSum, background: &[f32]) -> Result<Self, ExplainError> {
         let width = sum.width;
         if width == 0 || background.is_empty() || !background.len().is_multiple_of(width) {
             return Err(ExplainError::Background { values: background.len(), width });
         }
         let deepest = sum.trees.iter().map(depth).max().unwrap_or(0);
+        let mut left = MOST_BYTES;
+        let mut prepare = |tree| Prepared::new(&simplified(tree), background, width, &mut left);
         Ok(Self {
             width,
             rows: background.len() / width,
-            trees: sum.trees.iter().map(|tree| Prepared::new(&simplified(tree), background, width)).collect(),
+            trees: sum.trees.iter().map(&mut prepare).collect::<Result<_, _>>()?,
             weights: Weights::new(deepest.min(width)),
         })
     }
@@ -97,7 +104,8 @@ impl TreeShapley {
 }
 
 impl Prepared {
-    fn new(tree: &Tree, background: &[f32], width: usize) -> Self {
+    /// Takes from `left` the bytes that it keeps beside the tree.
+    fn new(tree: &Tree, background: &[f32], width: usize, left: &mut usize) -> Result<Self, ExplainError> {
         let nodes = depth_first(tree);
         let mut known = HashMap::new();
         let mut groups: Vec<Groups> = Vec::new();
@@ -106,8 +114,10 @@ impl Prepared {
                 Node::Split(split) => split.goes_yes(row[split.feature as usize]),
                 Node::Leaf(_) => false,
             });
-            let sides: Vec<bool> = yes.collect();
-            if let Some(&(at, lane)) = known.get(&sides) {
+            let sides: Vec<u8> = yes.map(u8::from).collect();
+            // Sides themselves as keys would take memory by nodes times rows.
+            let digest = bundle::digest(&sides);
+            if let Some(&(at, lane)) = known.get(&digest) {
                 let at: &mut Groups = &mut groups[at];
                 at.counts[lane] += 1.0;
                 continue;
@@ -121,9 +131,13 @@ impl Prepared {
             for (set, &yes) in groups[at].yes.iter_mut().zip(&sides) {
                 *set |= Set::from(yes) << lane;
             }
-            known.insert(sides, (at, lane));
+            known.insert(digest, (at, lane));
+            if groups.len().saturating_mul(nodes.len()).saturating_mul(size_of::<Set>()) > *left {
+                return Err(ExplainError::TooLarge { most: MOST_BYTES });
+            }
         }
-        Self { nodes, groups }
+        *left -= groups.len() * nodes.len() * size_of::<Set>();
+        Ok(Self { nodes, groups })
     }
 }
 

@@ -82,7 +82,9 @@ pub(super) fn is_affine(graph: &GraphProto, tensor: &str) -> bool {
             .filter(|name| !name.is_empty())
             .map(|name| made.get(name.as_str()).copied().unwrap_or(Made::Anything))
             .collect();
-        let result = of_operator(&node.op_type, &inputs);
+        // Graphs inside an operator read what its inputs do not show.
+        let branches = node.attribute.iter().any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty());
+        let result = if branches { Made::Anything } else { of_operator(&node.op_type, &inputs) };
         made.extend(node.output.iter().map(|output| (output.as_str(), result)));
     }
     made.get(tensor) == Some(&Made::Sums)

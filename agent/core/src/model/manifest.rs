@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use check::MOST_BACKGROUND_ROWS;
 use toml::de::DeTable;
 
 use super::bundle::MANIFEST;

@@ -120,14 +120,23 @@ impl Model {
         let engine = load_engine(onnx, text, &manifest)?;
         let column = choose_column(text, &manifest, engine.columns())?;
         let space = choose_space(text, &manifest, &engine)?;
+        let reconstructs = manifest.output.kind == OutputKind::Reconstruction;
         let trees = match &engine {
+            // The score of a reconstruction is made of all columns.
+            _ if reconstructs => None,
             Engine::Trees(ensemble) if space == Space::Margin || !ensemble.has_link() => ensemble.tree_sum(column),
             Engine::Trees(_) | Engine::Network(_) => None,
         };
         let background = bundle::file(files, bundle::BACKGROUND)?;
+        let background_rows = Table::read(bundle::BACKGROUND, background, &manifest)?;
+        if background_rows.len() > manifest::MOST_BACKGROUND_ROWS {
+            let (rows, most) = (background_rows.len(), manifest::MOST_BACKGROUND_ROWS);
+            let problem = format!("there are {rows} rows; a background has at most {most}, so make the bundle anew");
+            return Err(BundleError::at(Place::file(bundle::BACKGROUND), problem));
+        }
         let golden = files.get(bundle::GOLDEN).map(|bytes| Golden::read(bytes, &manifest, engine.columns()));
         Ok(Self {
-            background: Table::read(bundle::BACKGROUND, background, &manifest)?,
+            background: background_rows,
             golden: golden.transpose()?,
             model_digest: bundle::digest(onnx),
             background_digest: bundle::digest(background),
@@ -177,11 +186,11 @@ impl Model {
     /// The explained quantity as a weighted sum of the features, where it is one.
     pub fn linear(&self) -> Option<&Linear> {
         match &self.engine {
-            Engine::Network(general) => {
+            Engine::Network(general) if !self.is_reconstruction() => {
                 let form = general.linear.as_ref().filter(|form| !form.has_link || self.space == Space::Margin);
                 form.and_then(|form| form.columns.get(self.column))
             }
-            Engine::Trees(_) => None,
+            Engine::Trees(_) | Engine::Network(_) => None,
         }
     }
 

@@ -260,8 +260,9 @@ impl Pipeline {
         };
         follows.records.extend(switched.map(|transition| record(mint(), now, transition)));
         let running = !alarm.is_suppressed();
-        if !running && let Some(decider) = &mut asset.decider {
-            decider.rest();
+        if !running {
+            asset.decider.iter_mut().for_each(Decider::rest);
+            asset.window.iter_mut().for_each(Window::interrupt);
         }
         running
     }

@@ -19,9 +19,13 @@ use crate::model::manifest::InputSpec;
 /// A row may come earlier or later than its period by one part in so many.
 const SLACK: u32 = 4;
 
-/// Whether an asset that is predicted at an interval can fill a window with this period.
+/// Whether an asset that is predicted at an interval can fill a window with this period: some whole number of intervals is
+/// the period, within the slack.
 pub fn fits(every: Duration, period: Duration) -> bool {
-    every <= period.saturating_add(period / SLACK)
+    let (every, period) = (every.as_nanos().max(1), period.as_nanos());
+    let slack = period / u128::from(SLACK);
+    let next = (period - slack).div_ceil(every).max(1).saturating_mul(every);
+    next <= period + slack
 }
 
 /// The rows of a window, as far as they have come.
@@ -55,6 +59,12 @@ impl Window {
         }
     }
 
+    /// The machine was off: what comes after does not follow what was before.
+    pub(super) fn interrupt(&mut self) {
+        self.rows.clear();
+        self.last = None;
+    }
+
     /// Takes in the next row. Returns the whole window as one row, or the reason why there is none.
     pub(super) fn push(&mut self, row: Row, now: Now) -> Row {
         let values = match &row.values {
@@ -67,7 +77,7 @@ impl Window {
             }
         };
         if let (Some(last), Some(period)) = (self.last, self.period)
-            && !fits(now.since(last), period)
+            && now.since(last) > period.saturating_add(period / SLACK)
         {
             self.rows.clear();
         }
@@ -161,5 +171,10 @@ mod tests {
         assert_eq!(window.push(row(3.0), at(25_001)).values, filling(1, 2));
         assert!(fits(Duration::from_secs(10), Duration::from_secs(10)));
         assert!(!fits(Duration::from_secs(13), Duration::from_secs(10)));
+        // Every other second would come at 1.375 s at the earliest, and 2 s is too late.
+        assert!(!fits(Duration::from_secs(1), Duration::from_millis(1500)));
+        assert!(!fits(Duration::from_millis(700), Duration::from_secs(1)));
+        assert!(fits(Duration::from_millis(500), Duration::from_millis(1500)));
+        assert!(fits(Duration::from_millis(1), Duration::from_secs(1)));
     }
 }

@@ -89,7 +89,7 @@ fn plan(settings: &Settings, index: usize, asset: &Asset, model: &Model) -> Resu
     {
         let message = format!(
             "model \"{}\" takes a row every {period:?}, so its window never fills at {every:?}; write every = \"{period:?}\" \
-             or less",
+             or a whole part of it",
             asset.model
         );
         return Err(settings.problem(&format!("asset[{index}].every"), message));

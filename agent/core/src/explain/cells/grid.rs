@@ -4,6 +4,8 @@ use crate::model::tree::{Branch, Node, Split, Tree};
 
 /// Cells are numbered with 16 bits.
 pub(super) const MOST_CELLS: usize = 1 << 14;
+/// Features of a part. More make more patterns than cells, where values of some tell nothing apart.
+const MOST_AXES: usize = 14;
 
 /// Up to so many values are counted quicker than halved.
 const COUNTED: usize = 32;
@@ -87,7 +89,7 @@ impl Grid {
         for splits in splits.chunk_by(|(one, _), (other, _)| one.feature == other.feature) {
             let axis = Axis::new(splits, cells);
             cells *= axis.values.len();
-            if cells > MOST_CELLS {
+            if cells > MOST_CELLS || axes.len() == MOST_AXES {
                 return None;
             }
             axes.push(axis);

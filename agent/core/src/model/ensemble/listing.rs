@@ -12,7 +12,7 @@ use crate::model::columns::step::Step;
 use crate::model::tree::{Branch, MAX_DEPTH, Split};
 
 /// Most nodes of an ensemble after splits on columns became splits on features.
-const MOST_NODES: usize = 1 << 24;
+pub(super) const MOST_NODES: usize = 1 << 24;
 /// Most numbers looked at for that.
 const MOST_WORK: usize = 1 << 28;
 

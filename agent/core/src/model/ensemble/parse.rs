@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use tract_onnx::pb::NodeProto;
 
-use super::listing::{Child, Listed, Listing, Test};
+use super::listing::{Child, Listed, Listing, MOST_NODES, Test};
 use super::score::{Aggregate, Head, Scores};
 use crate::model::graph::attributes::{Attributes, brief};
 use crate::model::operators::PostTransform;
@@ -57,7 +57,10 @@ impl Trees {
         else {
             return false;
         };
-        if u32::try_from(self.weights.len() + other.weights.len()).is_err() {
+        let nodes = |trees: &[Vec<Node>]| trees.iter().map(Vec::len).sum::<usize>();
+        if u32::try_from(self.weights.len() + other.weights.len()).is_err()
+            || nodes(&self.trees).saturating_add(nodes(&other.trees)) > MOST_NODES
+        {
             return false;
         }
         self.weights.extend(other.weights);

@@ -19,6 +19,7 @@ const LONGEST_CHAIN: usize = 16;
 pub(super) struct Tail<'a> {
     pub(super) parts: Vec<(&'a NodeProto, f64)>,
     pub(super) shift: f64,
+    visits: usize,
 }
 
 /// Whether an operator is a tree ensemble, of whichever version.
@@ -29,7 +30,7 @@ pub(super) fn is_trees(node: &NodeProto) -> bool {
 impl<'a> Tail<'a> {
     /// What `tensor` shows; none when that is no such sum.
     pub(super) fn behind(wiring: &Wiring<'a>, tensor: &str) -> Option<Self> {
-        let mut tail = Self { parts: Vec::new(), shift: 0.0 };
+        let mut tail = Self { parts: Vec::new(), shift: 0.0, visits: 0 };
         tail.follow(wiring, tensor, 1.0, 0)?;
         (!tail.parts.is_empty()).then_some(tail)
     }
@@ -37,8 +38,13 @@ impl<'a> Tail<'a> {
     fn follow(&mut self, wiring: &Wiring<'a>, tensor: &str, scale: f64, depth: usize) -> Option<()> {
         let node = wiring.producer(tensor).filter(|_| depth < LONGEST_CHAIN && self.parts.len() < MOST_PARTS)?;
         if is_trees(node) {
-            self.parts.push((node, scale));
-            return Some(());
+            // The same trees twice are the trees, twice as large.
+            match self.parts.iter_mut().find(|(part, _)| std::ptr::eq(*part, node)) {
+                Some((_, known)) => *known += scale,
+                None => self.parts.push((node, scale)),
+            }
+            self.visits += 1;
+            return (self.visits <= MOST_PARTS).then_some(());
         }
         let constant = |place: usize| {
             let constant = node.input.get(place).and_then(|input| wiring.constant(input))?;

@@ -14,7 +14,7 @@ const LONGEST_NAME: usize = 200;
 /// Most values of a window: all of them travel with every record.
 const MOST_WINDOW_VALUES: u64 = 16_384;
 /// Most reference rows that Shapley values are taken against.
-const MOST_BACKGROUND_ROWS: usize = 10_000;
+pub(crate) const MOST_BACKGROUND_ROWS: usize = 10_000;
 
 /// What is wrong with a key, before its line is looked up.
 pub(super) struct Fault {

@@ -7,6 +7,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::tract_hir::internal::{Datum, DatumType};
 
 use super::{Rows, Shape};
+use crate::model::graph::MOST_COLUMNS;
 use crate::model::graph::attributes::Attributes;
 
 /// More categories than this are taken for a mistake.
@@ -132,7 +133,12 @@ impl OneHot {
 }
 
 impl Rows for OneHot {
-    fn shape(&self, _columns: usize) -> Result<Shape, String> {
+    fn shape(&self, columns: usize) -> Result<Shape, String> {
+        if columns.saturating_mul(self.categories.len()) > MOST_COLUMNS {
+            return Err(format!(
+                "the operator OneHotEncoder makes more than {MOST_COLUMNS} columns; use fewer categories"
+            ));
+        }
         Ok(Shape::Deeper(self.categories.len()))
     }
 
