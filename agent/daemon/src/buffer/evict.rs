@@ -1,8 +1,8 @@
 //! Bounds: what goes when space or age asks for it, and what is refused when nothing may go.
 //!
 //! Only what is uploaded goes. Over `history_bytes`: explanations beside attributions, then predictions, the oldest
-//! first. Over `max_bytes` besides: those that alerts name, then health. For age: everything uploaded that is older than
-//! `max_age`, but for the transitions of alerts that are still open.
+//! first. Over `max_bytes` besides: those that alerts name, then health. For age: everything uploaded that is older
+//! than `max_age`, but for the transitions of alerts that are still open.
 //!
 //! What is said beside the attributions of a prediction that an alert names goes with that prediction, not before.
 

@@ -5,8 +5,8 @@
 //! 1. Predictions that raised an alert: all of them, in order.
 //! 2. One of each in turn, so that none keeps the others waiting:
 //!    - questions that somebody waits for: beyond [`QUESTIONS`] refused;
-//!    - what would clear those alerts, and what is like them: beyond [`FOLLOW_UPS`] the oldest is given up; it can still
-//!      be asked for;
+//!    - what would clear those alerts, and what is like them: beyond [`FOLLOW_UPS`] the oldest is given up; it can
+//!      still be asked for;
 //!    - all other predictions: of each machine, [`WAITING`] may wait. When one more comes, every other prediction of
 //!      that machine is left out from then on, then three of four, and so on, until fewer than [`FEW`] wait; then half
 //!      as many are left out with each one that comes. So what is explained stays evenly spread and fresh, and a fast
