@@ -8,7 +8,6 @@ import pytest
 from support import scene
 from support.bundles import golden
 from support.cli import done
-from support.daemon import Daemon
 from support.paths import MODELS
 from support.wait import until
 
@@ -80,7 +79,7 @@ def test_windows_of_a_file_are_explained_within_their_standard_error(window_bund
             assert [stretches[0]["from"], stretches[-1]["to"]] == [0, STEPS]
 
 
-def test_an_engine_near_its_end_is_watched_live(window_bundle, tmp_path):
+def test_an_engine_near_its_end_is_watched_live(daemon, window_bundle, tmp_path):
     """Withheld until the window is full; then every prediction can be made again from its own record."""
     with ENGINE.open(newline="") as file:
         cycles = [[float(value) for value in row] for row in list(csv.reader(file))[1:]]
@@ -95,25 +94,22 @@ interval = "20ms"
 {signals}
 {scene.asset(window_bundle, inputs, f'on = "recorded/{SENSORS[-1]}"', name="engine-34")}
 """
-    gateway = Daemon(tmp_path, config).start()
-    try:
-        until(
-            lambda: len(settled(gateway)) == len(cycles),
-            "all cycles to be predicted and explained",
-            60,
-        )
-        predictions = settled(gateway)[::-1]
-        filling, made = predictions[: STEPS - 1], predictions[STEPS - 1 :]
-        assert {p["outcome"] for p in filling} == {"withheld"}
-        assert filling[-1]["withheld_reason"].startswith("window_filling: 29 of 30")
-        assert {p["outcome"] for p in made} == {"predicted"} and len(made) == len(cycles) - STEPS + 1
-        assert {p["explanation_status"] for p in made} == {"estimated"}
-        windows = [[p["inputs"][f"{s}@{step}"] for step in range(STEPS) for s in SENSORS] for p in made]
-        assert windows == [sum(cycles[end - STEPS : end], []) for end in range(STEPS, len(cycles) + 1)]
-        for line, prediction in zip(explained(window_bundle, windows, tmp_path).lines, made, strict=True):
-            assert line["output"] == pytest.approx(prediction["output"], rel=1e-6)
-        assert gateway.get("alerts"), "seven cycles before its end the engine has raised an alert"
-        pace = json.loads((gateway.state / "pace.json").read_text())
-        assert len(pace) == 1 and all(rows > 100 for rows in pace.values())
-    finally:
-        gateway.close()
+    gateway = daemon(config)
+    until(
+        lambda: len(settled(gateway)) == len(cycles),
+        "all cycles to be predicted and explained",
+        60,
+    )
+    predictions = settled(gateway)[::-1]
+    filling, made = predictions[: STEPS - 1], predictions[STEPS - 1 :]
+    assert {p["outcome"] for p in filling} == {"withheld"}
+    assert filling[-1]["withheld_reason"].startswith("window_filling: 29 of 30")
+    assert {p["outcome"] for p in made} == {"predicted"} and len(made) == len(cycles) - STEPS + 1
+    assert {p["explanation_status"] for p in made} == {"estimated"}
+    windows = [[p["inputs"][f"{s}@{step}"] for step in range(STEPS) for s in SENSORS] for p in made]
+    assert windows == [sum(cycles[end - STEPS : end], []) for end in range(STEPS, len(cycles) + 1)]
+    for line, prediction in zip(explained(window_bundle, windows, tmp_path).lines, made, strict=True):
+        assert line["output"] == pytest.approx(prediction["output"], rel=1e-6)
+    assert gateway.get("alerts"), "seven cycles before its end the engine has raised an alert"
+    pace = json.loads((gateway.state / "pace.json").read_text())
+    assert len(pace) == 1 and all(rows > 100 for rows in pace.values())

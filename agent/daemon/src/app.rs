@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use explaind_core::domain::record::{Body, Stream};
+use explaind_core::domain::sample::SourceEvent;
 use explaind_core::pipeline::alarm::OpenAlert;
 use explaind_core::pipeline::{Follows, Made, Pipeline};
 use tokio::net::{TcpListener, UnixListener};
@@ -134,9 +135,6 @@ async fn live(
     pipeline: Pipeline,
     metrics: Metrics,
 ) -> Result<(), AppError> {
-    let stop_sources = CancellationToken::new();
-    let stop_rest = CancellationToken::new();
-    let sources_running = TaskTracker::new();
     let (events, events_in) = mpsc::channel(EVENTS);
     let (mail, letters) = mailbox();
     let progress = Progress::default();
@@ -144,7 +142,7 @@ async fn live(
 
     let queue = Queue::new(buffer.clone());
     queue.resume(buffer.unsettled().map_err(AppError::Buffer)?, &models);
-    let mut explaining =
+    let explaining =
         spawn_explainer(queue.clone(), models.clone(), settings.gateway.state_dir.clone(), metrics.clone())?;
     let driver = Driver {
         pipeline,
@@ -158,8 +156,9 @@ async fn live(
         retry: Follows::default(),
         refused_since: None,
     };
-    let mut driving = spawn_driver(driver)?;
+    let driving = spawn_driver(driver)?;
 
+    let (stop_sources, sources_running) = (CancellationToken::new(), TaskTracker::new());
     let sources = source::spawn(
         settings.sources.clone(),
         events.clone(),
@@ -168,36 +167,63 @@ async fn live(
         stop_sources.clone(),
     );
     sources_running.close();
+    let stop_rest = CancellationToken::new();
     let (syncing, sync_status) = spawn_sync(&settings, &buffer, &metrics, &stop_rest);
     let status = status::Report::new(&settings, &models, sources, buffer.clone(), last, sync_status);
     let asked = queue.clone();
     let ways = Ways { mailbox: mail, questions: Questions::new(move |question| asked.ask(question)) };
-    let mut serving = spawn_web(&settings, &buffer, ways, metrics, status, &stop_rest).await?;
-    service::ready();
-    let watchdog = tokio::spawn(service::watchdog(progress));
-
-    let died = tokio::select! {
-        () = service::stop_signal() => None,
-        _ = &mut driving => Some(AppError::Died("driver")),
-        _ = &mut explaining => Some(AppError::Died("explainer")),
-        _ = &mut serving => Some(AppError::Died("page")),
-    };
-    service::stopping();
-    watchdog.abort();
-    stop_sources.cancel();
-    if timeout(DRAIN, sources_running.wait()).await.is_err() {
-        tracing::warn!("the sources did not stop in time");
-    }
-    // The driver ends when the last sender is gone; a replay at its end must not be the last.
-    drop(events);
-    drain("driver", driving).await;
-    queue.close();
-    drain("explainer", explaining).await;
-    stop_rest.cancel();
-    drain("sync", syncing).await;
-    drain("page", serving).await;
+    let serving = spawn_web(&settings, &buffer, ways, metrics, status, &stop_rest).await?;
+    let parts =
+        Running { stop_sources, sources_running, events, driving, queue, explaining, stop_rest, syncing, serving };
+    let died = parts.until_stopped(progress).await;
     let _ = std::fs::remove_file(&settings.gateway.socket);
     died.map_or(Ok(()), Err)
+}
+
+/// The parts while they run, in the order in which they stop.
+struct Running {
+    stop_sources: CancellationToken,
+    sources_running: TaskTracker,
+    /// The driver ends when the last sender is gone; a replay at its end must not be the last.
+    events: mpsc::Sender<SourceEvent>,
+    driving: JoinHandle<()>,
+    queue: Queue,
+    explaining: JoinHandle<()>,
+    stop_rest: CancellationToken,
+    syncing: JoinHandle<()>,
+    serving: JoinHandle<io::Result<()>>,
+}
+
+impl Running {
+    /// Waits for the signal to stop or the death of a part, which it returns, and drains.
+    async fn until_stopped(mut self, progress: Progress) -> Option<AppError> {
+        service::ready();
+        let watchdog = tokio::spawn(service::watchdog(progress));
+        let died = tokio::select! {
+            () = service::stop_signal() => None,
+            _ = &mut self.driving => Some(AppError::Died("driver")),
+            _ = &mut self.explaining => Some(AppError::Died("explainer")),
+            _ = &mut self.serving => Some(AppError::Died("page")),
+        };
+        service::stopping();
+        watchdog.abort();
+        self.drain().await;
+        died
+    }
+
+    async fn drain(self) {
+        self.stop_sources.cancel();
+        if timeout(DRAIN, self.sources_running.wait()).await.is_err() {
+            tracing::warn!("the sources did not stop in time");
+        }
+        drop(self.events);
+        drain("driver", self.driving).await;
+        self.queue.close();
+        drain("explainer", self.explaining).await;
+        self.stop_rest.cancel();
+        drain("sync", self.syncing).await;
+        drain("page", self.serving).await;
+    }
 }
 
 /// What an earlier run knew of each asset, as far as the newest records tell.

@@ -1,8 +1,8 @@
 //! Explains what was appended, on its own thread, from a bounded queue: alerts first, never in the way of predictions.
 //!
-//! Every prediction is settled exactly once, with an explanation or with the reason why there is none. The predictions that
-//! raised an alert are then looked at once more: what would clear it, and what is like it ([`extras`]). What is left out
-//! when more comes than can be explained is the queue's policy ([`queue`]).
+//! Every prediction is settled exactly once, with an explanation or with the reason why there is none. The predictions
+//! that raised an alert are then looked at once more: what would clear it, and what is like it ([`extras`]). What is
+//! left out when more comes than can be explained is the queue's policy ([`queue`]).
 
 mod extras;
 mod queue;
@@ -40,11 +40,14 @@ const KEPT: usize = 4096;
 /// Why a prediction has no explanation that was withheld, or whose model is gone.
 const NOTHING: &str = "nothing to explain: withheld, or its model no longer runs";
 
+/// Whether this model, with this background, made the prediction.
+fn made(model: &Model, prediction: &Prediction) -> bool {
+    model.model_digest() == prediction.model_digest && model.background_digest() == prediction.background_digest
+}
+
 /// The row to explain once more, if the model that made the prediction still runs.
 fn again(prediction: &Prediction, model: Option<&Arc<Model>>) -> Option<Vec<f32>> {
-    let same = model.is_some_and(|model| {
-        model.model_digest() == prediction.model_digest && model.background_digest() == prediction.background_digest
-    });
+    let same = model.is_some_and(|model| made(model, prediction));
     let row: Option<Vec<f32>> = prediction.inputs.iter().map(|input| input.value.map(|value| value as f32)).collect();
     row.filter(|_| same && matches!(prediction.outcome, Outcome::Predicted(_)))
 }
@@ -93,7 +96,7 @@ impl<'a> Worker<'a> {
             Work::Answer(question) => {
                 self.flush();
                 let answer = self.extras.answer(&question.prediction);
-                // Nobody waiting any more is no fault: the answer is on record.
+                // Nobody waiting any more is no fault: what took long is on record.
                 let _ = question.answer.send(answer);
             }
             Work::FollowUp(prediction) => {
@@ -109,7 +112,7 @@ impl<'a> Worker<'a> {
             self.since = Instant::now();
         }
         let settlement = explained(self.explainers.get(&job.model), &job.wish, self.metrics);
-        if job.is_urgent() && settlement.explanation().is_some() {
+        if job.is_urgent() {
             self.raised.push(job.prediction);
         }
         self.owed.push((job.prediction, settlement));

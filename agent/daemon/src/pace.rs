@@ -1,10 +1,13 @@
-//! How fast each model runs on this machine, measured once and kept, so that the time a manifest grants an explanation becomes
-//! the same number of model evaluations after every start.
+//! How fast each model runs on this machine, measured once and kept, so that the time a manifest grants an explanation
+//! becomes the same number of model evaluations after every start.
 //!
 //! `pace.json` in the state folder holds rows per second by the digest of `model.onnx`, for the configured models.
 //! Removing it has them measured anew.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,11 +23,12 @@ const MOST_BYTES: u64 = 1 << 20;
 const LENGTH: Duration = Duration::from_millis(200);
 /// Rows that are asked about at once, as explanations do.
 const BATCH: usize = 256;
-/// What commands without a state folder assume, in rows per second, so that their answers are the same everywhere.
+/// What commands without a state folder assume, in rows per second, so that their answers are the same everywhere; so
+/// do models that cannot be measured.
 const ASSUMED: u64 = 100_000;
 
-/// What a search for counterfactuals may take, asked in batches; one row at a time, as it mostly asks, it takes a few times
-/// as long.
+/// What a search for counterfactuals may take, asked in batches; one row at a time, as it mostly asks, it takes a few
+/// times as long.
 const SEARCH: Duration = Duration::from_millis(20);
 /// Fewest and most model evaluations of a search.
 const SEARCHED: (u64, u64) = (256, 16_384);
@@ -50,10 +54,10 @@ pub(crate) fn budgets(state_dir: &Path, models: &HashMap<Arc<str>, Arc<Model>>) 
     let mut budgets = Budgets::new();
     for (name, model) in models {
         let digest = model.model_digest().to_string();
-        let pace = *paces
-            .entry(digest)
-            .or_insert_with_key(|digest| known.get(digest).copied().unwrap_or_else(|| measure(model)));
-        budgets.insert(Arc::clone(name), allowance(model, pace));
+        let pace = paces.get(&digest).or_else(|| known.get(&digest)).copied().or_else(|| measure(model));
+        // One that cannot be measured is not kept: the next start tries again.
+        paces.extend(pace.map(|pace| (digest, pace)));
+        budgets.insert(Arc::clone(name), allowance(model, pace.unwrap_or(ASSUMED)));
     }
     if paces != known
         && let Err(error) = write(&path, &paces)
@@ -82,19 +86,32 @@ fn allowance(model: &Model, pace: u64) -> Allowance {
     }
 }
 
-/// Rows per second: the fastest of several batches, which is what the model takes when nothing else interferes.
-fn measure(model: &Model) -> u64 {
+/// Rows per second: the fastest of several batches, which is what the model takes when nothing else interferes. `None`
+/// when it fails on its own background.
+fn measure(model: &Model) -> Option<u64> {
     let rows: Vec<f32> = model.background().rows.iter().copied().cycle().take(BATCH * model.width()).collect();
+    let fastest = fastest(|| model.explained(&rows).is_ok());
+    if fastest.is_none() {
+        tracing::warn!(model = %model.model_digest(), "the model's pace could not be measured; one is assumed");
+    }
+    fastest.map(|fastest| (BATCH as f64 / fastest.as_secs_f64().max(1e-9)).max(1.0) as u64)
+}
+
+/// The shortest time that `work` takes, tried for [`LENGTH`] and at least once; `None` when it says that it failed, or
+/// panics, as a library may on a model it cannot run.
+fn fastest(work: impl Fn() -> bool) -> Option<Duration> {
     let begun = Instant::now();
     let mut fastest = Duration::MAX;
-    while begun.elapsed() < LENGTH {
+    loop {
         let start = Instant::now();
-        if model.explained(&rows).is_err() {
-            break;
+        if !catch_unwind(AssertUnwindSafe(&work)).unwrap_or(false) {
+            return None;
         }
         fastest = fastest.min(start.elapsed());
+        if begun.elapsed() >= LENGTH {
+            return Some(fastest);
+        }
     }
-    (BATCH as f64 / fastest.as_secs_f64().max(1e-9)).max(1.0) as u64
 }
 
 fn read(path: &Path) -> BTreeMap<String, u64> {
@@ -103,10 +120,12 @@ fn read(path: &Path) -> BTreeMap<String, u64> {
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-/// Writes beside the goal and renames, so that the file is whole or not there.
+/// Writes beside the goal, to the disk, and renames, so that the file is whole or not there even after a power cut.
 fn write(path: &Path, paces: &BTreeMap<String, u64>) -> std::io::Result<()> {
     let draft = path.with_extension("json.part");
-    std::fs::write(&draft, serde_json::to_vec_pretty(paces)?)?;
+    let mut file = File::create(&draft)?;
+    file.write_all(&serde_json::to_vec_pretty(paces)?)?;
+    file.sync_all()?;
     std::fs::rename(&draft, path)
 }
 
@@ -153,5 +172,11 @@ mod tests {
         std::fs::write(folder.path().join(FILE), "damaged").unwrap();
         assert!(budgets(folder.path(), &models)["m"].explanation.evaluations > 0);
         assert_eq!(assumed(&models["m"]), Allowance { explanation: Budget { evaluations: 5_000 }, search: 2_000 });
+    }
+    #[test]
+    fn a_model_that_fails_has_no_pace() {
+        assert_eq!(fastest(|| false), None);
+        assert_eq!(fastest(|| panic!("a shape that nobody thought of")), None);
+        assert!(fastest(|| true).is_some());
     }
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use explaind_core::domain::record::Record;
+use explaind_core::domain::extra::Counterfactuals;
+use explaind_core::domain::record::{Body, Record};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use uuid::Uuid;
 
 /// The longest that somebody waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -18,8 +20,26 @@ pub(crate) struct Question {
     pub(crate) answer: oneshot::Sender<Answer>,
 }
 
-/// The record that holds the counterfactuals, or why there is none.
-pub(crate) type Answer = Result<Arc<Record>, Unanswered>;
+/// What would clear an alert.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Found {
+    /// The record that holds it. What says that there is nothing to change is not put on record.
+    pub(crate) id: Option<Uuid>,
+    /// What was found.
+    pub(crate) counterfactuals: Counterfactuals,
+}
+
+impl Found {
+    /// What a stored record says; `None` when it cannot be read back.
+    pub(crate) fn stored(record: &Record) -> Option<Self> {
+        let Body::Extra(extra) = &record.body else { return None };
+        let counterfactuals = serde_json::from_str(&extra.content).ok()?;
+        Some(Self { id: Some(record.id), counterfactuals })
+    }
+}
+
+/// What was found, or why nothing was.
+pub(crate) type Answer = Result<Found, Unanswered>;
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +68,7 @@ impl Questions {
         Self(Arc::new(take))
     }
 
-    /// Asks, and waits for an answer that is on disk.
+    /// Asks, and waits for an answer; what has an id is on disk by then.
     pub(crate) async fn ask(&self, prediction: Record) -> Answer {
         let (answer, answered) = oneshot::channel();
         if !(self.0)(Question { prediction: Box::new(prediction), answer }) {

@@ -28,6 +28,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them, in the order in which they are said.
+    pub const ALL: [Self; 2] = [Self::Counterfactuals, Self::Cases];
+
     /// The name used in records.
     pub fn as_str(self) -> &'static str {
         match self {

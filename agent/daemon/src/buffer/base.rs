@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use explaind_core::domain::explanation::Settlement;
+use explaind_core::domain::extra::Kind;
 use explaind_core::domain::record::{Record, Session, Stream};
 use uuid::Uuid;
 
@@ -52,6 +53,13 @@ impl Base {
         // An entry that cannot be read is as good as none: the record itself is still in its stream.
         let place: Option<(u8, u64)> = codec::open(&key, &sealed).ok();
         Ok(place.and_then(|(code, sequence)| Some((keys::stream(code)?, sequence))))
+    }
+
+    /// The number of the newest extra of a kind that explains a prediction, as far as it is known.
+    pub(super) fn newest_extra(&self, prediction: Uuid, kind: Kind) -> Result<Option<u64>, BufferError> {
+        let key = keys::extra(prediction, kind);
+        // An entry that cannot be read is as good as none: the record itself is still in its stream.
+        Ok(self.store.get(&key)?.and_then(|sealed| codec::open(&key, &sealed).ok()))
     }
 
     /// The record at a place, with its settlement; the inner error says why it cannot be read.

@@ -1,10 +1,12 @@
 //! Bounds: what goes when space or age asks for it, and what is refused when nothing may go.
 //!
-//! Only what is uploaded goes. Over `history_bytes`: explanations beside attributions, then predictions, the oldest first. Over `max_bytes` besides: those that
-//! alerts name, then health.
-//! For age: everything uploaded that is older than `max_age`, but for the transitions of alerts that are still open.
+//! Only what is uploaded goes. Over `history_bytes`: explanations beside attributions, then predictions, the oldest
+//! first. Over `max_bytes` besides: those that alerts name, then health. For age: everything uploaded that is older
+//! than `max_age`, but for the transitions of alerts that are still open.
+//!
+//! What is said beside the attributions of a prediction that an alert names goes with that prediction, not before.
 
-use explaind_core::domain::record::{NewRecord, Record, Stream};
+use explaind_core::domain::record::{Body, NewRecord, Record, Stream};
 use explaind_core::domain::time::{Now, Timestamp};
 use std::time::Duration;
 
@@ -44,6 +46,21 @@ impl Reason {
             Self::Space(target) => kept > target,
             Self::Age(before) => record.is_none_or(|record| record.at.utc < before),
         }
+    }
+}
+
+/// What one write evicted of a stream.
+#[derive(Default)]
+struct Gone {
+    records: u64,
+    range: Option<(u64, u64)>,
+}
+
+impl Gone {
+    fn note(&mut self, sequence: u64) {
+        self.records += 1;
+        let (first, last) = self.range.unwrap_or((sequence, sequence));
+        self.range = Some((first.min(sequence), last.max(sequence)));
     }
 }
 
@@ -97,8 +114,8 @@ impl Core {
         Ok(())
     }
 
-    /// Evicts up to a chunk of a stream's oldest uploaded records; predictions that alerts name stay. Says whether
-    /// there may be more to evict.
+    /// Evicts up to a chunk of a stream's oldest uploaded records; predictions that alerts name stay, with what is said
+    /// of them. Says whether there may be more to evict.
     fn evict_oldest(&self, state: &mut State, at: Now, stream: Stream, reason: Reason) -> Result<bool, BufferError> {
         let cursor = state.cursors[stream];
         let mut through = cursor.uploaded;
@@ -120,7 +137,7 @@ impl Core {
                 break;
             }
             end = Some(sequence);
-            if stream == Stream::Predictions && self.base.store.get(&keys::pinned(sequence))?.is_some() {
+            if self.is_needed(stream, sequence, record.as_ref())? {
                 kept += 1;
             } else {
                 evicted += 1;
@@ -137,7 +154,26 @@ impl Core {
         Ok(entries.len() == CHUNK)
     }
 
-    /// Evicts up to a chunk of the uploaded predictions that only stayed because alerts name them.
+    /// Whether a record stays because an alert names it, or the prediction that it is the newest word on.
+    fn is_needed(&self, stream: Stream, sequence: u64, record: Option<&Record>) -> Result<bool, BufferError> {
+        let named = |sequence| Ok(self.base.store.get(&keys::pinned(sequence))?.is_some());
+        match (stream, record.map(|record| &record.body)) {
+            (Stream::Predictions, _) => named(sequence),
+            (Stream::Explanations, Some(Body::Extra(extra))) => {
+                if self.base.newest_extra(extra.prediction_id, extra.kind)? != Some(sequence) {
+                    return Ok(false);
+                }
+                match self.base.locate(extra.prediction_id)? {
+                    Some((Stream::Predictions, prediction)) => named(prediction),
+                    _ => Ok(false),
+                }
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Evicts up to a chunk of the uploaded predictions that only stayed because alerts name them, and what only stayed
+    /// because of those.
     fn evict_pinned(&self, state: &mut State, at: Now, reason: Reason) -> Result<bool, BufferError> {
         if !reason.wants(state.kept(), None) {
             return Ok(false);
@@ -145,7 +181,7 @@ impl Core {
         let floor = state.cursors[Stream::Predictions].floor;
         let pinned = self.base.store.ascending(&keys::pinned(0), &keys::pinned(floor.saturating_sub(1)), CHUNK)?;
         let mut write = Write::new(&self.base, state);
-        let (mut evicted, mut range) = (0, None);
+        let (mut gone, mut extras) = (Gone::default(), Gone::default());
         for (key, _) in &pinned {
             let Some(sequence) = keys::sequence(key) else { continue };
             let sealed = self.base.store.get(&keys::record(Stream::Predictions, sequence))?;
@@ -157,16 +193,21 @@ impl Core {
             if !reason.wants(write.kept(), record.as_ref()) {
                 break;
             }
-            evicted += 1;
             write.evict(Stream::Predictions, sequence, &sealed)?;
-            range = Some((range.map_or(sequence, |(first, _)| first), sequence));
+            gone.note(sequence);
+            for extra in record.map(|record| write.evict_spared(record.id)).transpose()?.into_iter().flatten() {
+                extras.note(extra);
+            }
         }
-        if let Some(range) = range {
-            write.evicted(at, Stream::Predictions, range, evicted, 0, reason.as_str())?;
+        for (stream, gone) in [(Stream::Predictions, &gone), (Stream::Explanations, &extras)] {
+            if let Some(range) = gone.range {
+                write.evicted(at, stream, range, gone.records, 0, reason.as_str())?;
+            }
         }
         self.apply(state, write)?;
-        self.metrics.dropped(Stream::Predictions.as_str(), reason.as_str(), evicted);
-        Ok(evicted > 0 && pinned.len() == CHUNK)
+        self.metrics.dropped(Stream::Predictions.as_str(), reason.as_str(), gone.records);
+        self.metrics.dropped(Stream::Explanations.as_str(), reason.as_str(), extras.records);
+        Ok(gone.records > 0 && pinned.len() == CHUNK)
     }
 
     /// Records when predictions begin to be refused, and when they are taken again.

@@ -86,6 +86,9 @@ pub(super) fn extra(prediction: Uuid, kind: Kind) -> [u8; 18] {
     key
 }
 
+/// All entries that lead to extras.
+pub(super) const EXTRAS: [u8; 1] = [EXTRA];
+
 /// A prediction that an alert names.
 pub(super) fn pinned(sequence: u64) -> [u8; 9] {
     long(PINNED, sequence)

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::error::BufferError;
 use super::store::Entry;
 use super::write::Write;
-use super::{Buffer, Core, Pending, Stat, StreamStat, codec, keys};
+use super::{Buffer, Core, Pending, Stat, StreamStat, keys};
 use crate::clock;
 
 /// Records fetched from the store at a time.
@@ -36,10 +36,7 @@ impl Buffer {
 
     /// The newest explanation of this kind beside the attributions of a prediction, while it is kept.
     pub(crate) fn extra(&self, prediction: Uuid, kind: Kind) -> Result<Option<Record>, BufferError> {
-        let key = keys::extra(prediction, kind);
-        let Some(sealed) = self.0.base.store.get(&key)? else { return Ok(None) };
-        // An entry that cannot be read is as good as none: the record itself is still in its stream.
-        let Ok(sequence) = codec::open::<u64>(&key, &sealed) else { return Ok(None) };
+        let Some(sequence) = self.0.base.newest_extra(prediction, kind)? else { return Ok(None) };
         let record = self.read(Stream::Explanations, sequence.saturating_sub(1), 1)?.pop();
         Ok(record.filter(|record| record.sequence == sequence))
     }

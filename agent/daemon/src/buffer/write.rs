@@ -1,13 +1,15 @@
 //! One write: everything that goes into the store together, or not at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use explaind_core::domain::explanation::Settlement;
+use explaind_core::domain::extra::Kind;
 use explaind_core::domain::record::{Body, Health, NewRecord, Record, Stream};
 use explaind_core::domain::time::Now;
 use serde::Serialize;
 use sled::Batch;
+use uuid::Uuid;
 
 use super::base::{Base, index_entry};
 use super::codec;
@@ -33,6 +35,10 @@ pub(super) struct Write<'a> {
     pub(super) audit_hash: [u8; 32],
     pub(super) unsettled: BTreeSet<u64>,
     pub(super) settled: BTreeSet<u64>,
+    /// Weights of the entries that lead to extras, where this write changes them.
+    entries: HashMap<[u8; 18], u64>,
+    /// Extras that cannot be read, by their numbers.
+    lost_extras: BTreeSet<u64>,
     /// What is announced once it is durable.
     pub(super) news: Vec<Arc<Record>>,
     session: Option<u32>,
@@ -52,6 +58,8 @@ impl<'a> Write<'a> {
             audit_hash: state.audit_hash,
             unsettled: BTreeSet::new(),
             settled: BTreeSet::new(),
+            entries: HashMap::new(),
+            lost_extras: BTreeSet::new(),
             news: Vec::new(),
             session: None,
             clock_synchronised: clock::synchronised(),
@@ -88,12 +96,7 @@ impl<'a> Write<'a> {
                     self.pin(prediction)?;
                 }
             }
-            Body::Extra(extra) => {
-                let key = keys::extra(extra.prediction_id, extra.kind);
-                let value = self.seal(stream, &key, &sequence)?;
-                self.cursors[stream].bytes += codec::weight(&key, &value);
-                self.batch.insert(&key, value);
-            }
+            Body::Extra(extra) => self.point_to(extra.prediction_id, extra.kind, sequence)?,
             Body::Feedback(_) | Body::Audit(_) | Body::Health(_) => {}
         }
         let record = Arc::new(Record {
@@ -237,6 +240,22 @@ impl<'a> Write<'a> {
         Ok(())
     }
 
+    /// Notes where the newest extra of a kind is found; the entry takes the place of the one before.
+    fn point_to(&mut self, prediction: Uuid, kind: Kind, sequence: u64) -> Result<(), BufferError> {
+        let key = keys::extra(prediction, kind);
+        let before = match self.entries.get(&key) {
+            Some(weight) => *weight,
+            None => self.base.store.get(&key)?.map_or(0, |sealed| codec::weight(&key, &sealed)),
+        };
+        let value = self.seal(Stream::Explanations, &key, &sequence)?;
+        let weight = codec::weight(&key, &value);
+        let cursor = &mut self.cursors[Stream::Explanations];
+        cursor.bytes = (cursor.bytes + weight).saturating_sub(before);
+        self.entries.insert(key, weight);
+        self.batch.insert(&key, value);
+        Ok(())
+    }
+
     /// Takes away where an extra is found, unless a newer one is found there. Returns what it counted for.
     fn forget_extra(&mut self, key: &[u8], sequence: u64) -> Result<u64, BufferError> {
         let Some(sealed) = self.base.store.get(key)? else { return Ok(0) };
@@ -247,10 +266,29 @@ impl<'a> Write<'a> {
         Ok(0)
     }
 
+    /// Takes away what is said of a prediction and was passed over when its turn came; returns the numbers.
+    pub(super) fn evict_spared(&mut self, prediction: Uuid) -> Result<Vec<u64>, BufferError> {
+        let floor = self.cursors[Stream::Explanations].floor;
+        let mut gone = Vec::new();
+        for kind in Kind::ALL {
+            // What lies above has its turn yet, and may not be uploaded.
+            let newest = self.base.newest_extra(prediction, kind)?.filter(|sequence| *sequence < floor);
+            let Some(sequence) = newest else { continue };
+            if let Some(sealed) = self.base.store.get(&keys::record(Stream::Explanations, sequence))? {
+                self.evict(Stream::Explanations, sequence, &sealed)?;
+                gone.push(sequence);
+            }
+        }
+        Ok(gone)
+    }
+
     /// Puts a record that cannot be read where nobody trips over it.
     pub(super) fn quarantine(&mut self, stream: Stream, sequence: u64, sealed: &[u8]) -> Result<(), BufferError> {
         let key = keys::record(stream, sequence);
         self.batch.remove(&key);
+        if stream == Stream::Explanations {
+            self.lost_extras.insert(sequence);
+        }
         self.batch.insert(&keys::quarantined_record(stream, sequence), sealed);
         self.gap(stream, sequence, sequence)?;
         let cursor = &mut self.cursors[stream];
@@ -268,8 +306,25 @@ impl<'a> Write<'a> {
         cursor.bytes = cursor.bytes.saturating_sub(codec::weight(&key, sealed));
     }
 
+    /// Takes away where extras were found that cannot be read any more. Which predictions they explained is not known,
+    /// so all entries are looked through: it is rare.
+    fn forget_lost_extras(&mut self) -> Result<(), BufferError> {
+        if self.lost_extras.is_empty() {
+            return Ok(());
+        }
+        for (key, sealed) in self.base.store.all(&keys::EXTRAS)? {
+            if codec::open::<u64>(&key, &sealed).is_ok_and(|newest| self.lost_extras.contains(&newest)) {
+                self.batch.remove(&key);
+                let cursor = &mut self.cursors[Stream::Explanations];
+                cursor.bytes = cursor.bytes.saturating_sub(codec::weight(&key, &sealed));
+            }
+        }
+        Ok(())
+    }
+
     /// Adds every cursor that moved: the batch is then ready for the store.
     pub(super) fn finish(&mut self, state: &State) -> Result<(), BufferError> {
+        self.forget_lost_extras()?;
         let first_unsettled =
             state.unsettled.iter().chain(&self.unsettled).find(|sequence| !self.settled.contains(sequence)).copied();
         let predictions = &mut self.cursors[Stream::Predictions];
@@ -291,7 +346,7 @@ impl<'a> Write<'a> {
     }
 
     /// An alert names the prediction: it outlives the others, so that the alert can still be understood.
-    fn pin(&mut self, prediction: uuid::Uuid) -> Result<(), BufferError> {
+    fn pin(&mut self, prediction: Uuid) -> Result<(), BufferError> {
         let here = self.news.iter().find(|record| record.id == prediction).map(|record| record.sequence);
         let sequence = match here {
             Some(sequence) => Some(sequence),

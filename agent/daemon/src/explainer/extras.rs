@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use explaind_core::domain::extra::{Extra, Kind};
+use explaind_core::domain::extra::{Counterfactuals, Extra, Kind, Outcome as Ended};
 use explaind_core::domain::prediction::{Outcome, Prediction};
 use explaind_core::domain::record::{Body, NewRecord, Record};
 use explaind_core::explain::counterfactual::Search;
@@ -13,11 +13,11 @@ use explaind_core::model::Model;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::again;
+use super::{again, made};
 use crate::buffer::Buffer;
 use crate::clock;
 use crate::pace::{self, Budgets};
-use crate::question::{Answer, Unanswered};
+use crate::question::{Answer, Found, Unanswered};
 
 /// Earlier alerts that new ones are compared with.
 const REMEMBERED: usize = 500;
@@ -69,12 +69,27 @@ impl Extras {
         }
     }
 
-    /// Open alerts of which an earlier run did not come to say what would clear them.
+    /// Open alerts of which an earlier run did not come to say all that can be said of them now. One that is not
+    /// settled comes by itself when it is.
     pub(super) fn unsaid(&self) -> Vec<Uuid> {
         let open = self.buffer.alerts().into_iter().filter(|alert| alert.state.is_open());
-        open.filter_map(|alert| alert.prediction_id)
-            .filter(|id| matches!(self.buffer.extra(*id, Kind::Counterfactuals), Ok(None)))
+        let sayable = |record: &Record| Kind::ALL.into_iter().any(|kind| self.is_sayable(record, kind));
+        open.filter_map(|alert| self.buffer.get(alert.prediction_id?).ok().flatten())
+            .filter(|record| record.settlement.is_some() && sayable(record))
+            .map(|record| record.id)
             .collect()
+    }
+
+    /// Whether this is yet to be said of the prediction, and the model that made it is there to say it.
+    fn is_sayable(&self, record: &Record, kind: Kind) -> bool {
+        let known = prediction(record).is_some_and(|prediction| self.prepared(prediction).is_some());
+        let has_cause = kind != Kind::Cases || record.explanation().is_some();
+        known && has_cause && matches!(self.buffer.extra(record.id, kind), Ok(None))
+    }
+
+    /// The search of the model that made the prediction, if it still runs.
+    fn prepared(&self, prediction: &Prediction) -> Option<&Prepared> {
+        self.searches.get(&prediction.model).filter(|prepared| made(&prepared.model, prediction))
     }
 
     /// Says of an explained prediction that raised an alert what would clear it and what is like it.
@@ -88,8 +103,7 @@ impl Extras {
                 return;
             }
         };
-        let said_already = matches!(self.buffer.extra(id, Kind::Counterfactuals), Ok(Some(_)));
-        if !said_already && self.is_shown(&record) {
+        if self.is_shown(&record) {
             self.say(&record);
         }
         self.remember(&record);
@@ -101,50 +115,64 @@ impl Extras {
         alert.is_some_and(|alert| alert.prediction_id == Some(record.id))
     }
 
+    /// Says what is not said yet.
     fn say(&self, record: &Record) {
         let mut said = Vec::new();
-        match self.counterfactuals(record) {
-            Ok(extra) => said.extend(extra),
-            Err(error) => tracing::warn!(%error, prediction = %record.id, "no counterfactuals"),
+        if self.is_sayable(record, Kind::Counterfactuals) {
+            match self.counterfactuals(record) {
+                Ok(found) => said.extend(extra(record.id, Kind::Counterfactuals, &found)),
+                Err(error) => tracing::warn!(%error, prediction = %record.id, "no counterfactuals"),
+            }
         }
-        said.extend(self.cases(record));
+        if self.is_sayable(record, Kind::Cases) {
+            said.extend(self.cases(record));
+        }
+        if said.is_empty() {
+            return;
+        }
         if let Err(error) = self.buffer.append(said) {
             tracing::error!(%error, "what an alert says beside its reasons could not be stored");
         }
     }
 
-    /// What would clear the alert of a prediction, stored; the one that is stored already, where there is one.
+    /// What would clear the alert of a prediction, as it is stored, or searched now. What was searched for is stored;
+    /// that there was nothing to search for costs nothing to find again.
     pub(super) fn answer(&self, record: &Record) -> Answer {
-        let failed = |error: &dyn std::fmt::Display| Unanswered::Failed(error.to_string());
-        if let Ok(Some(stored)) = self.buffer.extra(record.id, Kind::Counterfactuals) {
-            return Ok(Arc::new(stored));
+        if let Ok(Some(stored)) = self.buffer.extra(record.id, Kind::Counterfactuals)
+            && let Some(found) = Found::stored(&stored)
+        {
+            return Ok(found);
         }
-        let extra = self.counterfactuals(record)?.ok_or(Unanswered::NotRunning)?;
-        let stored = self.buffer.append(vec![extra]).map_err(|error| failed(&error))?;
-        stored.into_iter().next().ok_or(Unanswered::Busy)
+        let counterfactuals = self.counterfactuals(record)?;
+        if !matches!(counterfactuals.outcome, Ended::Found | Ended::NoneWithinLimits) {
+            return Ok(Found { id: None, counterfactuals });
+        }
+        let new = extra(record.id, Kind::Counterfactuals, &counterfactuals).ok_or(Unanswered::Busy)?;
+        let stored = self.buffer.append(vec![new]).map_err(|error| Unanswered::Failed(error.to_string()))?;
+        // As it reads back, so that whoever asks next is told the same to the last digit.
+        stored.first().and_then(|stored| Found::stored(stored)).ok_or(Unanswered::Busy)
     }
 
-    /// `None` when the model that made the prediction no longer runs.
-    fn counterfactuals(&self, record: &Record) -> Result<Option<NewRecord>, Unanswered> {
-        let Some(prediction) = prediction(record) else { return Ok(None) };
+    fn counterfactuals(&self, record: &Record) -> Result<Counterfactuals, Unanswered> {
+        let prediction = prediction(record).ok_or(Unanswered::NotRunning)?;
         if matches!(prediction.outcome, Outcome::Withheld(_)) {
             return Err(Unanswered::Withheld);
         }
-        let Some(prepared) = self.searches.get(&prediction.model) else { return Ok(None) };
-        let Some(row) = again(prediction, Some(&prepared.model)) else { return Ok(None) };
+        let prepared = self.prepared(prediction).ok_or(Unanswered::NotRunning)?;
+        let row = again(prediction, Some(&prepared.model)).ok_or(Unanswered::NotRunning)?;
         // A panic, in a library on a row it cannot take, costs one answer and not the thread.
         let ask = |rows: &[f32]| prepared.model.outputs(rows);
-        let found = catch_unwind(AssertUnwindSafe(|| prepared.search.search(&row, prepared.budget, ask)))
+        catch_unwind(AssertUnwindSafe(|| prepared.search.search(&row, prepared.budget, ask)))
             .map_err(|_| Unanswered::Failed("the model failed from within; the log says how".to_owned()))?
-            .map_err(|error| Unanswered::Failed(error.to_string()))?;
-        Ok(extra(record.id, Kind::Counterfactuals, &found))
+            .map_err(|error| Unanswered::Failed(error.to_string()))
     }
 
     fn cases(&self, record: &Record) -> Option<NewRecord> {
         let prediction = prediction(record)?;
         let explanation = record.explanation()?;
-        let model = &self.searches.get(&prediction.model)?.model;
-        let cases = self.memory.cases(prediction.alert, &prediction.model, explanation, model.background());
+        // Rows of another background would be compared in another model's terms.
+        let background = self.prepared(prediction)?.model.background();
+        let cases = self.memory.cases(prediction.alert, &prediction.model, explanation, background);
         extra(record.id, Kind::Cases, &cases)
     }
 }

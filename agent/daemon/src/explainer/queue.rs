@@ -1,15 +1,16 @@
 //! What waits for the explainer, and what is left out when it cannot keep up.
 //!
-//! The policy, from the most urgent on:
+//! The policy:
 //!
 //! 1. Predictions that raised an alert: all of them, in order.
-//! 2. Questions that somebody waits for: beyond [`QUESTIONS`] refused.
-//! 3. What would clear those alerts, and what is like them: beyond [`FOLLOW_UPS`] the oldest is given up; it can still be
-//!    asked for.
-//! 4. In turn with those, all other predictions: of each machine, [`WAITING`] may wait. When one more comes, every other prediction of that
-//!    machine is left out from then on, then three of four, and so on, until fewer than [`FEW`] wait; then half as many
-//!    are left out with each one that comes. So what is explained stays evenly spread and fresh, and a fast machine
-//!    does not crowd out a slow one. What is left out is settled as skipped, with the reason.
+//! 2. One of each in turn, so that none keeps the others waiting:
+//!    - questions that somebody waits for: beyond [`QUESTIONS`] refused;
+//!    - what would clear those alerts, and what is like them: beyond [`FOLLOW_UPS`] the oldest is given up; it can
+//!      still be asked for;
+//!    - all other predictions: of each machine, [`WAITING`] may wait. When one more comes, every other prediction of
+//!      that machine is left out from then on, then three of four, and so on, until fewer than [`FEW`] wait; then half
+//!      as many are left out with each one that comes. So what is explained stays evenly spread and fresh, and a fast
+//!      machine does not crowd out a slow one. What is left out is settled as skipped, with the reason.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -34,7 +35,8 @@ const FOLLOW_UPS: usize = 256;
 const WAITING: usize = 64;
 /// With fewer waiting than this, less is left out.
 const FEW: usize = WAITING / 4;
-/// Settlements of what is left out that may wait for the explainer's next flush; beyond, whoever left it out stores them.
+/// Settlements of what is left out that may wait for the explainer's next flush; beyond, whoever left it out stores
+/// them.
 const LEFT_OUT: usize = 4096;
 /// Of a machine's predictions at least one in so many is explained, if it can be at all.
 const FEWEST: u32 = 1024;
@@ -71,9 +73,27 @@ struct Lanes {
     others: VecDeque<Job>,
     machines: HashMap<Arc<str>, Machine>,
     left_out: Vec<(Uuid, Settlement)>,
-    /// Whether an alert's follow-up was the last thing of its rank: then another prediction has its turn.
-    followed_up: bool,
+    turn: Turn,
     closed: bool,
+}
+
+/// Whose turn it is, once no alert waits for its explanation.
+#[derive(Debug, Clone, Copy, Default)]
+enum Turn {
+    #[default]
+    Question,
+    FollowUp,
+    Other,
+}
+
+impl Turn {
+    fn next(self) -> Self {
+        match self {
+            Self::Question => Self::FollowUp,
+            Self::FollowUp => Self::Other,
+            Self::Other => Self::Question,
+        }
+    }
 }
 
 /// How one machine's other predictions are thinned.
@@ -136,25 +156,31 @@ impl Lanes {
         if let Some(job) = self.urgent.pop_front() {
             return Some(Work::Explain(job));
         }
-        if let Some(question) = self.questions.pop_front() {
-            return Some(Work::Answer(question));
-        }
         // The next start takes them up.
         if self.closed {
             self.follow_ups.clear();
         }
-        let turn = !std::mem::take(&mut self.followed_up) || self.others.is_empty();
-        if turn && let Some(prediction) = self.follow_ups.pop_front() {
-            self.followed_up = true;
-            return Some(Work::FollowUp(prediction));
+        for turn in [self.turn, self.turn.next(), self.turn.next().next()] {
+            if let Some(work) = self.take_of(turn) {
+                self.turn = turn.next();
+                return Some(work);
+            }
         }
-        let Some(job) = self.others.pop_front() else {
-            return (!self.left_out.is_empty()).then_some(Work::Settle);
-        };
-        if let Some(machine) = self.machines.get_mut(&job.asset) {
-            machine.waiting = machine.waiting.saturating_sub(1);
+        (!self.left_out.is_empty()).then_some(Work::Settle)
+    }
+
+    fn take_of(&mut self, turn: Turn) -> Option<Work> {
+        match turn {
+            Turn::Question => self.questions.pop_front().map(Work::Answer),
+            Turn::FollowUp => self.follow_ups.pop_front().map(Work::FollowUp),
+            Turn::Other => {
+                let job = self.others.pop_front()?;
+                if let Some(machine) = self.machines.get_mut(&job.asset) {
+                    machine.waiting = machine.waiting.saturating_sub(1);
+                }
+                Some(Work::Explain(job))
+            }
         }
-        Some(Work::Explain(job))
     }
 }
 
@@ -273,7 +299,10 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
     use super::*;
+    use crate::buffer::samples::{open, prediction};
 
     fn job(n: u128, asset: &str, urgent: bool) -> Job {
         let wish = Wish::Explain { row: Vec::new(), urgent };
@@ -298,6 +327,25 @@ mod tests {
         lanes.follow_ups.push_back(Uuid::from_u128(5));
         let order: Vec<u128> = std::iter::from_fn(|| taken(&mut lanes)).collect();
         assert_eq!(order, [2, 4, 3, 1, 5]);
+    }
+
+    #[test]
+    fn questions_take_turns_with_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = open(folder.path()).append(vec![prediction(0, 65.0)]).unwrap().remove(0);
+        let mut lanes = Lanes::default();
+        for n in 0..3 {
+            let prediction = Box::new(record.as_ref().clone());
+            lanes.questions.push_back(Question { prediction, answer: oneshot::channel().0 });
+            assert_eq!(lanes.push(job(n, "a", false)), None);
+            lanes.follow_ups.push_back(Uuid::from_u128(10 + n));
+        }
+        assert_eq!(lanes.push(job(20, "a", true)), None);
+        let order: Vec<Option<u128>> = (0..10).map(|_| taken(&mut lanes)).collect();
+        let question = None;
+        let turns = [question, Some(10), Some(0), question, Some(11), Some(1), question, Some(12), Some(2)];
+        assert_eq!(order[0], Some(20), "alerts first");
+        assert_eq!(order[1..], turns);
     }
 
     /// Twice as many come as can be explained: what is left out is every other one, evenly, and little ever waits.

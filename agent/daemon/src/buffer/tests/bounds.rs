@@ -106,14 +106,20 @@ fn a_queue_that_is_uploaded_stays_within_its_bound_and_says_what_went() {
     assert!(reports(&buffer).iter().all(|(state, _)| state == "evicted"), "evictions are no gaps");
 }
 
+/// A settled prediction that an open alert names.
+fn raised(buffer: &Buffer, seconds: u64) -> Uuid {
+    let named = prediction(seconds, 65.0);
+    let id = named.id;
+    buffer.append(vec![named, transition(seconds, None, (Normal, Unacknowledged), Some(id), None)]).unwrap();
+    buffer.settle(vec![(id, explained(65.0))]).unwrap();
+    id
+}
+
 #[test]
 fn predictions_that_alerts_name_go_last() {
     let folder = tempfile::tempdir().unwrap();
     let buffer = try_open(folder.path(), &SMALL).unwrap();
-    let named = prediction(0, 65.0);
-    let id = named.id;
-    buffer.append(vec![named, transition(0, None, (Normal, Unacknowledged), Some(id), None)]).unwrap();
-    buffer.settle(vec![(id, explained(65.0))]).unwrap();
+    let id = raised(&buffer, 0);
     for _ in 0..20 {
         fill(&buffer, 100);
         buffer.mark_uploaded(Stream::Predictions, u64::MAX).unwrap();
@@ -171,6 +177,8 @@ fn the_newest_extra_of_a_prediction_is_found_and_extras_go_before_predictions() 
     let buffer = try_open(folder.path(), &SMALL).unwrap();
     fill(&buffer, 100);
     let ids: Vec<Uuid> = buffer.read(Stream::Predictions, 0, 100).unwrap().iter().map(|record| record.id).collect();
+    let named = raised(&buffer, 1);
+    buffer.append(vec![extra(1, named)]).unwrap();
     let first = buffer.append(vec![extra(1, ids[0])]).unwrap();
     let again = buffer.append(vec![extra(2, ids[0])]).unwrap();
     let found = |id, kind| buffer.extra(id, kind).unwrap().map(|record| record.sequence);
@@ -194,7 +202,18 @@ fn the_newest_extra_of_a_prediction_is_found_and_extras_go_before_predictions() 
     }
     assert_eq!(evictions(&buffer, "predictions"), [], "predictions have their turn after them");
     assert_eq!(found(ids[0], Kind::Counterfactuals), None);
+    assert_eq!(found(named, Kind::Counterfactuals), Some(1), "what an alert needs stays");
     let bytes = buffer.stat().bytes;
     drop(buffer);
-    assert_eq!(try_open(folder.path(), &config).unwrap().stat().bytes, bytes);
+    let buffer = try_open(folder.path(), &config).unwrap();
+    assert_eq!(buffer.stat().bytes, bytes);
+    // Age takes it with its prediction, and no sooner.
+    buffer.mark_uploaded(Stream::Predictions, u64::MAX).unwrap();
+    buffer.append(vec![new(100 * 86_400, health(0).body)]).unwrap();
+    buffer.append(vec![new(101 * 86_400, health(0).body)]).unwrap();
+    assert_eq!((buffer.get(named).unwrap(), buffer.extra(named, Kind::Counterfactuals).unwrap()), (None, None));
+    let last = evictions(&buffer, "explanations").pop().unwrap();
+    assert_eq!((last.0, last.1, last.2, last.4.as_str()), (1, 1, 1, "age"));
+    let left = buffer.0.state().cursors[Stream::Explanations];
+    assert_eq!((left.records, left.bytes), (0, 0), "nothing is counted that is gone");
 }

@@ -2,6 +2,8 @@
 
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 
+use explaind_core::domain::extra::Kind;
+
 use super::*;
 use crate::buffer::keys;
 
@@ -45,6 +47,18 @@ fn a_record_that_cannot_be_read_is_set_aside_when_it_is_met() {
     assert!(kept.is_some() && buffer.0.base.store.get(&key).unwrap().is_none(), "its bytes are kept aside");
     drop(buffer);
     assert_eq!(states(&open(folder.path())), ["quarantined"], "said once");
+}
+
+#[test]
+fn nothing_leads_to_an_extra_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = open(folder.path());
+    let (lost, kept) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    buffer.append(vec![extra(1, lost), extra(2, kept)]).unwrap();
+    spoil(&buffer, &keys::record(Stream::Explanations, 1));
+    assert_eq!(buffer.extra(lost, Kind::Counterfactuals).unwrap(), None);
+    assert_eq!(buffer.0.base.newest_extra(lost, Kind::Counterfactuals).unwrap(), None);
+    assert_eq!(buffer.0.base.newest_extra(kept, Kind::Counterfactuals).unwrap(), Some(2));
 }
 
 #[test]

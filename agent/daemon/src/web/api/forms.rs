@@ -40,7 +40,7 @@ pub(crate) fn alert(story: &Story) -> Value {
         "explanation_reason": settlement.and_then(|settlement| settlement.reason()),
         "explanation": story.explanation().map(|(id, explanation)| explained(id, explanation)),
         "would_clear": story.would_clear(),
-        "counterfactuals": story.counterfactuals.as_ref().map(|(id, found)| counterfactuals(*id, found, story.language)),
+        "counterfactuals": story.counterfactuals.as_ref().map(|(id, found)| counterfactuals(Some(*id), found, story.language)),
         "similar": story.similar(),
         "cases": story.cases.as_ref().map(|(id, cases)| self::cases(*id, cases, &story.judged)),
         "feedback": story.said.iter().map(said).collect::<Vec<_>>(),
@@ -88,8 +88,8 @@ pub(crate) fn prediction(record: &Record, raised: Option<Raised>, language: Lang
     Some(object)
 }
 
-/// What would clear an alert, with its sentence.
-pub(crate) fn counterfactuals(id: Uuid, found: &Counterfactuals, language: Language) -> Value {
+/// What would clear an alert, with its sentence; `id` is null when it is not on record.
+pub(crate) fn counterfactuals(id: Option<Uuid>, found: &Counterfactuals, language: Language) -> Value {
     let mut object = json!(found);
     if let Value::Object(object) = &mut object {
         object.insert("id".to_owned(), json!(id));

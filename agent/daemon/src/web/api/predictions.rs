@@ -1,7 +1,5 @@
 //! Predictions: the list, and one with its explanation.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::Uri;
@@ -12,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Page, base, forms, id, is, limit, scan};
+use crate::question::Found;
 use crate::web::access::{Actor, Viewer};
 use crate::web::language::Reads;
 use crate::web::problem::Problem;
@@ -81,14 +80,14 @@ pub(crate) async fn counterfactuals(
             Ok((prediction, web.buffer.extra(id, Kind::Counterfactuals)?))
         })
         .await?;
-    let found = match stored {
-        Some(stored) => Arc::new(stored),
+    let Found { id, counterfactuals } = match stored.as_ref().and_then(Found::stored) {
+        Some(found) => found,
         None => web.questions.ask(prediction).await?,
     };
-    actor.seen.note(found.id);
-    let content =
-        story::content(&found).ok_or_else(|| Problem::busy("what was found cannot be read back; ask again"))?;
-    Ok(Json(forms::counterfactuals(found.id, &content, language)))
+    if let Some(id) = id {
+        actor.seen.note(id);
+    }
+    Ok(Json(forms::counterfactuals(id, &counterfactuals, language)))
 }
 
 fn served(web: &Web, record: &Record, actor: &Actor, language: Language) -> Option<Value> {

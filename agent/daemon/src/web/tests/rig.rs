@@ -26,7 +26,7 @@ use uuid::Uuid;
 use crate::buffer::{Buffer, Config as BufferConfig, SessionInfo};
 use crate::clock;
 use crate::mailbox::mailbox;
-use crate::question::{Question, Questions, Unanswered};
+use crate::question::{Found, Question, Questions, Unanswered};
 use crate::telemetry::Metrics;
 use crate::web::access::Peer;
 use crate::web::{Config, Parts, Shared, UsersFile, Web, router};
@@ -284,7 +284,10 @@ fn answer(buffer: &Buffer, question: Question) -> bool {
     let answer = match &*prediction.asset {
         "busy" => return false,
         "replaced" => Err(Unanswered::NotRunning),
-        _ => Ok(store_extra(buffer, question.prediction.id, Kind::Counterfactuals, COUNTERFACTUALS)),
+        _ => {
+            let stored = store_extra(buffer, question.prediction.id, Kind::Counterfactuals, COUNTERFACTUALS);
+            Ok(Found::stored(&stored).unwrap())
+        }
     };
     question.answer.send(answer).is_ok()
 }
