@@ -68,7 +68,8 @@ pub enum ExplainError {
 
 /// What one explanation may cost, in rows that the model is asked about.
 ///
-/// It bounds what is estimated; exact methods are only taken where they are within it, or cheap whatever it is.
+/// It bounds what is estimated, and what is enumerated, but for the few thousand rows that [`exact::affords`] grants
+/// whatever the budget. Trees and closed forms ask about one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// Rows.
