@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use explaind_core::domain::explanation::Method;
+use explaind_core::domain::extra::Outcome;
+use explaind_core::explain::counterfactual::Search;
 use explaind_core::explain::{Budget, Explainer};
 use explaind_core::model::{Files, Model, bundle};
 use serde_json::Value;
@@ -127,4 +129,46 @@ fn exported_models_run_and_are_explained_as_onnxruntime_would_have_it() {
         .filter_map(|case| problem(case).err().map(|error| format!("{}: {error}", case["name"])))
         .collect();
     assert!(problems.is_empty(), "{} of {} models:\n{}", problems.len(), corpus.len(), problems.join("\n"));
+}
+
+/// A bundle whose first feature may be set, and whose alert never clears; it need not name its classes.
+fn never_clear(case: &Value) -> Files {
+    let mut files = bundle_of(case);
+    let manifest = String::from_utf8(files.remove("manifest.toml").expect("a manifest")).expect("text");
+    let plain = manifest.lines().filter(|line| !line.starts_with("labels"));
+    let mut manifest = plain.collect::<Vec<_>>().join("\n");
+    manifest = manifest.replacen("name = \"0\"", "name = \"0\"\nadjustable = [-3, 3]", 1);
+    let clear = if case["kind"] == "regression" { -1e9 } else { 0.0 };
+    write!(manifest, "\n[decision]\nraise_above = 0.5\nclear_below = {clear}\n").expect("strings take text");
+    files.insert("manifest.toml".to_owned(), manifest.into_bytes());
+    files.remove("SHA256SUMS");
+    let sums: String = files.iter().map(|(name, bytes)| format!("{}  {name}\n", bundle::digest(bytes))).collect();
+    files.insert("SHA256SUMS".to_owned(), sums.into_bytes());
+    files
+}
+
+/// Classes that share a softmax depend on all trees, whether or not the manifest names them; the shares of a forest's
+/// votes do not.
+#[test]
+fn a_search_is_complete_where_one_sum_of_trees_decides() {
+    let corpus: Vec<Value> =
+        serde_json::from_str(include_str!("../../../tests/models/exports.json")).expect("the corpus is JSON");
+    let cases = [
+        ("forest-three", true),
+        ("tree-three", true),
+        ("boosting-two", true),
+        ("boosting-number", true),
+        ("boosting-three", false),
+        ("histogram-three", false),
+        ("light-three", false),
+        ("extreme-three", false),
+    ];
+    for (name, complete) in cases {
+        let case = corpus.iter().find(|case| case["name"] == name).expect(name);
+        let model = Model::load(&never_clear(case)).expect(name);
+        assert!(model.trees().is_some(), "{name}");
+        let row: Vec<f32> = rows(&case["rows"])[0].iter().map(|&value| value as f32).collect();
+        let found = Search::of(&model).search(&row, 100_000, |rows| model.outputs(rows)).expect(name);
+        assert_eq!((found.outcome, found.complete), (Outcome::NoneWithinLimits, complete), "{name}");
+    }
 }

@@ -3,9 +3,9 @@
 //! Changes are counted in units of what is usual of a feature in the background (half the distance between its 10 % and
 //! 90 % quantiles) and added up; a change of category counts as one. Single features are searched first, from the
 //! present value outwards; then pairs and triples of those that move the output most, nearest first, and kept where they
-//! are clearly nearer than what fewer features do. A sum of trees only changes at its thresholds, so for single
-//! features, and for sets with few thresholds, nothing is left out; other models are asked on a grid, and between the
-//! grid's points by bisection. Values are round where the model allows it. In a window a feature is moved in all steps:
+//! are clearly nearer than what fewer features do. A sum of trees, and a function of one such sum, only changes at its
+//! thresholds, so for single features, and for sets with few thresholds, nothing is left out; other models, and classes
+//! that share a softmax, are asked on a grid, and between the grid's points by bisection. Values are round where the model allows it. In a window a feature is moved in all steps:
 //! what the model will say once the setting has lasted that long.
 //!
 //! The effort is counted in model evaluations, and the same question has the same answer, to the last digit.
@@ -46,8 +46,7 @@ pub struct Search {
 impl Search {
     /// What the manifest lets a person set, and when an alert clears.
     pub fn of(model: &Model) -> Self {
-        // The probability of one of many classes depends on the trees of all.
-        let trees = model.trees().filter(|_| model.manifest().output.labels.len() <= 2);
+        let trees = model.trees().filter(|_| model.follows_trees());
         Self::new(model.manifest(), &model.background().rows, trees)
     }
 

@@ -1,4 +1,5 @@
-//! Exact interventional Shapley values of any model with few features, by asking it about every mixed row.
+//! Exact interventional Shapley values of any model, by asking it about every mixed row: of few features against few
+//! background rows always, of more where the budget pays for it.
 //!
 //! A mixed row takes a set of features from a background row and the others from the explained row. Where the two rows
 //! agree, or two background rows agree on the set, mixed rows coincide: each different one is asked for once.
@@ -9,8 +10,9 @@ use super::ExplainError;
 use super::players::Players;
 use super::weights::Weights;
 
-/// Up to so many features enumeration is always affordable; each one more doubles the rows.
-const ALWAYS: usize = 10;
+/// So many mixed rows are affordable whatever the budget: what ten features need against eight background rows, or six
+/// against 128. Each feature more doubles them.
+const ALWAYS: u64 = 8_192;
 /// Beyond so many features it is never prepared, whatever the budget: what is kept for each set of features would not
 /// fit into memory.
 pub const MOST_FEATURES: usize = 16;
@@ -18,10 +20,10 @@ pub const MOST_FEATURES: usize = 16;
 /// And no more mixed rows than this are ever noted: 32 MiB.
 const MOST_ROWS: u64 = 8 << 20;
 
-/// Whether enumerating is within `budget` evaluations, or of so few features that it always is.
+/// Whether enumerating is within `budget` evaluations, or asks about so few rows that it always is.
 pub fn affords(features: usize, background_rows: usize, budget: u64) -> bool {
     let rows = (background_rows as u64).saturating_mul(1 << features.min(63));
-    features <= ALWAYS || (features <= MOST_FEATURES && rows <= budget.min(MOST_ROWS))
+    features <= MOST_FEATURES && rows <= budget.clamp(ALWAYS, MOST_ROWS)
 }
 
 /// The model is asked about so many rows at a time (and at most one background's more).
@@ -275,7 +277,8 @@ mod tests {
     fn what_is_too_wide_or_does_not_fit_is_refused() {
         let wide = Enumeration::new(Players::of_row(17), &[0.0; 17]).err();
         assert_eq!(wide, Some(ExplainError::TooWide { features: 17 }));
-        assert!(affords(10, 1_000, 0) && !affords(11, 1_000, 2_047_999) && affords(11, 1_000, 2_048_000));
+        assert!(affords(10, 8, 0) && affords(6, 128, 0) && !affords(10, 9, 9_215) && affords(10, 9, 9_216));
+        assert!(!affords(11, 1_000, 2_047_999) && affords(11, 1_000, 2_048_000));
         assert!(!affords(17, 1, u64::MAX) && !affords(16, 1_000, u64::MAX) && !affords(usize::MAX, 1, 5));
         assert_eq!(
             Enumeration::new(Players::of_row(2), &[0.0; 3]).err(),

@@ -27,7 +27,7 @@ use exact::Enumeration;
 use faithfulness::Deletion;
 pub use players::Players;
 use sampling::Sampler;
-use window::Spreading;
+use window::{Share, Spreading};
 
 use crate::domain::explanation::{Attribution, Explanation, Faithfulness, IntervalShare, Method};
 use crate::model::{Feature, Model, ModelError, bundle};
@@ -78,7 +78,8 @@ pub enum ExplainError {
 
 /// What one explanation may cost, in rows that the model is asked about.
 ///
-/// It bounds what is estimated; exact methods are only taken where they are within it, or cheap whatever it is.
+/// It bounds what is estimated, and what is enumerated, but for the few thousand rows that [`exact::affords`] grants
+/// whatever the budget. Trees and closed forms ask about one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// Rows.
@@ -194,12 +195,12 @@ impl Explainer {
             additivity_gap: (made - found.output).abs(),
             faithfulness: None,
         };
-        self.spread_over_time(row, &found, &mut Random::new(seed), &mut explanation)?;
+        self.spread_over_time(row, &found, &mut Draw::Intervals.from(seed), &mut explanation)?;
         if let Some(parts) = self.model.score_parts(row)? {
             explanation.evaluations += 1;
             explanation.attributions.iter_mut().zip(parts).for_each(|(share, part)| share.error = Some(part));
         }
-        if Random::new(seed).below(faithfulness::ONE_IN as usize) == 0 {
+        if Draw::Scored.from(seed).below(faithfulness::ONE_IN as usize) == 0 {
             let (faithfulness, evaluations) = self.score(row, &explanation)?;
             explanation.faithfulness = faithfulness;
             explanation.evaluations += evaluations;
@@ -229,7 +230,7 @@ impl Explainer {
             ask: &|rows: &[f32]| self.ask(rows),
         };
         let shares: Vec<f64> = explanation.attributions.iter().map(|attribution| attribution.value).collect();
-        deletion.score(&shares, &mut Random::new(seed(&self.model, row)))
+        deletion.score(&shares, &mut Draw::Deletions.from(seed(&self.model, row)))
     }
 
     fn ask(&self, rows: &[f32]) -> Result<Vec<f64>, ExplainError> {
@@ -296,7 +297,8 @@ impl Explainer {
                 None => {
                     let ask = |rows: &[f32]| self.ask(rows);
                     let spreading = Spreading { players: self.players, background, row, ask: &ask };
-                    let (intervals, asked) = spreading.over_time(feature, found.shares[feature], budget, random)?;
+                    let share = Share { value: found.shares[feature], standard_error: found.standard_errors[feature] };
+                    let (intervals, asked) = spreading.over_time(feature, share, budget, random)?;
                     explanation.evaluations += asked;
                     intervals
                 }
@@ -314,6 +316,27 @@ fn seed(model: &Model, row: &[f32]) -> [u8; 32] {
     bytes.extend_from_slice(&model.background_digest().0);
     row.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
     bundle::digest(&bytes).0
+}
+
+/// What an explanation draws random numbers for beside its shares. Each has numbers of its own: were they the same, an
+/// explanation drawn to be scored would also be known by the orders that it is scored against.
+#[derive(Debug, Clone, Copy)]
+enum Draw {
+    Intervals,
+    Scored,
+    Deletions,
+}
+
+impl Draw {
+    /// The numbers of an explanation with this [`seed`].
+    fn from(self, seed: [u8; 32]) -> Random {
+        let purpose = match self {
+            Self::Intervals => 1,
+            Self::Scored => 2,
+            Self::Deletions => 3,
+        };
+        Random::new(bundle::digest(&[&seed[..], &[purpose]].concat()).0)
+    }
 }
 
 impl Facts {
@@ -355,7 +378,8 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::quantile;
+    use super::faithfulness::ONE_IN;
+    use super::{Draw, bundle, quantile};
 
     #[test]
     fn quantiles_lie_between_neighbours() {
@@ -365,5 +389,14 @@ mod tests {
         assert_eq!(quantile(&[3.0], 0.1), 3.0);
         assert_eq!(quantile(&[f64::INFINITY; 2], 0.1), f64::INFINITY);
         assert!(quantile(&[], 0.5).is_nan());
+    }
+
+    #[test]
+    fn what_is_scored_is_scored_against_any_order() {
+        let seeds = (0..64_000_u32).map(|number| bundle::digest(&number.to_le_bytes()).0);
+        let scored: Vec<_> = seeds.filter(|&seed| Draw::Scored.from(seed).below(ONE_IN as usize) == 0).collect();
+        let first = scored.iter().filter(|&&seed| Draw::Deletions.from(seed).below(4) == 0).count();
+        // Binomial: 1,000 with a standard deviation of 31, and of these a quarter with one of 14.
+        assert!(scored.len().abs_diff(1_000) < 150 && (4 * first).abs_diff(scored.len()) < 280, "{first}");
     }
 }

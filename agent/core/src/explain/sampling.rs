@@ -256,8 +256,9 @@ impl Sampler {
                 let beyond = tally.rows.iter().map(|(&row, visited)| visited.mean(player) - self.known(row, player));
                 let between = variance(beyond);
                 match within.get(player) {
-                    // A feature that did the same in every walk, as one does that the model ignores.
-                    _ if between == 0.0 => 0.0,
+                    // A feature that did the same in every walk, as one does that the model ignores. That rows agree says
+                    // nothing by itself: there may be only one.
+                    _ if between == 0.0 && deviations[player] == 0.0 => 0.0,
                     Some(within) => ((1.0 - share) * between / rows + share * within * shrink).sqrt(),
                     None => (between / rows).sqrt(),
                 }

@@ -49,6 +49,13 @@ pub(super) fn added_up(players: &Players, shares: &[f64], feature: usize) -> Vec
     stretches(players.steps()).into_iter().map(stretch).collect()
 }
 
+/// What a feature adds, and how far that may be off where it is an estimate.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    pub(super) value: f64,
+    pub(super) standard_error: f64,
+}
+
 /// Estimates how one feature's share spreads over time.
 pub(super) struct Spreading<'a> {
     pub(super) players: Players,
@@ -59,11 +66,12 @@ pub(super) struct Spreading<'a> {
 
 impl Spreading<'_> {
     /// Spreads `share`, which is the feature's, from at most `budget` evaluations. Adds up to `share`: what sampling leaves
-    /// over goes to the stretches by their length. Also returns the evaluations spent.
+    /// over goes to the stretches by their length, and with it that part of the share's own error. Also returns the
+    /// evaluations spent.
     pub(super) fn over_time(
         &self,
         feature: usize,
-        share: f64,
+        share: Share,
         budget: u64,
         random: &mut Random,
     ) -> Result<(Vec<IntervalShare>, u64), ExplainError> {
@@ -75,17 +83,20 @@ impl Spreading<'_> {
         }
         questions.settle()?;
         let found: Vec<Vec<f64>> = visits.iter().map(|visit| visit.shares(stretches.len(), &questions)).collect();
-        let rows = found.len().max(1) as f64;
-        let means: Vec<f64> =
-            (0..stretches.len()).map(|part| found.iter().map(|shares| shares[part]).sum::<f64>() / rows).collect();
-        let left = share - means.iter().sum::<f64>();
-        let interval = |((part, &(from, to)), mean): ((usize, &(usize, usize)), &f64)| IntervalShare {
-            from: from as u32,
-            to: to as u32,
-            value: mean + left * (to - from) as f64 / self.players.steps() as f64,
-            standard_error: (variance(found.iter().map(|shares| shares[part])) / rows).sqrt(),
+        let visits = found.len().max(1) as f64;
+        let interval = |(part, &(from, to)): (usize, &(usize, usize))| {
+            let length = (to - from) as f64 / self.players.steps() as f64;
+            // Of each visit, how far the stretch does more than its length's part of all that the feature does.
+            let beyond = found.iter().map(|shares| shares[part] - length * shares.iter().sum::<f64>());
+            let (mean, chance) = (beyond.clone().sum::<f64>() / visits, variance(beyond) / visits);
+            IntervalShare {
+                from: from as u32,
+                to: to as u32,
+                value: length * share.value + mean,
+                standard_error: (chance + (length * share.standard_error).powi(2)).sqrt(),
+            }
         };
-        let intervals = stretches.iter().enumerate().zip(&means).map(interval).collect();
+        let intervals = stretches.iter().enumerate().map(interval).collect();
         Ok((intervals, questions.asked()))
     }
 
@@ -188,11 +199,32 @@ mod tests {
             (defect..defect + 5).for_each(|step| row[2 * step] = 6.0);
             let spreading =
                 Spreading { players: Players::of_window(2, 30), background: &background, row: &row, ask: &ask };
-            let (intervals, asked) = spreading.over_time(0, 20.0, 500, &mut Random::new([1; 32])).expect("answers");
+            let share = Share { value: 20.0, standard_error: 0.0 };
+            let (intervals, asked) = spreading.over_time(0, share, 500, &mut Random::new([1; 32])).expect("answers");
             assert!((intervals.iter().map(|interval| interval.value).sum::<f64>() - 20.0).abs() < 1e-9);
             assert!(asked <= 500, "{asked}");
             let found = intervals.iter().max_by(|a, b| a.value.total_cmp(&b.value)).expect("intervals");
             assert!(found.from as usize <= defect + 4 && found.to as usize > defect, "{defect}: {intervals:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_over_brings_the_share_s_own_error_and_no_other() {
+        // The output is the mean of the steps, and each background row's steps are all the same: however far a row lies
+        // off, each stretch has a sixth of it.
+        let ask = |rows: &[f32]| -> Result<Vec<f64>, ExplainError> {
+            Ok(rows.chunks_exact(12).map(|x| x.iter().map(|&x| f64::from(x)).sum::<f64>() / 12.0).collect())
+        };
+        let background: Vec<f32> = (0..8 * 12).map(|i| -((i / 12) as f32)).collect();
+        let players = Players::of_window(1, 12);
+        let spreading = Spreading { players, background: &background, row: &[1.0; 12], ask: &ask };
+        for standard_error in [0.0, 0.6] {
+            let share = Share { value: 4.5, standard_error };
+            let (intervals, _) = spreading.over_time(0, share, 70, &mut Random::new([1; 32])).expect("answers");
+            for interval in intervals {
+                assert!((interval.value - 0.75).abs() < 1e-9, "{interval:?}");
+                assert!((interval.standard_error - standard_error / 6.0).abs() < 1e-9, "{interval:?}");
+            }
         }
     }
 }

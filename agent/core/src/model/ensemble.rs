@@ -264,6 +264,11 @@ impl Ensemble {
             }
         }
     }
+
+    /// Whether a column of the output tensor depends on the sums behind the others too.
+    pub(crate) fn couples_columns(&self) -> bool {
+        matches!(self.head.transform, PostTransform::Softmax | PostTransform::SoftmaxZero)
+    }
 }
 
 /// Reads a tree ensemble of whichever version.

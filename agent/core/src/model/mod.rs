@@ -335,6 +335,16 @@ impl Model {
         let singly = golden.compare(&singly, columns, tensor)?;
         Ok(if together.largest_error > singly.largest_error { together } else { singly })
     }
+
+    /// Whether the values that are decided on ([`outputs`](Self::outputs)) change only where the one sum of
+    /// [`trees`](Self::trees) does. By softmax one class also depends on the trees of all others.
+    pub fn follows_trees(&self) -> bool {
+        let coupled = match &self.engine {
+            Engine::Trees(ensemble) => ensemble.couples_columns(),
+            Engine::Network(_) => true,
+        };
+        self.trees.is_some() && !coupled && !self.is_reconstruction()
+    }
 }
 
 /// Reads `model.onnx` and prepares what computes the manifest's tensor.

@@ -11,6 +11,8 @@ use crate::model::{Manifest, TreeSum};
 const GRID: u32 = 32;
 /// Rounding is refined so often, a decimal each time, before a value is taken as it is.
 const FINEST: i32 = 6;
+/// A number of notches this near to a whole one is that one.
+const WHOLE: f64 = 1e-9;
 /// Changes are rounded to at most this share of what is usual.
 const ROUNDING: f64 = 0.1;
 
@@ -116,9 +118,9 @@ impl Dial {
     pub(super) fn between(&self, a: f64, b: f64, present: f32) -> Option<Stop> {
         let (low, high) = (a.min(b), a.max(b));
         let (from, notch) = self.notches(0);
-        let middle = from + ((low + (high - low) / 2.0 - from) / notch).round() * notch;
+        let middle = tidy(from + ((low + (high - low) / 2.0 - from) / notch).round() * notch);
         let inside = low < middle && middle < high && self.limits.contains(middle);
-        inside.then(|| self.stop(tidy(middle), present))
+        inside.then(|| self.stop(middle, present))
     }
 
     /// The next round value beyond one, away from `present`; `None` where it is round already, or where that is out of reach.
@@ -127,9 +129,7 @@ impl Dial {
             return None;
         }
         let (from, notch) = self.notches(0);
-        let notches = (value - from) / notch;
-        let beyond = if value > f64::from(present) { notches.ceil() } else { notches.floor() };
-        let rounder = tidy(from + beyond * notch);
+        let rounder = tidy(from + onwards((value - from) / notch, value > f64::from(present)) * notch);
         (rounder != value && self.limits.contains(rounder)).then(|| self.stop(rounder, present))
     }
 
@@ -141,35 +141,36 @@ impl Dial {
 
     /// Of each piece the value nearest to `present`, as round as the piece allows.
     fn one_of_each(&self, starts: &[f32], present: f32) -> Vec<f64> {
-        let (low, high) = (self.limits.low, self.limits.high);
-        let ends = starts.iter().skip(1).map(|start| f64::from(start.next_down())).chain([f64::INFINITY]);
-        let pieces = starts.iter().map(|start| f64::from(*start)).zip(ends);
-        let present = f64::from(present);
-        pieces
-            .filter_map(|(start, end)| {
-                let (start, end) = (start.max(low), end.min(high));
-                if start > end || (start <= present && present <= end) {
-                    None
-                } else {
-                    self.round_within(start, end, present < start)
-                }
+        let ends = starts.iter().skip(1).map(|start| start.next_down()).chain([f32::INFINITY]);
+        let reachable = self.limits.contains(f64::from(present));
+        starts
+            .iter()
+            .zip(ends)
+            .filter_map(|(&start, end)| {
+                let stands_there = reachable && start <= present && present <= end;
+                if stands_there { None } else { self.round_within(start, end, present < start) }
             })
             .collect()
     }
 
-    /// The value of `[start, end]` next to its start (or its end), on a notch that a person can set.
-    fn round_within(&self, start: f64, end: f64, from_start: bool) -> Option<f64> {
-        let fits = |value: f64| {
-            start <= value && value <= end && start <= f64::from(value as f32) && f64::from(value as f32) <= end
+    /// The value that a person can set next to the start (or the end) of a piece: on a notch, as round as may be. The
+    /// limits hold for the value, the piece for the float32 that the model is given.
+    fn round_within(&self, start: f32, end: f32, from_start: bool) -> Option<f64> {
+        let fits = |value: &f64| {
+            let given = *value as f32;
+            self.limits.contains(*value) && start <= given && given <= end
         };
-        let finest = if self.limits.step.is_some() { 0 } else { FINEST };
+        let Adjustable { low, high, step } = self.limits;
+        let edge = if from_start { f64::from(start).max(low) } else { f64::from(end).min(high) };
+        let finest = if step.is_some() { 0 } else { FINEST };
         let rounded = (0..=finest).find_map(|finer| {
             let (from, notch) = self.notches(finer);
-            let steps = if from_start { ((start - from) / notch).ceil() } else { ((end - from) / notch).floor() };
-            Some(tidy(from + steps * notch)).filter(|value| fits(*value))
+            let notches = (edge - from) / notch;
+            // The next notch to the edge may be its own, but for a float's rounding.
+            let inwards = if from_start { notches.ceil() } else { notches.floor() };
+            [notches.round(), inwards].into_iter().map(|notches| tidy(from + notches * notch)).find(fits)
         });
-        let edge = if from_start { start } else { end };
-        rounded.or_else(|| (self.limits.step.is_none() && fits(edge)).then_some(edge))
+        rounded.or_else(|| (step.is_none() && fits(&edge)).then_some(edge))
     }
 
     fn on_grid(&self, step: u32, present: f32) -> Option<f64> {
@@ -190,6 +191,18 @@ impl Dial {
             Some(step) => (self.limits.low, step),
             None => (0.0, 10_f64.powi(decade(self.spread * ROUNDING).saturating_sub(finer))),
         }
+    }
+}
+
+/// The whole number of notches at or after (or before) so many, which are whole but for what a division leaves over.
+fn onwards(notches: f64, upwards: bool) -> f64 {
+    let near = notches.round();
+    if (notches - near).abs() < WHOLE {
+        near
+    } else if upwards {
+        notches.ceil()
+    } else {
+        notches.floor()
     }
 }
 
@@ -247,8 +260,8 @@ mod tests {
     fn each_piece_is_tried_once_at_a_round_value_next_to_the_present_one() {
         let starts = vec![f32::NEG_INFINITY, 20.3_f32, 41.7, 52.34, 52.36, 70.0];
         let torque = dial(10.0, 60.0, None, 11.0, Kind::Pieces(starts));
-        // Below 41.7 and 20.3, and the piece between 52.34 and 52.36, which takes more digits; 70 is out of reach.
-        assert_eq!(values(&torque, 45.0), [41.0, 52.35, 53.0, 20.0]);
+        // Below 41.7 and 20.3, and the piece from 52.34 to below 52.36, which takes more digits; 70 is out of reach.
+        assert_eq!(values(&torque, 45.0), [41.0, 52.34, 53.0, 20.0]);
         assert_eq!(torque.stops(45.0)[0].distance, 4.0 / 11.0);
         // From outside the limits everything within is in reach.
         assert_eq!(values(&torque, 65.0), [60.0, 52.35, 52.0, 41.0, 20.0]);
@@ -263,6 +276,27 @@ mod tests {
         assert_eq!(values(&smooth, 5.0), [2.5, 7.5, 0.0, 10.0]);
         assert_eq!(smooth.between(0.0, 10.0, 1.0).map(|stop| stop.value), Some(5.0));
         assert_eq!(smooth.between(2.5, 5.0, 1.0), None);
+    }
+
+    #[test]
+    fn a_step_that_floats_miss_can_be_set() {
+        // 0.3 is 2.9999999999999996 steps of 0.1.
+        let speed = dial(0.0, 0.3, Some(0.1), 1.0, Kind::Pieces(vec![f32::NEG_INFINITY, 0.25]));
+        assert_eq!(values(&speed, 0.38), [0.3, 0.2]);
+        // The model is given 0.3 as the float32 that begins the piece, which is a little more.
+        let speed = dial(0.0, 1.0, Some(0.1), 1.0, Kind::Pieces(vec![f32::NEG_INFINITY, 0.3]));
+        assert_eq!(values(&speed, 0.0), [0.3]);
+    }
+
+    #[test]
+    fn what_is_round_already_is_neither_rounded_nor_halved_further() {
+        let torque = dial(0.0, 1.0, None, 1.0, Kind::Smooth);
+        assert_eq!(torque.rounder(0.3, 0.38), None);
+        assert_eq!(torque.rounder(0.34, 0.38).map(|stop| stop.value), Some(0.3));
+        assert_eq!(torque.rounder(0.34, 0.1).map(|stop| stop.value), Some(0.4));
+        // The middle is 3.4 notches of 0.1, and three of them are 0.30000000000000004.
+        assert_eq!(torque.between(0.38, 0.3, 0.38), None);
+        assert_eq!(torque.between(0.5, 0.3, 0.5).map(|stop| stop.value), Some(0.4));
     }
 
     #[test]

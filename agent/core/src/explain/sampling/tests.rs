@@ -141,6 +141,22 @@ fn features_that_agree_take_no_part_and_a_row_of_the_background_asks_little() {
 }
 
 #[test]
+fn against_a_single_background_row_there_is_chance_in_the_orders() {
+    const WIDE: usize = 17;
+    let product = |x: &[f32]| f64::from(x[3] * x[8] * x[13]);
+    let ask = |rows: &[f32]| -> Result<Vec<f64>, ExplainError> { Ok(rows.chunks_exact(WIDE).map(product).collect()) };
+    let sampler = Sampler::new(Players::of_row(WIDE), &[0.0; WIDE], &[0.0], digest(1), &ask).expect("a sampler");
+    for seed in 0..20 {
+        let estimate = sampler.estimate(&[1.0; WIDE], 600, digest(seed), &ask).expect("an estimate");
+        for (player, (share, error)) in estimate.attributions.iter().zip(&estimate.standard_errors).enumerate() {
+            let expected = if [3, 8, 13].contains(&player) { 1.0 / 3.0 } else { 0.0 };
+            assert_eq!(*error > 0.0, expected > 0.0, "{player}: {share} with {error}");
+            assert!((share - expected).abs() <= 4.0 * error, "{player}: {share} with {error}");
+        }
+    }
+}
+
+#[test]
 fn models_too_wide_to_prepare_are_explained_as_well() {
     const WIDE: usize = 400;
     let mut random = Random::new(digest(11));
