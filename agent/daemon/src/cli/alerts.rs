@@ -133,13 +133,41 @@ fn show(alert: &Value, json: bool) -> Result<(), Failure> {
 }
 
 fn reason(feature: &Value) -> [String; 5] {
+    // Models take float32: more digits than that has were never measured.
+    let number = |value: &Value| value.as_f64().map_or_else(String::new, |number| (number as f32).to_string());
     let usual = &feature["usual"];
-    let value = print::text(feature, if feature["category"].is_string() { "category" } else { "value" });
+    let (value, usual) = match feature["category"].as_str() {
+        Some(category) => (category.to_owned(), String::new()),
+        None if usual[0].is_number() => {
+            (number(&feature["value"]), format!("{} to {}", number(&usual[0]), number(&usual[1])))
+        }
+        None => (number(&feature["value"]), String::new()),
+    };
     [
         print::text(feature, "feature"),
         value,
         print::text(feature, "unit"),
-        format!("{} to {}", usual[0], usual[1]),
+        usual,
         feature["attribution"].as_f64().map_or_else(String::new, |share| format!("{share:+.4}")),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::reason;
+
+    #[test]
+    fn reasons_have_the_digits_that_were_measured() {
+        let mut feature = json!({
+            "feature": "Air temperature [K]", "unit": "K", "value": 298.8999938964844,
+            "usual": [297.5, 303.3099884033203], "attribution": -0.14794,
+        });
+        assert_eq!(reason(&feature), ["Air temperature [K]", "298.9", "K", "297.5 to 303.31", "-0.1479"]);
+        feature["usual"] = json!([null, null]);
+        assert_eq!(reason(&feature)[3], "");
+        feature["category"] = json!("L");
+        assert_eq!(reason(&feature)[1..4], ["L", "K", ""]);
+    }
 }
