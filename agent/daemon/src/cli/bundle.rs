@@ -1,5 +1,6 @@
 //! `explaind bundle create|verify`
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -10,6 +11,9 @@ use explaind_core::model::{Files, Model};
 use super::failure::{DATA, Failure, IO, MISSING};
 use super::print;
 use crate::app::files_of;
+
+/// The largest file read: a model, or a table of rows.
+const MOST_BYTES: u64 = 1 << 30;
 
 /// What to do with a bundle.
 #[derive(Subcommand)]
@@ -100,8 +104,16 @@ fn verify(folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).map_err(|error| Failure::new(MISSING, format!("{}: {error}", path.display())))
+/// Reads a file that a person names, however much there is behind the name.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let missing = |error: std::io::Error| Failure::new(MISSING, format!("{}: {error}", path.display()));
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).map_err(missing)?.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(missing)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        let message = format!("{} has more than {MOST_BYTES} bytes, the most that are read at once", path.display());
+        return Err(Failure::new(DATA, message));
+    }
+    Ok(bytes)
 }
 
 /// Loads the bundle in a folder, for verbs that take one.

@@ -12,11 +12,8 @@ use explaind_core::model::{Model, Table};
 use serde_json::{Map, Value, json};
 
 use super::bundle;
-use super::failure::{DATA, Failure, MISSING};
+use super::failure::{DATA, Failure};
 use crate::pace;
-
-/// The largest input table.
-const MOST_BYTES: u64 = 1 << 30;
 
 /// What to explain, with what.
 #[derive(clap::Args)]
@@ -84,13 +81,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn rows(args: &Args, model: &Model) -> Result<Table, Failure> {
-    let missing = |error: std::io::Error| Failure::new(MISSING, format!("{}: {error}", args.input.display()));
-    let size = std::fs::metadata(&args.input).map_err(missing)?.len();
-    if size > MOST_BYTES {
-        let message = format!("{} has {size} bytes; at most {MOST_BYTES} are read at once", args.input.display());
-        return Err(Failure::new(DATA, message));
-    }
-    let bytes = std::fs::read(&args.input).map_err(missing)?;
+    let bytes = bundle::read(&args.input)?;
     let name = args.input.display().to_string();
     Table::read(&name, &bytes, model.manifest()).map_err(|error| Failure::new(DATA, error.to_string()))
 }
