@@ -143,29 +143,6 @@ def test_each_record_arrives_once_over_kill_9(demo):
     assert (frame["explanation_status"].notna()).all()
 
 
-CUTS = 300 if paths.LONG else 10
-
-
-@pytest.mark.timeout(1800 if paths.LONG else 120)
-def test_what_was_answered_survives_every_cut(demo):
-    """Feedback and acknowledgements, killed the moment after they were answered, again and again."""
-    given: set[str] = set()
-    seen: set[str] = set()
-    for number in range(CUTS):
-        prediction = until(lambda: demo.predictions(1), "a prediction")[0]
-        judged = {"prediction_id": prediction["id"], "verdict": "confirm", "comment": str(number)}
-        given.add(demo.post("feedback", judged)["id"])
-        for alert in demo.alerts():
-            if alert["id"] not in seen and alert["state"] != "normal":
-                demo.post(f"alerts/{alert['id']}/acknowledge", {"comment": "seen"})
-                seen.add(alert["id"])
-        demo.kill_and_restart()
-        kept = {feedback["id"] for feedback in demo.get("feedback", limit=1000)}
-        assert given <= kept, f"after cut {number} these are gone: {given - kept}"
-        acknowledged = {alert["id"] for alert in demo.get("alerts", limit=1000) if alert["acknowledged_by"]}
-        assert seen <= acknowledged, f"after cut {number} these are open again: {seen - acknowledged}"
-
-
 def test_an_alert_says_what_would_clear_it_in_the_language_of_its_reader(demo):
     """In a sentence on page, API and terminal, as figures, as a record in the registry, and verified by the model."""
 

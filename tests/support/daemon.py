@@ -23,7 +23,7 @@ class Daemon(Process):
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.state = folder / "state"
+        self.state = Path(env.get("EXPLAIND__GATEWAY__STATE_DIR", folder / "state"))
         self.registry = folder / "registry"
         self.socket = self.state / "explaind.sock"
         if isinstance(config, str):
