@@ -2,6 +2,7 @@
 
 mod bounds;
 mod damage;
+mod speed;
 
 use std::fs;
 use std::path::Path;
