@@ -100,6 +100,15 @@ impl Buffer {
     }
 }
 
+impl Buffer {
+    /// What of a stream may be handed out: from its first number that was not evicted, through the last whose record is
+    /// final. Below the first only predictions that alerts name are kept.
+    pub(crate) fn within(&self, stream: Stream) -> (u64, u64) {
+        let through = self.0.commit.visible(stream).min(self.0.settled(stream));
+        (self.0.state().cursors[stream].floor, through)
+    }
+}
+
 impl Core {
     /// Up to where explanations are settled; streams without explanations are settled throughout.
     fn settled(&self, stream: Stream) -> u64 {

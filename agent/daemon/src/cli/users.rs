@@ -38,6 +38,9 @@ enum Verb {
         /// Read the password from the first line of this file
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
+        /// For a machine: print a token that it carries as `Authorization: Bearer`, in place of a password
+        #[arg(long, conflicts_with = "password_file")]
+        token: bool,
     },
     /// All accounts
     List {
@@ -96,7 +99,11 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let file = UsersFile::of(&state_dir(args.config.as_deref())?);
     match &args.verb {
-        Verb::Add { name, role, password_file } => {
+        Verb::Add { name, role, token: true, .. } => {
+            let token = file.add_machine(name, (*role).into(), format!("{:.0}", jiff::Timestamp::now()))?;
+            print::line(&token)
+        }
+        Verb::Add { name, role, password_file, token: false } => {
             let password = password(password_file.as_deref())?;
             let now = jiff::Timestamp::now();
             file.add(name, (*role).into(), &password, format!("{now:.0}"))?;

@@ -12,7 +12,9 @@
 mod claim;
 mod columns;
 mod figures;
+mod ndjson;
 mod parquet;
+mod pull;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use pull::Form;
 pub(crate) use status::Status;
 
 use figures::Figures;

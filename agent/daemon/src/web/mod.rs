@@ -7,6 +7,7 @@ mod access;
 mod acknowledge;
 mod api;
 mod audit;
+mod collectors;
 mod events;
 mod feedback;
 mod guard;
@@ -39,6 +40,7 @@ pub(crate) use access::{User, UsersError, UsersFile};
 pub(crate) use settings::Config;
 
 use access::Access;
+use collectors::Collectors;
 use problem::Problem;
 use verdicts::Verdicts;
 
@@ -92,6 +94,7 @@ struct Web {
     stop: CancellationToken,
     access: Access,
     verdicts: Verdicts,
+    collectors: Collectors,
     streams: Arc<Semaphore>,
     readers: Arc<Semaphore>,
 }
@@ -122,6 +125,7 @@ impl Web {
             stop,
             access,
             verdicts,
+            collectors: Collectors::open(&state_dir),
             streams,
             readers,
         }))

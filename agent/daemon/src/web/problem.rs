@@ -69,7 +69,10 @@ impl IntoResponse for Problem {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(axum::http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Cookie realm=\"explaind\""));
+            headers.insert(
+                axum::http::header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"explaind\", Cookie realm=\"explaind\""),
+            );
         }
         response.extensions_mut().insert(self);
         response

@@ -1,13 +1,13 @@
 //! Finds out who a request comes from, and lets it through or not.
 //!
-//! Every request passes [`identify`]; a handler that takes [`Viewer`] or [`Technician`] cannot be reached by less. Every
+//! Every request passes [`identify`]; a handler that takes [`Viewer`], [`Technician`] or [`Collector`] cannot be reached by less. Every
 //! change by a signed-in browser must carry the session's secret, whatever the handler does.
 
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Form, FromRequest, FromRequestParts, Request, State};
-use axum::http::header::{CONTENT_TYPE, COOKIE as COOKIE_HEADER, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE as COOKIE_HEADER, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
@@ -35,6 +35,25 @@ pub(crate) struct Viewer(pub(crate) Actor);
 
 /// A request by somebody who may acknowledge and give feedback.
 pub(crate) struct Technician(pub(crate) Actor);
+
+/// A request by a machine that pulls batches, or by an engineer.
+pub(crate) struct Collector(pub(crate) Actor);
+
+impl<S: Sync> FromRequestParts<S> for Collector {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let actor = demand(parts, UserRole::Collector)?;
+        if matches!(actor.role, UserRole::Collector | UserRole::Engineer) {
+            return Ok(Self(actor));
+        }
+        Err(Problem::forbidden(format!(
+            "records are pulled by the roles collector and engineer, and {} is {}; ask an engineer",
+            actor.name,
+            actor.role.as_str()
+        )))
+    }
+}
 
 impl<S: Sync> FromRequestParts<S> for Viewer {
     type Rejection = Problem;
@@ -72,13 +91,20 @@ fn demand(parts: &Parts, least: UserRole) -> Result<Actor, Problem> {
 
 /// Adds the [`Actor`] to the request, where there is one, and checks that a change really comes from our own page.
 pub(crate) async fn identify(State(web): State<Shared>, mut request: Request, next: Next) -> Response {
-    let actor = match request.extensions().get::<Peer>() {
-        Some(Peer::Socket { uid, name }) => web.access.on_socket(*uid, name),
-        Some(Peer::Tcp(_)) => session_key(request.headers()).and_then(|key| {
-            let touch = !BY_THEMSELVES.contains(&request.uri().path());
-            web.access.session(&key, clock::now(), touch)
-        }),
-        None => None,
+    let actor = match (bearer(request.headers()), request.extensions().get::<Peer>()) {
+        (Some(token), Some(_)) => match web.access.machine(token) {
+            Some(actor) => Some(actor),
+            None => return unknown_token(&web).into_response(),
+        },
+        (None, peer) => match peer {
+            Some(Peer::Socket { uid, name }) => web.access.on_socket(*uid, name),
+            Some(Peer::Tcp(_)) => session_key(request.headers()).and_then(|key| {
+                let touch = !BY_THEMSELVES.contains(&request.uri().path());
+                web.access.session(&key, clock::now(), touch)
+            }),
+            None => None,
+        },
+        (Some(_), None) => None,
     };
     let Some(actor) = actor else { return next.run(request).await };
     if let Some(session) = &actor.session
@@ -92,6 +118,19 @@ pub(crate) async fn identify(State(web): State<Shared>, mut request: Request, ne
     }
     request.extensions_mut().insert(actor);
     next.run(request).await
+}
+
+/// The token that a machine carries.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn unknown_token(web: &Shared) -> Problem {
+    if web.access.audits_refusal(clock::now()) {
+        tracing::warn!("a request carried a token that no machine here has");
+    }
+    Problem::new(StatusCode::UNAUTHORIZED, "no machine here has this token; make one with `explaind users add --token`")
 }
 
 /// The session named by the request's cookie.

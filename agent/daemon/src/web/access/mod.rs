@@ -4,6 +4,7 @@ mod gate;
 mod password;
 mod session;
 mod throttle;
+mod token;
 mod users;
 
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use gate::{COOKIE, Technician, Viewer, identify, read, same_origin, session_key};
+pub(crate) use gate::{COOKIE, Collector, Technician, Viewer, identify, read, same_origin, session_key};
 pub(crate) use session::{Key, Seen};
 pub(crate) use users::{User, UsersError, UsersFile};
 
@@ -166,6 +167,12 @@ impl Access {
                 None
             }
         }
+    }
+
+    /// The machine that carries this token.
+    pub(crate) fn machine(&self, token: &str) -> Option<Actor> {
+        let user = self.accounts.machine(token)?;
+        Some(Actor { name: user.name, role: user.role, seen: Arc::default(), session: None })
     }
 
     /// Ends a session.

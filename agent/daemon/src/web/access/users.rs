@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use explaind_core::domain::feedback::UserRole;
 use serde::{Deserialize, Serialize};
 
-use super::password;
+use super::{password, token};
 
 /// The version of the file's form.
 const VERSION: u32 = 1;
@@ -33,7 +33,7 @@ pub(crate) struct User {
     pub(crate) name: Arc<str>,
     /// What the person may do.
     pub(crate) role: UserRole,
-    /// The argon2id hash in PHC form.
+    /// The argon2id hash of a password in PHC form, or the digest of a machine's token (see `token`).
     pub(crate) password: Arc<str>,
     /// When the account was made, RFC 3339.
     pub(crate) added_at: String,
@@ -136,14 +136,29 @@ impl UsersFile {
             return Err(UsersError::Password);
         }
         let password = password::hash(secret)?.into();
+        self.insert(User { name: name.into(), role, password, added_at })
+    }
+
+    /// Adds a machine, and returns the token that it carries from now on: it is kept nowhere.
+    pub(crate) fn add_machine(&self, name: &str, role: UserRole, added_at: String) -> Result<String, UsersError> {
+        if !is_name(name) {
+            return Err(UsersError::Name(name.chars().take(2 * LONGEST_NAME).collect()));
+        }
+        let token = token::fresh();
+        let password = token::digest(&token).into();
+        self.insert(User { name: name.into(), role, password, added_at })?;
+        Ok(token)
+    }
+
+    fn insert(&self, user: User) -> Result<(), UsersError> {
         self.change(|users| {
-            if users.iter().any(|user| &*user.name == name) {
-                return Err(UsersError::Exists(name.to_owned()));
+            if users.iter().any(|known| known.name == user.name) {
+                return Err(UsersError::Exists(user.name.to_string()));
             }
             if users.len() >= MOST {
                 return Err(UsersError::TooMany);
             }
-            users.push(User { name: name.into(), role, password, added_at });
+            users.push(user);
             users.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(())
         })
@@ -262,6 +277,17 @@ impl Accounts {
 
     /// The account of that name, as of now. While a changed file cannot be read, the accounts stay as they were.
     pub(crate) fn get(&self, name: &str) -> Option<User> {
+        self.now().get(name).cloned()
+    }
+
+    /// The machine that carries this token, as of now.
+    pub(crate) fn machine(&self, given: &str) -> Option<User> {
+        let digest = token::digest(given);
+        // Digests of tokens that nobody can guess: comparing them tells nothing.
+        self.now().values().find(|user| *user.password == *digest).cloned()
+    }
+
+    fn now(&self) -> Arc<HashMap<Arc<str>, User>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = self.file.stamp();
         if !known.looked || known.stamp != stamp {
@@ -276,7 +302,7 @@ impl Accounts {
             known.stamp = stamp;
             known.looked = true;
         }
-        known.users.get(name).cloned()
+        Arc::clone(&known.users)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What machines and the terminal read and write: JSON under `/api/v1`, health and metrics.
 
 mod alerts;
+mod batches;
 mod body;
 mod feedback;
 mod forms;
@@ -47,6 +48,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/api/v1/predictions/{id}", get(predictions::show))
         .route("/api/v1/predictions/{id}/counterfactuals", get(predictions::counterfactuals))
         .route("/api/v1/feedback", get(feedback::list).post(feedback::give))
+        .route("/api/v1/batches/{stream}", get(batches::pull))
         .route("/api/v1/events", get(events::stream))
 }
 

@@ -1,0 +1,105 @@
+//! Pulling records: who may, from where on, in which form.
+
+use axum::http::StatusCode;
+use explaind_core::domain::feedback::UserRole;
+use serde_json::Value;
+
+use super::rig::{Answer, Rig, get};
+use crate::web::UsersFile;
+
+/// A machine of this role, and the header that it carries.
+fn machine(rig: &Rig, name: &str, role: UserRole) -> String {
+    let token = UsersFile::of(rig.folder.path()).add_machine(name, role, String::new()).unwrap();
+    format!("Bearer {token}")
+}
+
+async fn pull(rig: &Rig, bearer: &str, path: &str) -> Answer {
+    rig.send(get(&format!("/api/v1/batches/{path}"), &[("authorization", bearer)])).await
+}
+
+fn sequences(answer: &Answer) -> Vec<u64> {
+    let objects = answer.text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    objects.map(|object| object["sequence"].as_u64().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_comes_again_and_again_and_misses_nothing() {
+    let rig = Rig::new().await;
+    for _ in 0..5 {
+        rig.raise("press-7");
+    }
+    let central = machine(&rig, "central", UserRole::Collector);
+    let first = pull(&rig, &central, "predictions?limit=2").await;
+    assert_eq!((first.status, sequences(&first)), (StatusCode::OK, vec![1, 2]));
+    assert_eq!(first.header("content-type"), "application/x-ndjson");
+    assert_eq!(first.header("explaind-next"), "2");
+    assert_eq!(first.header("link"), "</api/v1/batches/predictions?after=2&limit=2>; rel=\"next\"");
+    assert!(first.text.contains("\"Torque [Nm]\":4.2"), "attributions are in it: {}", first.text);
+    let again = pull(&rig, &central, "predictions?limit=2").await;
+    assert_eq!(sequences(&again), [1, 2], "the answer may have been lost: only a cursor says that it was not");
+    assert_eq!(sequences(&pull(&rig, &central, "predictions?after=2&limit=2").await), [3, 4]);
+    let rest = pull(&rig, &central, "predictions").await;
+    assert_eq!(sequences(&rest), [3, 4, 5], "without a cursor it goes on from the last one given");
+    assert_eq!(rest.header("explaind-next"), "5");
+    assert_eq!(rest.header("link"), "");
+    let nothing = pull(&rig, &central, "predictions?after=5").await;
+    assert_eq!((nothing.status, nothing.text.as_str()), (StatusCode::OK, ""));
+    assert_eq!(nothing.header("explaind-next"), "5");
+    assert_eq!(sequences(&pull(&rig, &central, "alerts").await), [1, 2, 3, 4, 5], "each stream has its own cursor");
+    let other = machine(&rig, "other", UserRole::Collector);
+    assert_eq!(sequences(&pull(&rig, &other, "predictions").await).len(), 5, "and each collector");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parquet_comes_to_who_asks_for_it() {
+    let rig = Rig::new().await;
+    rig.raise("press-7");
+    let bearer = machine(&rig, "central", UserRole::Collector);
+    for accept in ["application/vnd.apache.parquet", "application/json, Application/Vnd.Apache.Parquet;q=0.9"] {
+        let request = get("/api/v1/batches/alerts", &[("authorization", &bearer), ("accept", accept)]);
+        let peer = crate::web::access::Peer::Tcp(std::net::Ipv4Addr::LOCALHOST.into());
+        let response = rig.response(peer, request).await;
+        assert_eq!(response.headers()["content-type"], "application/vnd.apache.parquet");
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn predictions_wait_until_their_explanation_is_settled() {
+    let rig = Rig::new().await;
+    rig.raise("press-7");
+    let unsettled = crate::buffer::samples::prediction(1, 65.0);
+    rig.web.buffer.append(vec![unsettled.clone()]).unwrap();
+    let bearer = machine(&rig, "central", UserRole::Collector);
+    assert_eq!(sequences(&pull(&rig, &bearer, "predictions").await), [1]);
+    rig.web.buffer.settle(vec![(unsettled.id, crate::buffer::samples::explained(65.0))]).unwrap();
+    assert_eq!(sequences(&pull(&rig, &bearer, "predictions").await), [1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_collectors_and_engineers_pull_and_what_makes_no_sense_is_said() {
+    let rig = Rig::new().await;
+    rig.raise("press-7");
+    for (role, status) in [
+        (UserRole::Collector, StatusCode::OK),
+        (UserRole::Engineer, StatusCode::OK),
+        (UserRole::Technician, StatusCode::FORBIDDEN),
+        (UserRole::Viewer, StatusCode::FORBIDDEN),
+    ] {
+        let bearer = machine(&rig, &format!("m-{}", role.as_str()), role);
+        assert_eq!(pull(&rig, &bearer, "alerts").await.status, status, "{}", role.as_str());
+    }
+    assert_eq!(pull(&rig, "Bearer explaind_0", "alerts").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(rig.send(get("/api/v1/batches/alerts", &[])).await.status, StatusCode::UNAUTHORIZED);
+    let central = machine(&rig, "central", UserRole::Collector);
+    assert_eq!(pull(&rig, &central, "gossip").await.status, StatusCode::NOT_FOUND);
+    for query in ["limit=0", "limit=5001", "after=-1", "after=2", "before=1"] {
+        let answer = pull(&rig, &central, &format!("alerts?{query}")).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{query}: {}", answer.text);
+    }
+    let looks = rig.send(get("/api/v1/alerts", &[("authorization", &central)])).await;
+    assert_eq!(looks.status, StatusCode::FORBIDDEN, "a collector pulls, and does nothing else");
+    UsersFile::of(rig.folder.path()).remove("central").unwrap();
+    assert_eq!(pull(&rig, &central, "alerts").await.status, StatusCode::UNAUTHORIZED, "a token is taken back at once");
+}
