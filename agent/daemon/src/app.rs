@@ -31,7 +31,7 @@ use crate::mailbox::{Mailbox, mailbox};
 use crate::question::Questions;
 use crate::registry::Registry;
 use crate::telemetry::Metrics;
-use crate::{clock, pace, source, sync, web};
+use crate::{clock, pace, source, sync, timekeeper, web};
 
 /// Events between sources and driver. Full: sources wait, so nothing is dropped unseen.
 const EVENTS: usize = 1024;
@@ -169,6 +169,7 @@ async fn live(
     sources_running.close();
     let stop_rest = CancellationToken::new();
     let (syncing, sync_status) = spawn_sync(&settings, &buffer, &metrics, &stop_rest);
+    tokio::spawn(timekeeper::run(buffer.clone(), stop_rest.clone()));
     let status = status::Report::new(&settings, &models, sources, buffer.clone(), last, sync_status);
     let asked = queue.clone();
     let ways = Ways { mailbox: mail, questions: Questions::new(move |question| asked.ask(question)) };

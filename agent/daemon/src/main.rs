@@ -16,6 +16,7 @@ mod secret;
 mod source;
 mod sync;
 mod telemetry;
+mod timekeeper;
 mod tls;
 mod web;
 
