@@ -2,22 +2,19 @@
 
 use super::ExplainError;
 use super::players::Players;
-use crate::model::{Affine, Model};
+use crate::model::{Model, Sums, WeightedSum};
 
-/// Largest difference between a model and its map that is taken for rounding, relative to the largest output.
-const ROUNDING: f64 = 1e-5;
-
-/// `intercept + Σ weight · value`. Against a background a value's share is `weight · (value − its mean)`.
+/// Shares of a [`WeightedSum`]. Against a background a value's share is `weight · (value − its mean)`.
 ///
 /// Source: Štrumbelj and Kononenko 2014, "Explaining prediction models and individual predictions with feature
 /// contributions", equation 13.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Linear {
+pub struct LinearShares {
     weights: Vec<f64>,
     means: Vec<f64>,
 }
 
-impl Linear {
+impl LinearShares {
     /// Prepares shares against `background`, flat inputs of one value per weight.
     pub fn new(weights: &[f64], background: &[f32]) -> Self {
         Self { weights: weights.to_vec(), means: means(weights.len(), background) }
@@ -30,17 +27,17 @@ impl Linear {
     }
 }
 
-/// The mean squared difference between an input and its reconstruction, where that is a sum.
+/// Shares of the mean squared difference between an input and its reconstruction, where that is a sum for each value.
 ///
 /// The differences `u` are a sum as well: `u(x) = M x − offset`, and going from a background row `b` to `x` the value `c`
 /// changes them by `M_c (x_c − b_c)`. The score `u·u / n` has no more than pairwise interactions, for which a share is half of what
 /// the value adds first and what it adds last; here that is `(u(b) + u(x)) · M_c (x_c − b_c) / n`. Its mean over the
-/// background needs only what [`Quadratic::new`] adds up once.
+/// background needs only what [`QuadraticShares::new`] adds up once.
 ///
 /// Source of the half sum: Grabisch and Roubens 1999, "An axiomatic approach to the concept of interaction among
 /// players in cooperative games": pairs' interactions are shared equally.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Quadratic {
+pub struct QuadraticShares {
     /// Per value, what one unit of it adds to each difference.
     weights: Vec<Vec<f64>>,
     offset: Vec<f64>,
@@ -51,15 +48,16 @@ pub struct Quadratic {
     levels: Vec<f64>,
 }
 
-impl Quadratic {
-    /// Prepares shares against `background`; `map` gives an input's reconstruction.
-    pub fn new(map: &Affine, background: &[f32]) -> Self {
-        let width = map.weights.len();
-        let residual = |(input, weights): (usize, &Vec<f64>)| -> Vec<f64> {
-            weights.iter().enumerate().map(|(output, weight)| f64::from(u8::from(input == output)) - weight).collect()
+impl QuadraticShares {
+    /// Prepares shares against `background`; `sums` are an input's reconstruction, one for each of its values.
+    pub fn new(sums: &[WeightedSum], background: &[f32]) -> Self {
+        let width = sums.len();
+        let residual = |input: usize| -> Vec<f64> {
+            let of = |(output, sum): (usize, &WeightedSum)| f64::from(u8::from(input == output)) - sum.weights[input];
+            sums.iter().enumerate().map(of).collect()
         };
-        let weights: Vec<Vec<f64>> = map.weights.iter().enumerate().map(residual).collect();
-        let offset = map.offset.iter().map(|offset| -offset).collect();
+        let weights: Vec<Vec<f64>> = (0..width).map(residual).collect();
+        let offset = sums.iter().map(|sum| -sum.intercept).collect();
         let mut score = Self {
             weights,
             offset,
@@ -77,12 +75,6 @@ impl Quadratic {
             }
         }
         score
-    }
-
-    /// The score of an input.
-    pub fn score(&self, input: &[f32]) -> f64 {
-        let differences = self.differences(input);
-        dot(&differences, &differences) / input.len() as f64
     }
 
     /// The share of each of the input's values in its score.
@@ -110,39 +102,21 @@ impl Quadratic {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Closed {
     /// The output is a sum.
-    Linear(Linear),
-    /// The output is the squared error of a sum.
-    Quadratic(Quadratic),
+    Linear(LinearShares),
+    /// The output is the squared error of sums.
+    Quadratic(QuadraticShares),
 }
 
 impl Closed {
-    /// The closed form of a model, where it has one. `outputs` are the model's for its background rows: a map that does
-    /// not give them again is not used.
+    /// The closed form of a model, where it has one.
     ///
     /// # Errors
     /// [`ExplainError::Model`] when the model fails to run.
-    pub fn of(model: &Model, outputs: &[f64]) -> Result<Option<Self>, ExplainError> {
+    pub fn of(model: &Model) -> Result<Option<Self>, ExplainError> {
         let background = &model.background().rows;
-        if let Some(sum) = model.linear() {
-            return Ok(Some(Self::Linear(Linear::new(&sum.weights, background))));
-        }
-        let Some(map) = model.affine()? else { return Ok(None) };
-        let quadratic = model.is_reconstruction().then(|| Quadratic::new(&map, background));
-        let again = |row: &[f32]| match &quadratic {
-            Some(quadratic) => quadratic.score(row),
-            None => map.outputs(row).get(model.column()).copied().unwrap_or(f64::NAN),
-        };
-        let largest = outputs.iter().fold(0.0, |largest: f64, output| largest.max(output.abs()));
-        let agree = |(row, output): (&[f32], &f64)| (again(row) - output).abs() <= ROUNDING * largest;
-        if !model.background().iter().zip(outputs).all(agree) {
-            return Ok(None);
-        }
-        Ok(Some(match quadratic {
-            Some(quadratic) => Self::Quadratic(quadratic),
-            None => {
-                let weights: Vec<f64> = map.weights.iter().map(|column| column[model.column()]).collect();
-                Self::Linear(Linear::new(&weights, background))
-            }
+        Ok(model.sums()?.map(|sums| match sums {
+            Sums::Output(sum) => Self::Linear(LinearShares::new(&sum.weights, background)),
+            Sums::Reconstruction(sums) => Self::Quadratic(QuadraticShares::new(&sums, background)),
         }))
     }
 
@@ -199,27 +173,22 @@ mod tests {
         let weights = [2.0, -1.0, 0.0, 0.5];
         let model = |x: &[f32]| 3.0 + x.iter().zip(weights).map(|(&x, weight)| f64::from(x) * weight).sum::<f64>();
         let expected = enumerated(&INPUT, &BACKGROUND, model);
-        close(&Linear::new(&weights, &BACKGROUND).shares(&INPUT), &expected);
+        close(&LinearShares::new(&weights, &BACKGROUND).shares(&INPUT), &expected);
     }
 
     #[test]
     fn a_squared_error_is_shared_as_by_enumeration() {
-        let map = Affine {
-            weights: vec![
-                vec![0.5, 0.2, 0.0, -0.3],
-                vec![0.1, 0.9, 0.4, 0.0],
-                vec![0.0, -0.7, 0.3, 0.2],
-                vec![1.0, 0.0, 0.0, 0.6],
-            ],
-            offset: vec![1.0, -2.0, 0.0, 0.5],
-        };
-        let score = Quadratic::new(&map, &BACKGROUND);
+        let sum = |weights: [f64; 4], intercept| WeightedSum { weights: weights.to_vec(), intercept };
+        let sums = [
+            sum([0.5, 0.1, 0.0, 1.0], 1.0),
+            sum([0.2, 0.9, -0.7, 0.0], -2.0),
+            sum([0.0, 0.4, 0.3, 0.0], 0.0),
+            sum([-0.3, 0.0, 0.2, 0.6], 0.5),
+        ];
         let model = |x: &[f32]| {
-            let outputs = map.outputs(x);
-            x.iter().zip(&outputs).map(|(&x, output)| (f64::from(x) - output).powi(2)).sum::<f64>() / 4.0
+            x.iter().zip(&sums).map(|(&value, sum)| (f64::from(value) - sum.of(x)).powi(2)).sum::<f64>() / 4.0
         };
-        assert!((score.score(&INPUT) - model(&INPUT)).abs() < 1e-12);
-        close(&score.shares(&INPUT), &enumerated(&INPUT, &BACKGROUND, model));
+        close(&QuadraticShares::new(&sums, &BACKGROUND).shares(&INPUT), &enumerated(&INPUT, &BACKGROUND, model));
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl Explainer {
         let base_value = outputs.iter().sum::<f64>() / outputs.len() as f64;
         let way = match model.trees() {
             Some(trees) => Way::Trees(TreeTables::new(trees, background)?),
-            None => match Closed::of(&model, &outputs)? {
+            None => match Closed::of(&model)? {
                 Some(closed) => Way::Closed(closed),
                 None if exact::affords(players.count(), outputs.len(), budget.evaluations) => {
                     Way::Enumeration(Enumeration::new(players, background)?)

@@ -1,65 +1,49 @@
-//! Whether a network computes nothing but sums of its inputs times constants, read off its operators; and which.
+//! Networks that compute nothing but sums of their input's values times constants: known by their operators, and asked
+//! for the weights.
 
 use std::collections::HashMap;
 
 use tract_onnx::pb::GraphProto;
 
 use super::error::ModelError;
+use super::sum::WeightedSum;
 
-/// Most values of one input for which the map is written out: as many runs of the network, and as many columns.
+/// Most values of one input for which the sums are written out: as many runs of the network, and as many weights a sum.
 const MOST_INPUTS: usize = 2_048;
-/// Most numbers in a map.
+/// Most weights in all.
 const MOST_WEIGHTS: usize = 4 << 20;
 
-/// Rows of outputs as sums: `weights · input + offset`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Affine {
-    /// Per input, what one unit of it adds to each output.
-    pub weights: Vec<Vec<f64>>,
-    /// The outputs for an input of zeros.
-    pub offset: Vec<f64>,
-}
-
-impl Affine {
-    /// Finds the map of a network that [`is_affine`], by running it on an input of zeros and on one for each unit.
-    /// `None` where it would be too large to write out.
-    ///
-    /// `scales` has a step for each input: the usual size of its values, so that what the network's float32 rounds off is
-    /// small beside what the step changes.
-    ///
-    /// # Errors
-    /// What `run` returns.
-    pub(super) fn probe(
-        scales: &[f32],
-        columns: usize,
-        run: impl Fn(&[f32]) -> Result<Vec<f64>, ModelError>,
-    ) -> Result<Option<Self>, ModelError> {
-        let width = scales.len();
-        if width > MOST_INPUTS || width * columns > MOST_WEIGHTS {
-            return Ok(None);
-        }
-        let mut rows = vec![0.0; (width + 1) * width];
-        for (input, &scale) in scales.iter().enumerate() {
-            rows[(input + 1) * width + input] = scale;
-        }
-        let outputs = run(&rows)?;
-        let mut outputs = outputs.chunks_exact(columns);
-        let Some(offset) = outputs.next().map(<[f64]>::to_vec) else { return Ok(None) };
-        let unit = |(found, &scale): (&[f64], &f32)| {
-            found.iter().zip(&offset).map(|(with, without)| (with - without) / f64::from(scale)).collect()
-        };
-        let weights = outputs.zip(scales).map(unit).collect();
-        Ok(Some(Self { weights, offset }))
+/// Finds the sums that the outputs of a network are of which [`is_affine`] holds, one per output column, by running it on an
+/// input of zeros and on one for each value. `None` where they would be too large to write out.
+///
+/// `scales` has a step for each value: its usual size, so that what the network's float32 rounds off is small beside what
+/// the step changes.
+///
+/// # Errors
+/// What `run` returns.
+pub(super) fn probe(
+    scales: &[f32],
+    columns: usize,
+    run: impl Fn(&[f32]) -> Result<Vec<f64>, ModelError>,
+) -> Result<Option<Vec<WeightedSum>>, ModelError> {
+    let width = scales.len();
+    if width > MOST_INPUTS || width * columns > MOST_WEIGHTS {
+        return Ok(None);
     }
-
-    /// The outputs for one input.
-    pub fn outputs(&self, input: &[f32]) -> Vec<f64> {
-        let mut outputs = self.offset.clone();
-        for (weights, &value) in self.weights.iter().zip(input) {
-            outputs.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight * f64::from(value));
-        }
-        outputs
+    let mut rows = vec![0.0; (width + 1) * width];
+    for (input, &scale) in scales.iter().enumerate() {
+        rows[(input + 1) * width + input] = scale;
     }
+    let outputs = run(&rows)?;
+    let mut outputs = outputs.chunks_exact(columns);
+    let Some(without) = outputs.next() else { return Ok(None) };
+    let sum = |&intercept: &f64| WeightedSum { weights: Vec::with_capacity(width), intercept };
+    let mut sums: Vec<WeightedSum> = without.iter().map(sum).collect();
+    for (with, &scale) in outputs.zip(scales) {
+        let each = sums.iter_mut().zip(with);
+        each.for_each(|(sum, with)| sum.weights.push((with - sum.intercept) / f64::from(scale)));
+    }
+    Ok(Some(sums))
 }
 
 /// What a tensor is made of.
@@ -157,13 +141,17 @@ mod tests {
     }
 
     #[test]
-    fn the_map_is_found_by_asking() {
+    fn the_weights_are_found_by_asking() {
         let run = |rows: &[f32]| -> Result<Vec<f64>, ModelError> {
             let outputs = |x: &[f32]| [f64::from(x[0]) - 2.0 * f64::from(x[1]) + 5.0, f64::from(x[1]) / 4.0];
             Ok(rows.chunks_exact(2).flat_map(outputs).collect())
         };
-        let map = Affine::probe(&[100.0, 0.5], 2, run).expect("answers").expect("small");
-        assert_eq!(map, Affine { weights: vec![vec![1.0, 0.0], vec![-2.0, 0.25]], offset: vec![5.0, 0.0] });
-        assert_eq!(map.outputs(&[3.0, 4.0]), [0.0, 1.0]);
+        let sums = probe(&[100.0, 0.5], 2, run).expect("answers").expect("small");
+        let expected = [
+            WeightedSum { weights: vec![1.0, -2.0], intercept: 5.0 },
+            WeightedSum { weights: vec![0.0, 0.25], intercept: 0.0 },
+        ];
+        assert_eq!(sums, expected);
+        assert_eq!([sums[0].of(&[3.0, 4.0]), sums[1].of(&[3.0, 4.0])], [0.0, 1.0]);
     }
 }

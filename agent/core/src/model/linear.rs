@@ -1,31 +1,16 @@
-//! Models that are a weighted sum of the features, so that what each feature adds can be read off.
+//! Linear models: the weighted sums that stand in one operator's attributes, read off it.
 
 use tract_onnx::pb::GraphProto;
 
 use super::columns::{Column, Columns};
 use super::graph::Wiring;
 use super::operators::{LinearScores, PostTransform};
-
-/// `intercept + Σ weight · feature`
-#[derive(Debug, Clone, PartialEq)]
-pub struct Linear {
-    /// One per model feature, in model order.
-    pub weights: Vec<f64>,
-    /// The sum where all features are zero.
-    pub intercept: f64,
-}
-
-impl Linear {
-    /// The sum for a row.
-    pub fn of(&self, row: &[f32]) -> f64 {
-        self.weights.iter().zip(row).map(|(weight, &value)| weight * f64::from(value)).sum::<f64>() + self.intercept
-    }
-}
+use super::sum::WeightedSum;
 
 /// The sums behind an output tensor, one per column.
 #[derive(Debug)]
 pub(crate) struct Form {
-    pub(crate) columns: Vec<Linear>,
+    pub(crate) columns: Vec<WeightedSum>,
     /// Whether the tensor shows a function of the sums, such as the logistic, and not the sums themselves.
     pub(crate) has_link: bool,
 }
@@ -49,15 +34,13 @@ impl Form {
         let input = source.node.input.first().map_or("", String::as_str);
         let Some(front) = Columns::of(&wiring, input, width)? else { return Ok(None) };
         let Some(front) = front.affine().filter(|front| front.len() == scores.width()) else { return Ok(None) };
-        let columns: Vec<Linear> = scores
-            .columns()
-            .into_iter()
-            .map(|(weights, sign, b)| Linear::through(&front, weights, sign, b, width))
-            .collect();
+        let of_features = |(weights, sign, intercept)| through(&front, weights, sign, intercept, width);
+        let columns: Vec<WeightedSum> = scores.columns().into_iter().map(of_features).collect();
         let columns = match source.picked {
             None => columns,
             Some(picked) => {
-                let picked = picked.iter().map(|&index| columns.get(index).cloned()).collect::<Option<Vec<Linear>>>();
+                let picked =
+                    picked.iter().map(|&index| columns.get(index).cloned()).collect::<Option<Vec<WeightedSum>>>();
                 let Some(picked) = picked else { return Ok(None) };
                 picked
             }
@@ -66,17 +49,16 @@ impl Form {
     }
 }
 
-impl Linear {
-    fn through(front: &[(u32, f64, f64)], weights: &[f64], sign: f64, intercept: f64, width: usize) -> Self {
-        let mut linear = Self { weights: vec![0.0; width], intercept };
-        for (&(feature, scale, shift), &weight) in front.iter().zip(weights) {
-            if let Some(sum) = linear.weights.get_mut(feature as usize) {
-                *sum += sign * weight * scale;
-            }
-            linear.intercept += sign * weight * shift;
+/// A sum over columns as the one over features that it is: `front` has `(feature, a, b)` of each column `a · feature + b`.
+fn through(front: &[(u32, f64, f64)], weights: &[f64], sign: f64, intercept: f64, width: usize) -> WeightedSum {
+    let mut sum = WeightedSum { weights: vec![0.0; width], intercept };
+    for (&(feature, scale, shift), &weight) in front.iter().zip(weights) {
+        if let Some(of_feature) = sum.weights.get_mut(feature as usize) {
+            *of_feature += sign * weight * scale;
         }
-        linear
+        sum.intercept += sign * weight * shift;
     }
+    sum
 }
 
 impl Columns {

@@ -7,12 +7,13 @@ mod ensemble;
 mod error;
 mod golden;
 mod graph;
-pub mod linear;
+mod linear;
 pub mod manifest;
 mod network;
 mod operators;
 pub mod pack;
 mod reconstruction;
+mod sum;
 mod table;
 pub mod tree;
 
@@ -21,17 +22,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::Framework;
 
-pub use self::affine::Affine;
 pub use self::bundle::Files;
 use self::ensemble::Ensemble;
 pub use self::error::{BundleError, ModelError, Place};
 use self::golden::Golden;
 pub use self::golden::Verified;
 use self::graph::Wiring;
-use self::linear::Linear;
 pub use self::manifest::{Decision, Feature, InputSpec, Manifest, OutputKind, Threshold};
 use self::network::Network;
 use self::operators::Shown;
+pub use self::sum::{Sums, WeightedSum};
 pub use self::table::Table;
 pub use self::tree::TreeSum;
 use crate::domain::prediction::{Digest, Output, Space};
@@ -183,17 +183,6 @@ impl Model {
         self.trees.as_ref()
     }
 
-    /// The explained quantity as a weighted sum of the features, where it is one.
-    pub fn linear(&self) -> Option<&Linear> {
-        match &self.engine {
-            Engine::Network(general) if !self.is_reconstruction() => {
-                let form = general.linear.as_ref().filter(|form| !form.has_link || self.space == Space::Margin);
-                form.and_then(|form| form.columns.get(self.column))
-            }
-            Engine::Trees(_) | Engine::Network(_) => None,
-        }
-    }
-
     /// Runs one row, with values in model order.
     ///
     /// # Errors
@@ -262,8 +251,8 @@ impl Model {
             engine if self.is_reconstruction() => reconstruction::scores(rows, &engine.run(rows)?, self.width()),
             Engine::Trees(ensemble) if self.space == Space::Margin => ensemble.margins(rows, self.column)?,
             Engine::Network(_) if self.space == Space::Margin => {
-                let linear = self.linear();
-                rows.chunks_exact(self.width()).map(|row| linear.map_or(f64::NAN, |linear| linear.of(row))).collect()
+                let sum = self.linear();
+                rows.chunks_exact(self.width()).map(|row| sum.map_or(f64::NAN, |sum| sum.of(row))).collect()
             }
             engine => engine.run(rows)?.into_iter().skip(self.column).step_by(engine.columns()).collect(),
         };
@@ -291,24 +280,6 @@ impl Model {
         }
         let outputs = self.engine.run(row)?;
         Ok(Some(reconstruction::parts(row, &outputs, self.manifest.features.len())))
-    }
-
-    /// The output tensor as sums of the input's values times constants, where the model is a network that is no more
-    /// than that and its map is of a size to write out.
-    ///
-    /// # Errors
-    /// [`ModelError`] when the model fails to run.
-    pub fn affine(&self) -> Result<Option<Affine>, ModelError> {
-        let Engine::Network(General { network, .. }) = &self.engine else { return Ok(None) };
-        if !network.is_affine() {
-            return Ok(None);
-        }
-        let scale = |column: usize| {
-            let values = self.background.rows.iter().skip(column).step_by(self.width());
-            values.fold(1.0_f32, |largest, value| largest.max(value.abs()))
-        };
-        let scales: Vec<f32> = (0..self.width()).map(scale).collect();
-        Affine::probe(&scales, network.columns(), |rows| network.run(rows))
     }
 
     /// The column of the output tensor that is predicted, decided on and explained; all of them for a reconstruction.

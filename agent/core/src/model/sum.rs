@@ -1,0 +1,99 @@
+//! Models that add up: weighted sums of the input's values.
+//!
+//! They are found in two ways, with one result. Linear models have their weights in one operator, off which they are
+//! read ([`super::linear`]), also where a function such as the logistic follows. A network of matrix products and
+//! convolutions is known to add up by its operators, and is asked for its weights ([`super::affine`]); it answers in
+//! float32, so what is found that way must give the background's outputs again.
+
+use super::error::ModelError;
+use super::{Engine, General, Model, affine, reconstruction};
+use crate::domain::prediction::Space;
+
+/// Largest difference between a model and its sums that is taken for rounding, relative to the largest output.
+const ROUNDING: f64 = 1e-5;
+
+/// `intercept + Σ weight · value`
+#[derive(Debug, Clone, PartialEq)]
+pub struct WeightedSum {
+    /// One per value of an input: features in model order, times steps for windows.
+    pub weights: Vec<f64>,
+    /// The sum where all values are zero.
+    pub intercept: f64,
+}
+
+impl WeightedSum {
+    /// The sum for an input.
+    pub fn of(&self, input: &[f32]) -> f64 {
+        self.weights.iter().zip(input).map(|(weight, &value)| weight * f64::from(value)).sum::<f64>() + self.intercept
+    }
+}
+
+/// What the explained quantity is made of, where that adds up.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sums {
+    /// It is a sum itself.
+    Output(WeightedSum),
+    /// It is the mean squared difference between the input and these sums, one for each of its values.
+    Reconstruction(Vec<WeightedSum>),
+}
+
+impl Sums {
+    /// The explained quantity for an input.
+    fn explained(&self, input: &[f32]) -> f64 {
+        match self {
+            Self::Output(sum) => sum.of(input),
+            Self::Reconstruction(sums) => {
+                let outputs: Vec<f64> = sums.iter().map(|sum| sum.of(input)).collect();
+                reconstruction::score(input, &outputs)
+            }
+        }
+    }
+}
+
+impl Model {
+    /// The sums that the explained quantity is made of, where it is made of such.
+    ///
+    /// # Errors
+    /// [`ModelError`] when the model fails to run.
+    pub fn sums(&self) -> Result<Option<Sums>, ModelError> {
+        match self.linear() {
+            Some(sum) => Ok(Some(Sums::Output(sum.clone()))),
+            None => self.probed(),
+        }
+    }
+
+    /// The explained quantity as a weighted sum of the features, where an operator's attributes say so.
+    pub fn linear(&self) -> Option<&WeightedSum> {
+        match &self.engine {
+            Engine::Network(general) if !self.is_reconstruction() => {
+                let form = general.linear.as_ref().filter(|form| !form.has_link || self.space == Space::Margin);
+                form.and_then(|form| form.columns.get(self.column))
+            }
+            Engine::Trees(_) | Engine::Network(_) => None,
+        }
+    }
+
+    /// The sums of a network whose operators do nothing but add up.
+    fn probed(&self) -> Result<Option<Sums>, ModelError> {
+        let Engine::Network(General { network, .. }) = &self.engine else { return Ok(None) };
+        if !network.is_affine() {
+            return Ok(None);
+        }
+        let background = &self.background.rows;
+        let scale = |value: usize| {
+            let values = background.iter().skip(value).step_by(self.width());
+            values.fold(1.0_f32, |largest, value| largest.max(value.abs()))
+        };
+        let scales: Vec<f32> = (0..self.width()).map(scale).collect();
+        let probed = affine::probe(&scales, network.columns(), |rows| network.run(rows))?;
+        let Some(mut columns) = probed.filter(|columns| self.column < columns.len()) else { return Ok(None) };
+        let sums = match self.is_reconstruction() {
+            true => Sums::Reconstruction(columns),
+            false => Sums::Output(columns.swap_remove(self.column)),
+        };
+        let outputs = self.explained(background)?;
+        let largest = outputs.iter().fold(0.0, |largest: f64, output| largest.max(output.abs()));
+        let agree = |(row, output): (&[f32], &f64)| (sums.explained(row) - output).abs() <= ROUNDING * largest;
+        Ok(self.background.iter().zip(&outputs).all(agree).then_some(sums))
+    }
+}
