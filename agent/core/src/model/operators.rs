@@ -11,6 +11,7 @@ mod svm;
 mod transform;
 mod trees;
 mod whole;
+mod wired;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub(crate) use self::linear::LinearScores;
 pub(crate) use self::scale::{Imputer, Scaler};
 pub(crate) use self::transform::PostTransform;
 pub(crate) use self::whole::guard_casts;
+use self::wired::{Wired, built};
 use super::graph::Source;
 use super::graph::attributes::Attributes;
 
@@ -129,7 +131,7 @@ impl From<Sentence> for TractError {
 }
 
 fn rows<R: Rows + 'static>(operator: Result<R, String>, kind: DatumType) -> Built {
-    Ok((expand(RowsOperator { rows: Arc::new(operator.map_err(Sentence)?), kind }), vec![]))
+    built(RowsOperator { rows: Arc::new(operator.map_err(Sentence)?), kind })
 }
 
 /// One of our operators, before shapes are known and after.
@@ -162,22 +164,15 @@ impl RowsOperator {
     }
 }
 
-impl Expansion for RowsOperator {
-    fn name(&self) -> StaticName {
-        "Rows".into()
+impl Wired for RowsOperator {
+    const NAME: &'static str = "Rows";
+
+    fn kind(&self) -> Option<DatumType> {
+        Some(self.kind)
     }
 
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        check_input_arity(inputs, 1)?;
-        check_output_arity(outputs, 1)?;
-        solver.equals(&outputs[0].datum_type, self.kind)?;
-        solver
-            .given(&inputs[0].shape, move |solver, shape| solver.equals(&outputs[0].shape, self.output_shape(&shape)?))
+    fn shape(&self, inputs: &[TVec<TDim>]) -> TractResult<TVec<TDim>> {
+        self.output_shape(&inputs[0])
     }
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {

@@ -6,13 +6,13 @@ use tract_onnx::tract_core::ops::array::{Gather, TypedConcat};
 use tract_onnx::tract_core::ops::cast::cast;
 use tract_onnx::tract_hir::internal::*;
 
-use super::Built;
+use super::{Built, Wired, built};
 use crate::model::graph::attributes::Attributes;
 
 /// `FeatureVectorizer`: columns side by side, as float32.
 pub(super) fn vectorizer(_context: &ParsingContext<'_>, node: &NodeProto) -> Built {
     let widths = Attributes(node).ints("inputdimensions").iter().map(|&width| usize::try_from(width).unwrap_or(0));
-    Ok((expand(Vectorizer { widths: widths.collect() }), vec![]))
+    built(Vectorizer { widths: widths.collect() })
 }
 
 #[derive(Debug, Clone)]
@@ -20,25 +20,21 @@ struct Vectorizer {
     widths: Vec<usize>,
 }
 
-impl Expansion for Vectorizer {
-    fn name(&self) -> StaticName {
-        "FeatureVectorizer".into()
+impl Wired for Vectorizer {
+    const NAME: &'static str = "FeatureVectorizer";
+
+    fn inputs(&self) -> usize {
+        self.widths.len()
     }
 
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        check_input_arity(inputs, self.widths.len())?;
-        check_output_arity(outputs, 1)?;
-        solver.equals(&outputs[0].datum_type, f32::datum_type())?;
-        solver.given(&inputs[0].shape, move |solver, shape| {
-            let rows = shape.first().cloned().unwrap_or_else(|| 1.to_dim());
-            let width: usize = self.widths.iter().fold(0, |sum, &width| sum.saturating_add(width));
-            solver.equals(&outputs[0].shape, tvec!(rows, width.to_dim()))
-        })
+    fn kind(&self) -> Option<DatumType> {
+        Some(f32::datum_type())
+    }
+
+    fn shape(&self, inputs: &[TVec<TDim>]) -> TractResult<TVec<TDim>> {
+        let rows = inputs.first().and_then(|shape| shape.first()).cloned().unwrap_or_else(|| 1.to_dim());
+        let width: usize = self.widths.iter().fold(0, |sum, &width| sum.saturating_add(width));
+        Ok(tvec!(rows, width.to_dim()))
     }
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
@@ -56,28 +52,24 @@ impl Expansion for Vectorizer {
 
 /// `ArrayFeatureExtractor`: columns by their numbers.
 pub(super) fn pick(_context: &ParsingContext<'_>, _node: &NodeProto) -> Built {
-    Ok((expand(Pick), vec![]))
+    built(Pick)
 }
 
 #[derive(Debug, Clone)]
 struct Pick;
 
-impl Expansion for Pick {
-    fn name(&self) -> StaticName {
-        "ArrayFeatureExtractor".into()
+impl Wired for Pick {
+    const NAME: &'static str = "ArrayFeatureExtractor";
+
+    fn inputs(&self) -> usize {
+        2
     }
 
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        check_input_arity(inputs, 2)?;
-        check_output_arity(outputs, 1)?;
-        solver.equals(&outputs[0].datum_type, &inputs[0].datum_type)?;
-        solver.given_2(&inputs[0].shape, &inputs[1].shape, move |solver, shape, indices| {
-            solver.equals(&outputs[0].shape, picked_shape(&shape, &indices))
+    fn shape(&self, inputs: &[TVec<TDim>]) -> TractResult<TVec<TDim>> {
+        let count = inputs[1].iter().product::<TDim>();
+        Ok(match inputs[0].as_slice() {
+            [] | [_] => tvec!(1.to_dim(), count),
+            [before @ .., _] => before.iter().cloned().chain([count]).collect(),
         })
     }
 
@@ -93,13 +85,5 @@ impl Expansion for Pick {
         let picked = model.wire_node(name, Gather::new(axis), &[inputs[0], flat[0]])?;
         // A lone dimension comes out as a row of a table.
         if shape.len() == 1 { model.wire_node(prefix, AxisOp::Add(0), &picked) } else { Ok(picked) }
-    }
-}
-
-fn picked_shape(shape: &[TDim], indices: &[TDim]) -> TVec<TDim> {
-    let count = indices.iter().product::<TDim>();
-    match shape {
-        [] | [_] => tvec!(1.to_dim(), count),
-        [before @ .., _] => before.iter().cloned().chain([count]).collect(),
     }
 }

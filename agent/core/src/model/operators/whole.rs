@@ -5,10 +5,9 @@
 
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto};
-use tract_onnx::tract_core::ops::cast::cast;
 use tract_onnx::tract_hir::internal::*;
 
-use super::{Built, Rows, RowsOperator, Shape};
+use super::{Built, Rows, RowsOperator, Shape, Wired, built};
 use crate::model::graph::attributes::Attributes;
 
 /// The operator's name in a graph.
@@ -30,7 +29,7 @@ pub(crate) fn guard_casts(graph: &mut GraphProto) {
 }
 
 pub(super) fn build() -> Built {
-    Ok((expand(Guard), vec![]))
+    built(Guard)
 }
 
 /// The lowest whole number in the place of NaN.
@@ -51,21 +50,11 @@ impl Rows for Lowest {
 #[derive(Debug, Clone)]
 struct Guard;
 
-impl Expansion for Guard {
-    fn name(&self) -> StaticName {
-        "Lowest".into()
-    }
+impl Wired for Guard {
+    const NAME: &'static str = "Lowest";
 
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        check_input_arity(inputs, 1)?;
-        check_output_arity(outputs, 1)?;
-        solver.equals(&outputs[0].datum_type, &inputs[0].datum_type)?;
-        solver.equals(&outputs[0].shape, &inputs[0].shape)
+    fn shape(&self, inputs: &[TVec<TDim>]) -> TractResult<TVec<TDim>> {
+        Ok(inputs[0].clone())
     }
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
@@ -73,9 +62,6 @@ impl Expansion for Guard {
         if !kind.is_float() {
             return Ok(inputs.into());
         }
-        let operator = RowsOperator { rows: Arc::new(Lowest), kind };
-        let numbers = model.wire_node(format!("{prefix}.numbers"), cast(f64::datum_type()), inputs)?;
-        let result = model.wire_node(format!("{prefix}.rows"), operator, &numbers)?;
-        model.wire_node(prefix, cast(kind), &result)
+        RowsOperator { rows: Arc::new(Lowest), kind }.wire(prefix, model, inputs)
     }
 }
