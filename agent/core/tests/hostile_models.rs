@@ -124,6 +124,7 @@ fn tensor(kind: DataType, dims: &[i64], values: &[f64]) -> TensorProto {
     let mut tensor = TensorProto { data_type: kind as i32, dims: dims.to_vec(), ..Default::default() };
     match kind {
         DataType::Float => tensor.float_data = values.iter().map(|&value| value as f32).collect(),
+        DataType::Int64 => tensor.int64_data = values.iter().map(|&value| value as i64).collect(),
         _ => tensor.int32_data = values.iter().map(|&value| value as i32).collect(),
     }
     tensor
@@ -148,17 +149,24 @@ fn text(name: &str, text: &str) -> AttributeProto {
 
 /// A file of one operator from the input to the output "scores", with what it needs beside the input.
 fn file_of(operator: &str, attribute: Vec<AttributeProto>, constants: Vec<TensorProto>) -> Vec<u8> {
-    let kind = Tensor { elem_type: DataType::Float as i32, shape: None };
-    let kind = TypeProto { value: Some(Value::TensorType(kind)), ..Default::default() };
-    let value = |name: &str| ValueInfoProto { name: name.to_owned(), r#type: Some(kind.clone()), ..Default::default() };
     let input = ["x".to_owned()].into_iter().chain(constants.iter().map(|constant| constant.name.clone())).collect();
     let mut output = vec!["scores".to_owned()];
     if operator.ends_with("Classifier") {
         output.insert(0, "label".to_owned());
     }
-    let node = NodeProto { op_type: operator.to_owned(), input, output, attribute, ..Default::default() };
+    file_of_nodes(
+        vec![NodeProto { op_type: operator.to_owned(), input, output, attribute, ..Default::default() }],
+        constants,
+    )
+}
+
+/// A file of operators from the input "x" to the output "scores".
+fn file_of_nodes(node: Vec<NodeProto>, constants: Vec<TensorProto>) -> Vec<u8> {
+    let kind = Tensor { elem_type: DataType::Float as i32, shape: None };
+    let kind = TypeProto { value: Some(Value::TensorType(kind)), ..Default::default() };
+    let value = |name: &str| ValueInfoProto { name: name.to_owned(), r#type: Some(kind.clone()), ..Default::default() };
     let graph = GraphProto {
-        node: vec![node],
+        node,
         input: vec![value("x")],
         output: vec![value("scores")],
         initializer: constants,
@@ -173,7 +181,16 @@ fn said(onnx: &[u8]) -> String {
 
 /// An opset-5 ensemble: `x ≤ 1` gives 10, else `x ≤ 2` gives 20, else 30; with one attribute in another form.
 fn new_trees(changed: Option<AttributeProto>) -> Vec<u8> {
-    let mut attributes = vec![
+    let mut attributes = new_tree_attributes();
+    if let Some(changed) = changed {
+        attributes.retain(|attribute| attribute.name != changed.name);
+        attributes.push(changed);
+    }
+    file_of("TreeEnsemble", attributes, Vec::new())
+}
+
+fn new_tree_attributes() -> Vec<AttributeProto> {
+    vec![
         wholes("tree_roots", &[0]),
         wholes("nodes_featureids", &[0, 0]),
         numbers("nodes_modes", DataType::Uint8, &[0.0, 0.0]),
@@ -184,12 +201,7 @@ fn new_trees(changed: Option<AttributeProto>) -> Vec<u8> {
         wholes("nodes_falseleafs", &[0, 1]),
         wholes("leaf_targetids", &[0, 0, 0]),
         numbers("leaf_weights", DataType::Float, &[10.0, 20.0, 30.0]),
-    ];
-    if let Some(changed) = changed {
-        attributes.retain(|attribute| attribute.name != changed.name);
-        attributes.push(changed);
-    }
-    file_of("TreeEnsemble", attributes, Vec::new())
+    ]
 }
 
 #[test]
@@ -340,6 +352,50 @@ fn sets_that_multiply_are_bounded() {
     survives(&sets(3), "scores").expect("a few sets");
     let error = said(&sets(12));
     assert!(error.contains("too large"), "{error}");
+}
+
+/// `levels` of columns that are made very many and then few again, each twice as often read as the one behind it; and trees,
+/// or a linear model, on top.
+fn fans(levels: usize, last: &str, attribute: Vec<AttributeProto>) -> Vec<u8> {
+    let node = |operator: &str, input: &[&str], output: String| {
+        let input = input.iter().map(|&name| name.to_owned()).collect();
+        NodeProto { op_type: operator.to_owned(), input, output: vec![output], ..Default::default() }
+    };
+    let whole = |name: &str, value: i64| {
+        vec![AttributeProto { name: name.to_owned(), r#type: 2, i: value, ..Default::default() }]
+    };
+    let mut nodes = Vec::new();
+    let mut before = "x".to_owned();
+    for level in 0..levels {
+        let named = |what: &str| format!("{what}{level}");
+        nodes.push(node("ArrayFeatureExtractor", &[&before, "many"], named("many")));
+        nodes.push(node("ArrayFeatureExtractor", &[&named("many"), "few"], named("few")));
+        let attribute = whole("axis", 1);
+        nodes.push(NodeProto { attribute, ..node("Concat", &[&named("few"), &named("few")], named("both")) });
+        before = named("both");
+    }
+    nodes.push(node("ArrayFeatureExtractor", &[&before, "few"], "front".to_owned()));
+    nodes.push(NodeProto { attribute, ..node(last, &["front"], "scores".to_owned()) });
+    let mut constants = Vec::new();
+    for (name, indices) in
+        [("few", vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0]), ("many", [0.0, 1.0, 2.0, 3.0, 4.0, 5.0].repeat(15_000))]
+    {
+        let mut tensor = tensor(DataType::Int64, &[indices.len() as i64], &indices);
+        name.clone_into(&mut tensor.name);
+        constants.push(tensor);
+    }
+    file_of_nodes(nodes, constants)
+}
+
+/// Twelve levels ask for 4,096 times 90,000 columns. What is counted is work, not time, so the refusal is the same anywhere.
+#[test]
+fn columns_that_multiply_are_bounded() {
+    let sum = vec![floats("coefficients", &[1.0; 6]), floats("intercepts", &[0.5])];
+    for (operator, attributes) in [("TreeEnsemble", new_tree_attributes()), ("LinearRegressor", sum)] {
+        survives(&fans(1, operator, attributes.clone()), "scores").expect("a few columns more");
+        let error = said(&fans(12, operator, attributes));
+        assert!(error.starts_with("model.onnx: ") && error.contains("more often, than can be followed"), "{error}");
+    }
 }
 
 #[test]

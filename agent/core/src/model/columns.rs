@@ -6,6 +6,7 @@
 
 pub(crate) mod region;
 pub(crate) mod step;
+pub(crate) mod work;
 
 use std::sync::Arc;
 
@@ -14,13 +15,12 @@ use tract_onnx::pb::tensor_proto::DataType;
 
 use self::region::Region;
 use self::step::Step;
+use self::work::{Spent, Work};
 use super::graph::attributes::Attributes;
 use super::graph::{Constant, MOST_COLUMNS, Wiring, check_width};
 use super::operators::encoder::{self, Lookup};
 use super::operators::{Imputer, Scaler};
 
-/// Tensors looked at before a front is taken for none that an exporter writes.
-const MOST_VISITS: usize = 10_000;
 /// Operators one behind the other.
 const MOST_STEPS: usize = 64;
 
@@ -33,8 +33,14 @@ pub(crate) struct Column {
 
 impl Column {
     /// The values of the feature that the column takes into `region`.
-    pub(crate) fn before(&self, region: Region) -> Region {
-        self.steps.iter().rev().fold(region, |region, step| step.before(&region))
+    ///
+    /// # Errors
+    /// [`Spent`] when that is too much work.
+    pub(crate) fn before(&self, region: Region, work: &mut Work) -> Result<Region, Spent> {
+        self.steps.iter().rev().try_fold(region, |region, step| {
+            work.take(1 + step.effort(&region))?;
+            Ok(step.before(&region))
+        })
     }
 
     /// `(a, b)` where the column is `a·x + b` but for rounding.
@@ -72,6 +78,15 @@ impl From<String> for Refused {
     }
 }
 
+impl From<Spent> for Refused {
+    fn from(Spent: Spent) -> Self {
+        Self::Wrong(
+            "what stands before the trees or the linear model changes more columns, more often, than can be followed; export              the model again with fewer operators before it"
+                .to_owned(),
+        )
+    }
+}
+
 impl Columns {
     /// `width` features as they are.
     pub(crate) fn plain(width: usize) -> Result<Self, String> {
@@ -85,9 +100,9 @@ impl Columns {
     /// on one in a way that is not known here.
     ///
     /// # Errors
-    /// A sentence on an operator that is wrong in itself.
-    pub(crate) fn of(wiring: &Wiring<'_>, tensor: &str, width: usize) -> Result<Option<Self>, String> {
-        let mut trace = Trace { wiring, width, visits: 0, allowed: Vec::new() };
+    /// A sentence on an operator that is wrong in itself, or on more of them than there is `work` for.
+    pub(crate) fn of(wiring: &Wiring<'_>, tensor: &str, width: usize, work: &mut Work) -> Result<Option<Self>, String> {
+        let mut trace = Trace { wiring, width, work, allowed: Vec::new() };
         match trace.tensor(tensor, 0) {
             Ok(traced) if traced.dims.len() == 1 => Ok(Some(Self { columns: traced.columns, allowed: trace.allowed })),
             Ok(_) | Err(Refused::General) => Ok(None),
@@ -103,22 +118,33 @@ fn features(width: usize) -> Vec<Column> {
 struct Trace<'a> {
     wiring: &'a Wiring<'a>,
     width: usize,
-    visits: usize,
+    work: &'a mut Work,
     allowed: Vec<(u32, Region)>,
 }
 
 impl Trace<'_> {
     fn tensor(&mut self, name: &str, depth: usize) -> Result<Traced, Refused> {
-        self.visits += 1;
-        if self.visits > MOST_VISITS || depth > MOST_STEPS {
+        if depth > MOST_STEPS {
             return Err(Refused::General);
         }
-        if let Some(input) = self.wiring.input(name) {
+        let traced = if let Some(input) = self.wiring.input(name) {
             check_width(input, self.width)?;
-            return Ok(Traced { columns: features(self.width), dims: vec![self.width], kind: DataType::Float });
-        }
-        let node = self.wiring.producer(name).ok_or(Refused::General)?;
-        self.operator(node, depth + 1)
+            Traced { columns: features(self.width), dims: vec![self.width], kind: DataType::Float }
+        } else {
+            let node = self.wiring.producer(name).ok_or(Refused::General)?;
+            self.work.take(node.input.len() + node.attribute.len())?;
+            self.operator(node, depth + 1)?
+        };
+        // A tensor that is read in several places is followed anew from each.
+        self.work.take(1 + traced.columns.iter().map(|column| 1 + column.steps.len()).sum::<usize>())?;
+        Ok(traced)
+    }
+
+    /// A tensor that is the same for every row.
+    fn constant(&mut self, name: &str) -> Result<Option<Constant>, Spent> {
+        let constant = self.wiring.constant(name);
+        self.work.take(constant.as_ref().map_or(0, |constant| constant.numbers.len()))?;
+        Ok(constant)
     }
 
     fn operator(&mut self, node: &NodeProto, depth: usize) -> Result<Traced, Refused> {
@@ -159,13 +185,15 @@ impl Trace<'_> {
                 let traced = self.tensor(first, depth)?.singles();
                 // It fails on NaN.
                 let numbers = Region { nan: false, ..Region::constant(true) };
-                self.allowed
-                    .extend(traced.columns.iter().map(|column| (column.feature, column.before(numbers.clone()))));
+                for column in &traced.columns {
+                    self.allowed.push((column.feature, column.before(numbers.clone(), self.work)?));
+                }
                 Ok(traced.each(|_| vec![Step::Above(threshold)]))
             }
             "LabelEncoder" => {
                 let traced = self.tensor(first, depth)?;
                 let (table, kind) = encoder::label_encoder(node)?;
+                self.work.take(table.pairs.len())?;
                 if table.pairs.iter().any(|(key, _)| key.is_infinite()) {
                     return Err(Refused::General);
                 }
@@ -182,12 +210,15 @@ impl Trace<'_> {
 
     /// One column of zeros and ones per category.
     fn one_hot(&mut self, encoder: &encoder::OneHot, traced: Traced) -> Result<Traced, Refused> {
+        self.work.take(encoder.categories.len())?;
         let traced = traced.each(|_| vec![Step::Whole { limit: WHOLE_64 }]);
         let count = traced.columns.len().checked_mul(encoder.categories.len()).filter(|&count| count <= MOST_COLUMNS);
         let mut columns = Vec::with_capacity(count.ok_or(Refused::General)?);
         for column in &traced.columns {
             if !encoder.unknown_allowed {
-                self.allowed.push((column.feature, column.before(Region::points(encoder.categories.iter().copied()))));
+                self.work.take(encoder.categories.len())?;
+                let known = Region::points(encoder.categories.iter().copied());
+                self.allowed.push((column.feature, column.before(known, self.work)?));
             }
             columns.extend(encoder.categories.iter().map(|&category| {
                 let table = Lookup { pairs: vec![(category, 1.0)], default: 0.0 };
@@ -226,7 +257,7 @@ impl Trace<'_> {
     /// Sums, differences, products and quotients with a constant.
     fn arithmetic(&mut self, node: &NodeProto, depth: usize) -> Result<Traced, Refused> {
         let [left, right] = node.input.as_slice() else { return Err(Refused::General) };
-        let (constant, tensor, swapped) = match (self.wiring.constant(left), self.wiring.constant(right)) {
+        let (constant, tensor, swapped) = match (self.constant(left)?, self.constant(right)?) {
             (None, Some(constant)) => (constant, left, false),
             (Some(constant), None) => (constant, right, true),
             _ => return Err(Refused::General),
@@ -265,7 +296,7 @@ impl Trace<'_> {
             }
             vec![count]
         } else {
-            let shape = node.input.get(1).and_then(|shape| self.wiring.constant(shape)).ok_or(Refused::General)?;
+            let shape = self.constant(node.input.get(1).ok_or(Refused::General)?)?.ok_or(Refused::General)?;
             let [rows, dims @ ..] = shape.numbers.as_slice() else { return Err(Refused::General) };
             // The rows must stay rows: -1 and 0 leave their number as it is, if the columns are spelled out.
             if *rows > 0.0 || dims.iter().any(|&dim| dim < 1.0 || dim > MOST_COLUMNS as f64) {
@@ -281,7 +312,7 @@ impl Trace<'_> {
     fn picked(&mut self, node: &NodeProto, depth: usize) -> Result<Traced, Refused> {
         let [tensor, indices] = node.input.as_slice() else { return Err(Refused::General) };
         let traced = self.tensor(tensor, depth)?;
-        let indices = self.wiring.constant(indices).ok_or(Refused::General)?;
+        let indices = self.constant(indices)?.ok_or(Refused::General)?;
         let gather = node.op_type == "Gather";
         let along = !gather || Attributes(node).int("axis").is_some_and(|axis| axis == 1 || axis == -1);
         // A scalar index would take the dimension away.

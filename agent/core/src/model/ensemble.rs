@@ -24,6 +24,7 @@ use self::score::{Aggregate, Head};
 use self::tail::Tail;
 use super::columns::Columns;
 use super::columns::region::{Region, ceiling, floor};
+use super::columns::work::Work;
 use super::error::ModelError;
 use super::graph::Wiring;
 use super::operators::PostTransform;
@@ -54,6 +55,9 @@ impl Ensemble {
         let Some(tail) = Tail::behind(&wiring, tensor) else { return Ok(None) };
         let lone = tail.parts.len() == 1;
         let (mut trees, mut head, mut allowed) = (None::<Trees>, None::<Head>, Vec::new());
+        // Of all parts together. Parts of one ensemble read the same columns, which are followed once.
+        let (mut to_trace, mut to_grow) = (Work::to_trace(), Work::to_grow());
+        let mut front = None::<(&str, Columns)>;
         for (node, scale) in &tail.parts {
             let mut parsed = read(node)?;
             if !parsed.head.take_in(*scale, if head.is_none() { tail.shift } else { 0.0 }, lone) {
@@ -61,13 +65,20 @@ impl Ensemble {
             }
             parsed.listing.weights.iter_mut().for_each(|weight| weight.value *= scale);
             let input = node.input.first().map_or("", String::as_str);
-            let Some(columns) = Columns::of(&wiring, input, width)? else { return Ok(None) };
-            let grown = match parsed.listing.grow(&columns.columns, width, parsed.scores) {
+            let columns = match front.take().filter(|(name, _)| *name == input) {
+                Some((_, columns)) => columns,
+                None => {
+                    let Some(mut columns) = Columns::of(&wiring, input, width, &mut to_trace)? else { return Ok(None) };
+                    allowed.append(&mut columns.allowed);
+                    columns
+                }
+            };
+            let grown = match parsed.listing.grow(&columns.columns, width, parsed.scores, &mut to_grow) {
                 Ok(grown) => grown,
                 Err(Ungrown::TooLarge) => return Ok(None),
                 Err(Ungrown::Wrong(problem)) => return Err(problem),
             };
-            allowed.extend(columns.allowed);
+            front = Some((input, columns));
             let fits = match (&mut trees, &mut head) {
                 (Some(trees), Some(head)) => head.add(&parsed.head) && trees.append(grown),
                 _ => {
@@ -90,7 +101,8 @@ impl Ensemble {
     pub(crate) fn alone(node: &NodeProto) -> Result<Self, String> {
         let parsed = read(node)?;
         let columns = Columns::plain(parsed.listing.width().max(1))?.columns;
-        let trees = parsed.listing.grow(&columns, columns.len(), parsed.scores).map_err(|ungrown| match ungrown {
+        let grown = parsed.listing.grow(&columns, columns.len(), parsed.scores, &mut Work::to_grow());
+        let trees = grown.map_err(|ungrown| match ungrown {
             Ungrown::TooLarge => "the tree ensemble is too large; train it with fewer or smaller trees".to_owned(),
             Ungrown::Wrong(problem) => problem,
         })?;

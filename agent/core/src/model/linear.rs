@@ -2,6 +2,7 @@
 
 use tract_onnx::pb::GraphProto;
 
+use super::columns::work::Work;
 use super::columns::{Column, Columns};
 use super::graph::Wiring;
 use super::operators::{LinearScores, PostTransform};
@@ -32,7 +33,8 @@ impl Form {
             return Ok(None);
         }
         let input = source.node.input.first().map_or("", String::as_str);
-        let Some(front) = Columns::of(&wiring, input, width)? else { return Ok(None) };
+        let front = Columns::of(&wiring, input, width, &mut Work::to_trace())?;
+        let Some(front) = front else { return Ok(None) };
         let Some(front) = front.affine().filter(|front| front.len() == scores.width()) else { return Ok(None) };
         let of_features = |(weights, sign, intercept)| through(&front, weights, sign, intercept, width);
         let columns: Vec<WeightedSum> = scores.columns().into_iter().map(of_features).collect();

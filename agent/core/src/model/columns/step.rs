@@ -53,6 +53,18 @@ impl Step {
         }
     }
 
+    /// How much [`Self::before`] has to look at.
+    pub(crate) fn effort(&self, region: &Region) -> usize {
+        // Halving down to one number is as dear as so many looks.
+        const HALVINGS: usize = 8;
+        let flips = region.flips.len();
+        match self {
+            Self::Lookup(table) => table.pairs.len(),
+            Self::Impute { .. } => flips,
+            _ => flips.saturating_mul(HALVINGS),
+        }
+    }
+
     /// The numbers that this step takes into `region`.
     pub(crate) fn before(&self, region: &Region) -> Region {
         match self {

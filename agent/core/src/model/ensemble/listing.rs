@@ -8,13 +8,11 @@ use super::parse::{Leaf, Node, Trees, Weight};
 use super::score::Aggregate;
 use crate::model::columns::Column;
 use crate::model::columns::region::{Region, ceiling, floor};
-use crate::model::columns::step::Step;
+use crate::model::columns::work::{Spent, Work};
 use crate::model::tree::{Branch, MAX_DEPTH, Split};
 
 /// Most nodes of an ensemble after splits on columns became splits on features.
 pub(super) const MOST_NODES: usize = 1 << 24;
-/// Most numbers looked at for that.
-const MOST_WORK: usize = 1 << 28;
 
 /// Where a split leads: an entry of [`Listing::splits`] or of [`Listing::leaves`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +60,12 @@ pub(super) enum Ungrown {
     TooLarge,
     /// The file is wrong.
     Wrong(String),
+}
+
+impl From<Spent> for Ungrown {
+    fn from(Spent: Spent) -> Self {
+        Self::TooLarge
+    }
 }
 
 impl Listing {
@@ -135,8 +139,14 @@ impl Listing {
     }
 
     /// The trees over `width` features that these trees over `columns` are.
-    pub(super) fn grow(self, columns: &[Column], width: usize, scores: usize) -> Result<Trees, Ungrown> {
-        let mut grower = Grower { listing: &self, columns, nodes: 0, work: 0 };
+    pub(super) fn grow(
+        self,
+        columns: &[Column],
+        width: usize,
+        scores: usize,
+        work: &mut Work,
+    ) -> Result<Trees, Ungrown> {
+        let mut grower = Grower { listing: &self, columns, nodes: 0, work };
         let trees = self.roots.iter().map(|&root| grower.tree(root)).collect::<Result<Vec<_>, Ungrown>>()?;
         Ok(Trees::new(width, scores, trees, self.weights))
     }
@@ -146,7 +156,7 @@ struct Grower<'a> {
     listing: &'a Listing,
     columns: &'a [Column],
     nodes: usize,
-    work: usize,
+    work: &'a mut Work,
 }
 
 impl Grower<'_> {
@@ -206,22 +216,16 @@ impl Grower<'_> {
             }
             Test::Member(values) => values.iter().any(|value| value.is_infinite()),
         };
-        self.work += 1_000 + column.steps.iter().map(size).sum::<usize>();
-        if let Test::Member(values) = &split.test {
-            self.work += 64 * values.len();
-        }
-        if odd || self.work > MOST_WORK {
+        if odd {
             return Err(Ungrown::TooLarge);
         }
-        let region = column.before(split.region()).of_float32();
+        self.work.take(match &split.test {
+            Test::Member(values) => values.len(),
+            Test::Compare { .. } => 1,
+        })?;
+        let region = column.before(split.region(), self.work)?.of_float32();
+        self.work.take(region.flips.len())?;
         Ok(Chain::new(column.feature, &region))
-    }
-}
-
-fn size(step: &Step) -> usize {
-    match step {
-        Step::Lookup(table) => 64 * table.pairs.len(),
-        _ => 64,
     }
 }
 
