@@ -131,15 +131,19 @@ fn exported_models_run_and_are_explained_as_onnxruntime_would_have_it() {
     assert!(problems.is_empty(), "{} of {} models:\n{}", problems.len(), corpus.len(), problems.join("\n"));
 }
 
-/// A bundle whose first feature may be set, and whose alert never clears; it need not name its classes.
-fn never_clear(case: &Value) -> Files {
+/// A bundle in which the first two features may be set to quarters, and whose alert clears below a threshold. It need not
+/// name its classes.
+fn adjustable(case: &Value, space: &str, clear: f64) -> Files {
     let mut files = bundle_of(case);
     let manifest = String::from_utf8(files.remove("manifest.toml").expect("a manifest")).expect("text");
-    let plain = manifest.lines().filter(|line| !line.starts_with("labels"));
-    let mut manifest = plain.collect::<Vec<_>>().join("\n");
-    manifest = manifest.replacen("name = \"0\"", "name = \"0\"\nadjustable = [-3, 3]", 1);
-    let clear = if case["kind"] == "regression" { -1e9 } else { 0.0 };
-    write!(manifest, "\n[decision]\nraise_above = 0.5\nclear_below = {clear}\n").expect("strings take text");
+    let kept = |line: &&str| !line.starts_with("labels") && !line.starts_with("space");
+    let mut manifest = manifest.lines().filter(kept).collect::<Vec<_>>().join("\n");
+    for feature in ["name = \"0\"", "name = \"1\""] {
+        manifest = manifest.replacen(feature, &format!("{feature}\nadjustable = [-3, 3, 0.25]"), 1);
+    }
+    let raise = if case["kind"] == "regression" { 1e9 } else { 1.0 };
+    write!(manifest, "\nspace = \"{space}\"\n[decision]\nraise_above = {raise:?}\nclear_below = {clear:?}\n")
+        .expect("strings take text");
     files.insert("manifest.toml".to_owned(), manifest.into_bytes());
     files.remove("SHA256SUMS");
     let sums: String = files.iter().map(|(name, bytes)| format!("{}  {name}\n", bundle::digest(bytes))).collect();
@@ -147,28 +151,100 @@ fn never_clear(case: &Value) -> Files {
     files
 }
 
-/// Classes that share a softmax depend on all trees, whether or not the manifest names them; the shares of a forest's
-/// votes do not.
+/// Every way to set the first two features to a quarter, or to leave them, with the model's answer.
+fn all_settings(model: &Model, row: &[f32]) -> Vec<([f64; 2], f64)> {
+    let settings = |feature: usize| {
+        (-12..=12).map(|quarter| f64::from(quarter) / 4.0).chain([f64::from(row[feature])]).collect::<Vec<f64>>()
+    };
+    let mut all = Vec::new();
+    for first in settings(0) {
+        for second in settings(1) {
+            let mut there = row.to_vec();
+            (there[0], there[1]) = (first as f32, second as f32);
+            all.push(([first, second], model.outputs(&there).expect("an answer")[0]));
+        }
+    }
+    all
+}
+
+/// Whatever function stands behind the trees, and whichever space is explained: a search that calls itself complete finds a way
+/// where there is one, none where there is none, and none is nearer. Every setting is tried to know.
 #[test]
-fn a_search_is_complete_where_one_sum_of_trees_decides() {
+fn searches_over_trees_leave_nothing_out() {
     let corpus: Vec<Value> =
         serde_json::from_str(include_str!("../../../tests/models/exports.json")).expect("the corpus is JSON");
     let cases = [
-        ("forest-three", true),
-        ("tree-three", true),
-        ("boosting-two", true),
-        ("boosting-number", true),
-        ("boosting-three", false),
-        ("histogram-three", false),
-        ("light-three", false),
-        ("extreme-three", false),
+        ("forest-three", "probability"),
+        ("tree-three", "probability"),
+        ("boosting-number", "value"),
+        ("boosting-two", "margin"),
+        ("boosting-two", "probability"),
+        ("light-two", "probability"),
+        ("boosting-three", "margin"),
+        ("boosting-three", "probability"),
+        ("histogram-three", "probability"),
+        ("light-three", "probability"),
+        ("extreme-three", "probability"),
+        ("light-each", "probability"),
     ];
-    for (name, complete) in cases {
+    let (mut found_single, mut found_pairs, mut without) = (0, 0, 0);
+    for (name, space) in cases {
         let case = corpus.iter().find(|case| case["name"] == name).expect(name);
-        let model = Model::load(&never_clear(case)).expect(name);
-        assert!(model.trees().is_some(), "{name}");
+        let plain = Model::load(&adjustable(case, space, 0.0)).expect(name);
+        for row in rows(&case["rows"]) {
+            let row: Vec<f32> = row.iter().map(|&value| value as f32).collect();
+            if !row.iter().all(|value| value.is_finite()) {
+                continue;
+            }
+            let settings = all_settings(&plain, &row);
+            let lowest = settings.iter().fold(f64::INFINITY, |lowest, (_, output)| lowest.min(*output));
+            let present = plain.outputs(&row).expect(name)[0];
+            for share in [0.0, 0.1, 0.5, 0.9] {
+                let clear = lowest + share * (present - lowest);
+                let model = Model::load(&adjustable(case, space, clear)).expect(name);
+                let answer = Search::of(&model).search(&row, 100_000, |rows| model.outputs(rows)).expect(name);
+                let clearing: Vec<[f64; 2]> =
+                    settings.iter().filter(|(_, output)| *output < clear).map(|(setting, _)| *setting).collect();
+                let far = |setting: &[f64; 2]| [0, 1].map(|place| (setting[place] - f64::from(row[place])).abs());
+                assert!(answer.complete, "{name} in {space}");
+                match answer.outcome {
+                    Outcome::NoneWithinLimits => {
+                        assert_eq!(clearing, Vec::<[f64; 2]>::new(), "{name} in {space}: missed");
+                        without += 1;
+                    }
+                    Outcome::Found => {}
+                    other => panic!("{name} in {space}: {other:?}"),
+                }
+                for way in &answer.alternatives {
+                    let mut there = [f64::from(row[0]), f64::from(row[1])];
+                    way.changes.iter().for_each(|change| there[usize::from(&*change.feature == "1")] = change.to);
+                    assert!(clearing.contains(&there), "{name} in {space}: {there:?} does not clear");
+                    let there = far(&there);
+                    let nearer = |setting: &&[f64; 2]| {
+                        let other = far(setting);
+                        other != there && other[0] <= there[0] && other[1] <= there[1]
+                    };
+                    assert_eq!(clearing.iter().find(nearer), None, "{name} in {space}: {there:?} is too far");
+                    found_single += usize::from(way.changes.len() == 1);
+                    found_pairs += usize::from(way.changes.len() == 2);
+                }
+            }
+        }
+    }
+    assert!(found_single > 50 && found_pairs > 10 && without > 50, "{found_single}, {found_pairs}, {without}");
+}
+
+/// What is no tree may do anything between two settings.
+#[test]
+fn searches_over_other_models_are_not_called_complete() {
+    let corpus: Vec<Value> =
+        serde_json::from_str(include_str!("../../../tests/models/exports.json")).expect("the corpus is JSON");
+    for (name, space) in [("logistic-three", "probability"), ("svm-two", "probability"), ("perceptron-layers", "value")]
+    {
+        let case = corpus.iter().find(|case| case["name"] == name).expect(name);
+        let model = Model::load(&adjustable(case, space, 0.0)).expect(name);
         let row: Vec<f32> = rows(&case["rows"])[0].iter().map(|&value| value as f32).collect();
         let found = Search::of(&model).search(&row, 100_000, |rows| model.outputs(rows)).expect(name);
-        assert_eq!((found.outcome, found.complete), (Outcome::NoneWithinLimits, complete), "{name}");
+        assert_eq!((found.outcome, found.complete), (Outcome::NoneWithinLimits, false), "{name}");
     }
 }

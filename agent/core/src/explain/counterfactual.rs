@@ -3,10 +3,11 @@
 //! Changes are counted in units of what is usual of a feature in the background (half the distance between its 10 % and
 //! 90 % quantiles) and added up; a change of category counts as one. Single features are searched first, from the
 //! present value outwards; then pairs and triples of those that move the output most, nearest first, and kept where they
-//! are clearly nearer than what fewer features do. A sum of trees, and a function of one such sum, only changes at its
-//! thresholds, so for single features, and for sets with few thresholds, nothing is left out; other models, and classes
-//! that share a softmax, are asked on a grid, and between the grid's points by bisection. Values are round where the model allows it. In a window a feature is moved in all steps:
-//! what the model will say once the setting has lasted that long.
+//! are clearly nearer than what fewer features do. What follows from trees only changes at their thresholds, whatever
+//! function (logistic, softmax) stands behind them: one value of each cell between them is enough. So of single features
+//! nothing is left out, nor of sets whose cells the budget affords. Other models are asked on a grid, and between the
+//! grid's points by bisection. Values are round where the model allows it. In a window a feature is moved in all steps: what
+//! the model will say once the setting has lasted that long.
 //!
 //! The effort is counted in model evaluations, and the same question has the same answer, to the last digit.
 
@@ -19,7 +20,7 @@ use dial::{Dial, Stop};
 
 use crate::domain::extra::{Change, Counterfactual, Counterfactuals, Outcome};
 use crate::model::manifest::Threshold;
-use crate::model::{Manifest, Model, ModelError, TreeSum};
+use crate::model::{Manifest, Model, ModelError, Split};
 
 /// At most so many features are moved at once.
 pub const MOST_MOVED: usize = 3;
@@ -46,14 +47,13 @@ pub struct Search {
 impl Search {
     /// What the manifest lets a person set, and when an alert clears.
     pub fn of(model: &Model) -> Self {
-        let trees = model.trees().filter(|_| model.follows_trees());
-        Self::new(model.manifest(), &model.background().rows, trees)
+        Self::new(model.manifest(), &model.background().rows, model.splits().as_deref())
     }
 
-    /// From its parts: flat background rows, and the output as a sum of trees, where it is one (or follows one).
-    pub fn new(manifest: &Manifest, background: &[f32], trees: Option<&TreeSum>) -> Self {
+    /// From its parts: flat background rows, and the splits that the output follows from, where it follows from nothing else.
+    pub fn new(manifest: &Manifest, background: &[f32], splits: Option<&[Split]>) -> Self {
         let clear = manifest.decision.as_ref().map(|decision| decision.clear);
-        let dials = Dial::all(manifest, background, trees);
+        let dials = Dial::all(manifest, background, splits);
         Self { dials, clear, features: manifest.features.len(), steps: manifest.steps() }
     }
 

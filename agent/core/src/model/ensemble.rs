@@ -28,7 +28,7 @@ use super::columns::work::Work;
 use super::error::ModelError;
 use super::graph::Wiring;
 use super::operators::PostTransform;
-use super::tree::{self, Branch, Tree, TreeSum};
+use super::tree::{self, Branch, Split, Tree, TreeSum};
 
 /// Rows scored together: their sums and inputs stay in the fastest cache.
 const BLOCK: usize = 256;
@@ -277,9 +277,21 @@ impl Ensemble {
         }
     }
 
-    /// Whether a column of the output tensor depends on the sums behind the others too.
-    pub(crate) fn couples_columns(&self) -> bool {
-        matches!(self.head.transform, PostTransform::Softmax | PostTransform::SoftmaxZero)
+    /// The splits that a column of the output tensor depends on: those of the trees that contribute to it, or, where it also
+    /// depends on the sums behind other columns, those of all trees.
+    pub(crate) fn splits(&self, column: usize) -> Vec<Split> {
+        let coupled = matches!(self.head.transform, PostTransform::Softmax | PostTransform::SoftmaxZero);
+        let score = self.head.columns.get(column).and_then(|column| column.score);
+        let own = |node: &Node| match node {
+            Node::Leaf(leaf) => self.trees.weights_of(*leaf).iter().any(|weight| Some(weight.score) == score),
+            Node::Split(_) => false,
+        };
+        let counted = self.trees.trees.iter().filter(|nodes| coupled || nodes.iter().any(own)).flatten();
+        let split = |node: &Node| match node {
+            Node::Split(split) => Some(*split),
+            Node::Leaf(_) => None,
+        };
+        counted.filter_map(split).collect()
     }
 }
 

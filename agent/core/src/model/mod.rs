@@ -33,7 +33,7 @@ use self::network::Network;
 use self::operators::Shown;
 pub use self::sum::{Sums, WeightedSum};
 pub use self::table::Table;
-pub use self::tree::TreeSum;
+pub use self::tree::{Split, TreeSum};
 use crate::domain::prediction::{Digest, Output, Space};
 
 /// A model with all that is needed to run, explain and check it. Immutable; share it in an `Arc`.
@@ -307,14 +307,13 @@ impl Model {
         Ok(if together.largest_error > singly.largest_error { together } else { singly })
     }
 
-    /// Whether the values that are decided on ([`outputs`](Self::outputs)) change only where the one sum of
-    /// [`trees`](Self::trees) does. By softmax one class also depends on the trees of all others.
-    pub fn follows_trees(&self) -> bool {
-        let coupled = match &self.engine {
-            Engine::Trees(ensemble) => ensemble.couples_columns(),
-            Engine::Network(_) => true,
-        };
-        self.trees.is_some() && !coupled && !self.is_reconstruction()
+    /// The splits of trees that the values decided on ([`outputs`](Self::outputs)) follow from: between their thresholds
+    /// those do not change, whatever function stands behind the trees. `None` for models that are more than trees.
+    pub fn splits(&self) -> Option<Vec<Split>> {
+        match &self.engine {
+            Engine::Trees(ensemble) if !self.is_reconstruction() => Some(ensemble.splits(self.column)),
+            Engine::Trees(_) | Engine::Network(_) => None,
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::super::{USUAL, quantile};
 use crate::model::manifest::{Adjustable, Feature};
-use crate::model::tree::{Branch, Node};
-use crate::model::{Manifest, TreeSum};
+use crate::model::tree::Branch;
+use crate::model::{Manifest, Split};
 
 /// Values tried of a feature where the model gives no hint which matter.
 const GRID: u32 = 32;
@@ -48,26 +48,26 @@ pub(super) struct Stop {
 }
 
 impl Dial {
-    /// The dials of a model, in its order. `trees` is the model as a sum of trees, where it is one.
-    pub(super) fn all(manifest: &Manifest, background: &[f32], trees: Option<&TreeSum>) -> Vec<Self> {
+    /// The dials of a model, in its order. `splits` are those that its output follows from, where nothing else matters.
+    pub(super) fn all(manifest: &Manifest, background: &[f32], splits: Option<&[Split]>) -> Vec<Self> {
         let width = manifest.features.len();
         let column = |index| background.iter().skip(index).step_by(width.max(1));
         let features = manifest.features.iter().enumerate();
-        features.filter_map(|(index, feature)| Self::of(feature, index, column(index), trees)).collect()
+        features.filter_map(|(index, feature)| Self::of(feature, index, column(index), splits)).collect()
     }
 
     fn of<'a>(
         feature: &Feature,
         index: usize,
         background: impl Iterator<Item = &'a f32>,
-        trees: Option<&TreeSum>,
+        splits: Option<&[Split]>,
     ) -> Option<Self> {
         let limits = feature.adjustable?;
         let kind = if !feature.categories.is_empty() {
             let words = feature.categories.iter().filter(|(_, number)| limits.contains(**number));
             Kind::Words(words.map(|(word, &number)| (number, word.as_str().into())).collect())
-        } else if let Some(trees) = trees {
-            Kind::Pieces(pieces(trees, index))
+        } else if let Some(splits) = splits {
+            Kind::Pieces(pieces(splits, index))
         } else {
             Kind::Smooth
         };
@@ -224,11 +224,10 @@ fn spread<'a>(background: impl Iterator<Item = &'a f32>, limits: Adjustable) -> 
     [usual / 2.0, all / 2.0].into_iter().find(|spread| *spread > 0.0).unwrap_or((limits.high - limits.low) / 10.0)
 }
 
-/// Where the pieces begin on which trees do not notice changes of one feature.
-fn pieces(trees: &TreeSum, feature: usize) -> Vec<f32> {
+/// Where the pieces begin on which no split notices changes of one feature.
+fn pieces(splits: &[Split], feature: usize) -> Vec<f32> {
     let mut starts = vec![f32::NEG_INFINITY];
-    for node in trees.trees.iter().flat_map(|tree| &tree.nodes) {
-        let Node::Split(split) = node else { continue };
+    for split in splits {
         if split.feature as usize != feature || split.threshold.is_nan() {
             continue;
         }

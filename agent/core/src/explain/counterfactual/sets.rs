@@ -4,8 +4,10 @@ use super::dial::{Dial, Stop};
 use super::{Ask, BATCH, MOST_ALTERNATIVES, MOST_MOVED, Run, Search, WORTH_ANOTHER, Way};
 use crate::model::ModelError;
 
-/// Values per feature that are combined with those of others, for pairs and for triples.
+/// Values per feature that are combined with those of others, for pairs and for triples, where not all can be.
 const MOST_STOPS: [usize; 2] = [40, 12];
+/// Combinations of a set held at once.
+const MOST_COMBINATIONS: u64 = 1 << 16;
 
 impl Search {
     /// Adds the sets of these dials that clear with clearly less change than what was found with fewer.
@@ -38,16 +40,21 @@ impl Search {
         if dials.iter().any(|dial| !run.present(dial).is_finite()) {
             return Ok(None);
         }
-        let most = per_dial(budget, set.len());
-        let mut stops = Vec::with_capacity(set.len());
-        for dial in &dials {
-            let mut all = dial.stops(run.present(dial));
-            all.retain(|stop| stop.distance < bound);
-            run.complete &= dial.is_exhaustive() && all.len() <= most;
-            stops.push(thinned(all, most));
+        let near = |dial: &&Dial| {
+            let mut stops = dial.stops(run.present(dial));
+            stops.retain(|stop| stop.distance < bound);
+            stops
+        };
+        let mut stops: Vec<Vec<Stop>> = dials.iter().map(near).collect();
+        let exhaustive = dials.iter().all(|dial| dial.is_exhaustive());
+        let combinations = stops.iter().fold(1_u64, |product, stops| product.saturating_mul(stops.len() as u64));
+        if !exhaustive || combinations > budget.min(MOST_COMBINATIONS) {
+            let most = per_dial(budget, set.len());
+            run.complete &= exhaustive && stops.iter().all(|stops| stops.len() <= most);
+            stops = stops.into_iter().map(|stops| thinned(stops, most)).collect();
         }
         let end = run.spent.saturating_add(budget);
-        for batch in combinations(&stops, bound).chunks(BATCH) {
+        for batch in self::combinations(&stops, bound).chunks(BATCH) {
             if run.spent.saturating_add(batch.len() as u64) > end {
                 run.complete = false;
                 return Ok(None);

@@ -1,5 +1,6 @@
 use super::*;
-use crate::model::tree::{Branch, Node, Split, Tree};
+use crate::model::TreeSum;
+use crate::model::tree::{Branch, Node, Tree};
 
 /// A small deterministic generator (xorshift64*).
 struct Random(u64);
@@ -69,6 +70,14 @@ fn outputs(trees: &TreeSum, rows: &[f32]) -> Vec<f64> {
     rows.chunks_exact(4).map(|row| trees.trees.iter().map(|tree| leaf(tree, row)).sum::<f64>()).collect()
 }
 
+fn splits(trees: &TreeSum) -> Vec<Split> {
+    let split = |node: &Node| match node {
+        Node::Split(split) => Some(*split),
+        Node::Leaf(_) => None,
+    };
+    trees.trees.iter().flat_map(|tree| &tree.nodes).filter_map(split).collect()
+}
+
 fn moved(row: &[f32], changes: &[Change]) -> Vec<f32> {
     let mut row = row.to_vec();
     for change in changes {
@@ -96,8 +105,8 @@ fn whatever_is_found_keeps_to_the_limits_and_clears_on_the_model_itself() {
         let clear = manifest.decision.as_ref().unwrap().clear;
         let trees = random_trees(&mut random);
         let row: Vec<f32> = (0..4).map(|_| random.value()).collect();
-        let given = (round % 3 > 0).then_some(&trees);
-        let search = Search::new(&manifest, &background(), given);
+        let given = (round % 3 > 0).then(|| splits(&trees));
+        let search = Search::new(&manifest, &background(), given.as_deref());
         let budget = [150, 3000, PLENTY][round % 3];
         let answer = search.search(&row, budget, |rows| Ok(outputs(&trees, rows))).unwrap();
         assert_eq!(answer, search.search(&row, budget, |rows| Ok(outputs(&trees, rows))).unwrap(), "twice the same");
@@ -146,7 +155,7 @@ fn single_features_are_moved_no_further_than_needed() {
         let trees = random_trees(&mut random);
         let row: Vec<f32> = (0..4).map(|_| random.value()).collect();
         let at = |value: f64| outputs(&trees, &[value as f32, row[1], row[2], row[3]])[0];
-        let search = Search::new(&manifest, &background(), Some(&trees));
+        let search = Search::new(&manifest, &background(), Some(&splits(&trees)));
         let answer = search.search(&row, PLENTY, |rows| Ok(outputs(&trees, rows))).unwrap();
         if answer.outcome == Outcome::Clear {
             continue;
