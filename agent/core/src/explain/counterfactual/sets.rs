@@ -45,16 +45,17 @@ impl Search {
             stops.retain(|stop| stop.distance < bound);
             stops
         };
-        let mut stops: Vec<Vec<Stop>> = dials.iter().map(near).collect();
-        let exhaustive = dials.iter().all(|dial| dial.is_exhaustive());
-        let combinations = stops.iter().fold(1_u64, |product, stops| product.saturating_mul(stops.len() as u64));
-        if !exhaustive || combinations > budget.min(MOST_COMBINATIONS) {
-            let most = per_dial(budget, set.len());
-            run.complete &= exhaustive && stops.iter().all(|stops| stops.len() <= most);
-            stops = stops.into_iter().map(|stops| thinned(stops, most)).collect();
-        }
+        let stops: Vec<Vec<Stop>> = dials.iter().map(near).collect();
+        let ways = match Self::every(&dials, &stops, bound, budget) {
+            Some(all) => all,
+            None => {
+                let most = per_dial(budget, set.len());
+                run.complete = false;
+                combinations(&stops.into_iter().map(|stops| thinned(stops, most)).collect::<Vec<_>>(), bound)
+            }
+        };
         let end = run.spent.saturating_add(budget);
-        for batch in self::combinations(&stops, bound).chunks(BATCH) {
+        for batch in ways.chunks(BATCH) {
             if run.spent.saturating_add(batch.len() as u64) > end {
                 run.complete = false;
                 return Ok(None);
@@ -73,6 +74,14 @@ impl Search {
             }
         }
         Ok(None)
+    }
+
+    /// All ways to move these dials that are nearer than `bound`, where their stops leave nothing out and `budget` affords
+    /// them.
+    fn every(dials: &[&Dial], stops: &[Vec<Stop>], bound: f64, budget: u64) -> Option<Vec<Vec<Stop>>> {
+        let most = stops.iter().fold(1_u64, |product, stops| product.saturating_mul(stops.len() as u64));
+        let few = most <= MOST_COMBINATIONS && dials.iter().all(|dial| dial.is_exhaustive());
+        few.then(|| combinations(stops, bound)).filter(|all| all.len() as u64 <= budget)
     }
 
     /// Moves each feature of a way back towards its present value as far as the alert stays clear, the furthest first.

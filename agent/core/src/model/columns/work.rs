@@ -31,3 +31,28 @@ impl Work {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::columns::Column;
+    use crate::model::columns::region::Region;
+    use crate::model::columns::step::Step;
+    use crate::model::operators::encoder::Lookup;
+
+    #[test]
+    fn a_table_is_charged_for_at_every_step_that_it_is_carried_through() {
+        let pairs = (0..1_000).map(|key| (f64::from(key), f64::from(key % 2))).collect();
+        let table = Step::Lookup(Arc::new(Lookup { pairs, default: 0.0 }));
+        let steps = vec![Step::Add { by: 0.5, single: false }; 60].into_iter().chain([table]).collect();
+        let column = Column { feature: 0, steps };
+        // Half of the keys begin and end inside the region: 1,000 flips through 60 steps at eight looks, the table itself, and
+        // one look for each step.
+        let needed = 1_000 * 60 * 8 + 1_000 + 61;
+        let before = |left| column.before(Region::points([1.0]), &mut Work { left });
+        assert_eq!(before(needed - 1), Err(Spent));
+        assert!(before(needed).is_ok_and(|region| region.contains(-29.0) && !region.contains(-28.0)));
+    }
+}
