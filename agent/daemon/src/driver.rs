@@ -17,7 +17,7 @@ use explaind_core::pipeline::{Follows, Made, Pipeline};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, BufferError};
 use crate::clock;
 use crate::mailbox::Letter;
 use crate::telemetry::Metrics;
@@ -179,8 +179,8 @@ impl<E: Explanations> Driver<E> {
         if all.records.is_empty() {
             return;
         }
-        match self.buffer.append(all.records.clone()) {
-            Ok(_) => self.stored(all),
+        match self.append(&mut all) {
+            Ok(()) => self.stored(all),
             Err(error) => {
                 self.complain(&error.to_string());
                 self.keep(all);
@@ -188,9 +188,26 @@ impl<E: Explanations> Driver<E> {
         }
     }
 
+    /// Appends. While the store takes no predictions they are given up, since an alert must not wait for them.
+    fn append(&mut self, all: &mut Follows) -> Result<(), BufferError> {
+        let error = match self.buffer.append(all.records.clone()) {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        let before = all.records.len();
+        if !matches!(error, BufferError::Broken(_)) || all.records.iter().all(is_prediction) {
+            return Err(error);
+        }
+        self.complain(&error.to_string());
+        all.records.retain(|record| !is_prediction(record));
+        all.made.clear();
+        self.refused("predictions", before - all.records.len());
+        self.buffer.append(all.records.clone()).map(drop)
+    }
+
     /// Tells of what is on disk.
     fn stored(&mut self, all: Follows) {
-        if self.refused_since.take().is_some() {
+        if all.records.iter().any(is_prediction) && self.refused_since.take().is_some() {
             tracing::info!("the buffer takes records again");
         }
         self.count(&all.records);
@@ -221,14 +238,17 @@ impl<E: Explanations> Driver<E> {
         let predictions = before - all.records.len();
         let transitions = all.records.len().saturating_sub(KEPT_FOR_RETRY);
         all.records.drain(..transitions);
-        for (stream, count) in [("predictions", predictions), ("alerts", transitions)] {
-            if count > 0 {
-                self.metrics.dropped(stream, "refused", u64::try_from(count).unwrap_or(u64::MAX));
-            }
-        }
+        self.refused("predictions", predictions);
+        self.refused("alerts", transitions);
         let kept: HashSet<Uuid> = all.records.iter().map(|record| record.id).collect();
         all.made.retain(|made| kept.contains(&made.id));
         self.retry = all;
+    }
+
+    fn refused(&self, stream: &str, count: usize) {
+        if count > 0 {
+            self.metrics.dropped(stream, "refused", u64::try_from(count).unwrap_or(u64::MAX));
+        }
     }
 
     fn count(&self, records: &[NewRecord]) {
@@ -267,8 +287,8 @@ impl<E: Explanations> Driver<E> {
         // What waits for another try came first, and stays first.
         let mut all = std::mem::take(&mut self.retry);
         all.records.push(record);
-        match self.buffer.append(all.records.clone()) {
-            Ok(_) => {
+        match self.append(&mut all) {
+            Ok(()) => {
                 self.pipeline.apply(&transition);
                 self.stored(all);
                 Ok(Done::Acknowledged { state })

@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     explanation: Histogram,
     buffer_records: Family<Labels<1>, Gauge>,
     buffer_bytes: Gauge,
+    buffer_degraded: Gauge,
     dropped: Family<Labels<2>, Counter>,
     sync_lag: Family<Labels<1>, Gauge<f64, AtomicU64>>,
     alerts: Family<Labels<2>, Gauge>,
@@ -45,6 +46,7 @@ impl Metrics {
             explanation: seconds(),
             buffer_records: Family::default(),
             buffer_bytes: Gauge::default(),
+            buffer_degraded: Gauge::default(),
             dropped: Family::default(),
             sync_lag: Family::default(),
             alerts: Family::default(),
@@ -61,6 +63,11 @@ impl Metrics {
         registry.register("explanation_seconds", "Time of one explanation", metrics.explanation.clone());
         registry.register("buffer_records", "Records kept", metrics.buffer_records.clone());
         registry.register("buffer_bytes", "Bytes that the buffer takes on disk", metrics.buffer_bytes.clone());
+        registry.register(
+            "buffer_degraded",
+            "Whether the store takes no writes: predictions are refused, the journal goes on",
+            metrics.buffer_degraded.clone(),
+        );
         registry.register("buffer_dropped_records", "Records evicted or refused", metrics.dropped.clone());
         registry.register("sync_lag_seconds", "Age of the oldest record not uploaded", metrics.sync_lag.clone());
         registry.register("alerts", "Open alerts", metrics.alerts.clone());
@@ -105,6 +112,11 @@ impl Metrics {
     /// Bytes that the buffer takes on disk.
     pub(crate) fn buffer_bytes(&self, bytes: u64) {
         self.buffer_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Whether the store takes no writes.
+    pub(crate) fn buffer_degraded(&self, degraded: bool) {
+        self.buffer_degraded.set(degraded.into());
     }
 
     /// Records were evicted or refused.

@@ -1,6 +1,6 @@
 //! A store with what it takes to read its records.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use explaind_core::domain::explanation::Settlement;
 use explaind_core::domain::extra::Kind;
@@ -10,18 +10,35 @@ use uuid::Uuid;
 use super::codec;
 use super::error::BufferError;
 use super::frames::FrameTable;
+use super::front::Front;
 use super::keys;
-use super::store::Store;
 use super::stored::{Frame, Frames, StoredRecord, StoredSettlement};
 
 /// The store, its frames, and the present run.
 pub(super) struct Base {
-    pub(super) store: Arc<Store>,
+    pub(super) store: Arc<Front>,
     pub(super) frames: FrameTable,
-    pub(super) session: Arc<Session>,
+    /// Another one only when a store is opened anew, and turns out to be another.
+    session: RwLock<Arc<Session>>,
 }
 
 impl Base {
+    /// A store with its frames, for this run.
+    pub(super) fn new(store: Arc<Front>, session: Arc<Session>) -> Result<Self, BufferError> {
+        Ok(Self { frames: FrameTable::load(store.clone())?, store, session: RwLock::new(session) })
+    }
+
+    /// The present run.
+    pub(super) fn session(&self) -> Arc<Session> {
+        self.session.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over what a store that was opened anew knows; the store itself comes separately.
+    pub(super) fn renew(&self, other: &Self) {
+        self.frames.renew(&other.frames);
+        *self.session.write().unwrap_or_else(PoisonError::into_inner) = other.session();
+    }
+
     /// The record in a sealed value, without its settlement; or why there is none.
     pub(super) fn decode(&self, stream: Stream, sequence: u64, sealed: &[u8]) -> Result<Record, String> {
         let key = keys::record(stream, sequence);

@@ -1,8 +1,16 @@
-//! Group commit: one flush serves every write that was applied before it began, and then they are announced in order.
+//! Group commit: one flush of the store and one sync of the journal serve every write that was applied before they began,
+//! and then the writes are announced in order.
+//!
+//! First the store, then the journal: a prediction is there no later than its alert, and what the journal has is true
+//! even if the store fails at the next moment. Writes that only bring what the journal keeps do not wait for the
+//! store at all: should it lose them, the next start puts them back.
+//!
+//! When the store fails, what it alone was to keep has failed with it; what such a write brings for the journal still
+//! goes there, so that the numbers that were given out in the journal's streams stay without gaps.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use explaind_core::domain::record::{Body, Record, Stream};
 use tokio::sync::broadcast;
@@ -10,16 +18,29 @@ use tokio::sync::broadcast;
 use super::alerts::Book;
 use super::cursor::PerStream;
 use super::error::BufferError;
-use super::store::Store;
+use super::front::Front;
+use super::journal::{self, Entry, Journal};
 use super::tail::Tail;
 use crate::telemetry::Metrics;
 
 /// Announcements that a slow subscriber may be behind; then it is told so and reads from the store.
 const ANNOUNCED: usize = 1024;
+/// Ranges of writes that failed which are remembered, for those who still wait for them.
+const FAILURES: usize = 64;
+
+/// What has to take a write before it may be acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// The journal: all of it is there.
+    Journal,
+    /// The store as well.
+    Store,
+}
 
 /// Writes on their way to the disk, and what is told of them once they are there.
 pub(super) struct Committer {
-    store: Arc<Store>,
+    store: Arc<Front>,
+    journal: Mutex<Journal>,
     metrics: Metrics,
     queue: Mutex<Queue>,
     flushed: Condvar,
@@ -28,27 +49,60 @@ pub(super) struct Committer {
     visible: PerStream<AtomicU64>,
     tail: Tail,
     book: Mutex<Book>,
+    /// Up to which number nothing needs the records of a stream in the journal.
+    done: Mutex<PerStream<u64>>,
+    journal_bytes: AtomicU64,
+    /// Called once each time the store has failed.
+    failed: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 #[derive(Default)]
 struct Queue {
     applied: u64,
+    /// All up to here are where they have to be, but for those that failed.
     durable: u64,
-    flushing: bool,
+    committing: bool,
     /// A flush that failed says nothing about what the disk holds, and one that succeeds after it says nothing either
-    /// (the kernel forgets which pages were lost). So nothing is promised any more until the store is opened again.
-    broken: Option<String>,
-    waiting: VecDeque<(u64, Arc<Record>)>,
+    /// (the kernel forgets which pages were lost). So nothing is promised of a store that failed until it was opened
+    /// again.
+    failed: Option<String>,
+    /// Writes that needed the store and did not get there: the numbers after the first, up to the second.
+    failures: VecDeque<(u64, u64)>,
+    /// Whether the journal did not take entries the last time. They wait, and go before all others.
+    journal_failed: bool,
+    waiting: VecDeque<Waiting>,
+}
+
+/// A write between being applied and being durable.
+struct Waiting {
+    ticket: Ticket,
+    entry: Option<Arc<Entry>>,
+    news: Vec<Arc<Record>>,
 }
 
 /// A write's place in the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Ticket(u64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ticket {
+    number: u64,
+    needs: Needs,
+}
+
+impl Queue {
+    fn has_failed(&self, ticket: Ticket) -> bool {
+        let within = |(after, through): &(u64, u64)| *after < ticket.number && ticket.number <= *through;
+        ticket.needs == Needs::Store && self.failures.iter().any(within)
+    }
+
+    fn broken(&self) -> BufferError {
+        BufferError::Broken(self.failed.clone().unwrap_or_else(|| "a write of the store".to_owned()))
+    }
+}
 
 impl Committer {
     /// Starts with what a store holds: the number of each stream's last record, and the alerts.
     pub(super) fn new(
-        store: Arc<Store>,
+        store: Arc<Front>,
+        journal: Journal,
         metrics: Metrics,
         visible: PerStream<AtomicU64>,
         tail: Tail,
@@ -58,6 +112,8 @@ impl Committer {
         tail.note(&numbers(&visible));
         Self {
             store,
+            journal_bytes: AtomicU64::new(journal.bytes()),
+            journal: Mutex::new(journal),
             metrics,
             queue: Mutex::default(),
             flushed: Condvar::new(),
@@ -65,72 +121,145 @@ impl Committer {
             visible,
             tail,
             book: Mutex::new(book),
+            done: Mutex::default(),
+            failed: OnceLock::new(),
         }
+    }
+
+    /// Has `call` called each time the store has failed. Only the first of such calls counts.
+    pub(super) fn on_failure(&self, call: impl Fn() + Send + Sync + 'static) {
+        let _ = self.failed.set(Box::new(call));
     }
 
     /// Takes a write that was just applied. Called under the writers' lock, so that the queue has the order of the
     /// numbers.
-    pub(super) fn enqueue(&self, news: Vec<Arc<Record>>) -> Ticket {
+    pub(super) fn enqueue(&self, news: Vec<Arc<Record>>, entry: Option<Arc<Entry>>, needs: Needs) -> Ticket {
         let mut queue = self.queue();
         queue.applied += 1;
-        let ticket = queue.applied;
-        queue.waiting.extend(news.into_iter().map(|record| (ticket, record)));
-        Ticket(ticket)
+        let ticket = Ticket { number: queue.applied, needs };
+        if queue.failed.is_some() && needs == Needs::Store {
+            // It went to the store just before that failed.
+            note_failures(&mut queue, ticket.number - 1);
+        }
+        queue.waiting.push_back(Waiting { ticket, entry, news });
+        ticket
     }
 
     /// The place of the newest write.
-    pub(super) fn newest(&self) -> Ticket {
-        Ticket(self.queue().applied)
+    pub(super) fn newest(&self, needs: Needs) -> Ticket {
+        Ticket { number: self.queue().applied, needs }
     }
 
-    /// The store failed: nothing is accepted from here on.
+    /// The store failed: nothing more goes there.
     pub(super) fn fail(&self, error: &BufferError) {
         let mut queue = self.queue();
-        if queue.broken.is_none() {
-            tracing::error!(%error, "the buffer takes no more records");
-            queue.broken = Some(error.to_string());
+        if queue.failed.is_some() {
+            return;
+        }
+        tracing::error!(%error, "the store takes no more records; the journal goes on with alerts, feedback and audit");
+        queue.failed = Some(error.to_string());
+        let durable = queue.durable;
+        note_failures(&mut queue, durable);
+        self.store.divert();
+        drop(queue);
+        self.metrics.buffer_degraded(true);
+        if let Some(call) = self.failed.get() {
+            call();
         }
     }
 
-    /// Whether writes are still taken.
+    /// Nothing needs the records up to these numbers in the journal any more.
+    pub(super) fn note_done(&self, done: PerStream<u64>) {
+        *self.done.lock().unwrap_or_else(PoisonError::into_inner) = done;
+    }
+
+    /// Bytes of the journal's entries.
+    pub(super) fn journal_bytes(&self) -> u64 {
+        self.journal_bytes.load(Ordering::Acquire)
+    }
+
+    /// What the store failed with, while it is out of use.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.queue().failed.clone()
+    }
+
+    /// Whether writes of all kinds are taken.
     pub(super) fn check(&self) -> Result<(), BufferError> {
-        match &self.queue().broken {
-            Some(reason) => Err(BufferError::Broken(reason.clone())),
-            None => Ok(()),
-        }
+        let queue = self.queue();
+        if queue.failed.is_some() { Err(queue.broken()) } else { Ok(()) }
     }
 
-    /// Returns when the write is on disk and announced.
+    /// Makes sure that the journal has all that it was given: what it did not take waits, and nothing more is numbered
+    /// meanwhile.
+    pub(super) fn settle_journal(&self) -> Result<(), BufferError> {
+        let failed = self.queue().journal_failed;
+        if failed { self.make_durable(self.newest(Needs::Journal)) } else { Ok(()) }
+    }
+
+    /// Returns when the write is where it has to be, and announced.
     pub(super) fn make_durable(&self, ticket: Ticket) -> Result<(), BufferError> {
         let mut queue = self.queue();
         loop {
-            if queue.durable >= ticket.0 {
-                return Ok(());
+            if queue.durable >= ticket.number {
+                return if queue.has_failed(ticket) { Err(queue.broken()) } else { Ok(()) };
             }
-            if let Some(reason) = &queue.broken {
-                return Err(BufferError::Broken(reason.clone()));
-            }
-            if !queue.flushing {
+            if !queue.committing {
                 break;
             }
             queue = self.flushed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        queue.flushing = true;
+        queue.committing = true;
         let through = queue.applied;
+        let entries: Vec<_> = queue.waiting.iter().filter_map(|waiting| waiting.entry.clone()).collect();
+        let to_flush = queue.failed.is_none() && queue.waiting.iter().any(|w| w.ticket.needs == Needs::Store);
         drop(queue);
-        let result = self.store.flush();
+        if to_flush && let Err(error) = self.store.flush() {
+            self.fail(&error);
+        }
+        let written = self.write_journal(&entries);
         let mut queue = self.queue();
-        queue.flushing = false;
-        if result.is_ok() {
+        queue.committing = false;
+        queue.journal_failed = written.is_err();
+        if written.is_ok() {
             queue.durable = through;
             self.tell(&mut queue);
         }
+        let failed = queue.has_failed(ticket).then(|| queue.broken());
         drop(queue);
-        if let Err(error) = &result {
-            self.fail(error);
-        }
         self.flushed.notify_all();
-        result
+        written.and(failed.map_or(Ok(()), Err))
+    }
+
+    fn write_journal(&self, entries: &[Arc<Entry>]) -> Result<(), BufferError> {
+        let done = *self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut journal = self.journal();
+        let written = journal.append(entries);
+        journal.release(&done);
+        self.journal_bytes.store(journal.bytes(), Ordering::Release);
+        written
+    }
+
+    /// The journal.
+    pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A store was opened again that has all that the journal has: from now on it is written to.
+    pub(super) fn resume(&self, visible: &PerStream<AtomicU64>, book: Book) {
+        for stream in Stream::ALL {
+            self.visible[stream].fetch_max(visible[stream].load(Ordering::Acquire), Ordering::AcqRel);
+        }
+        book.count(&self.metrics);
+        *self.book.lock().unwrap_or_else(PoisonError::into_inner) = book;
+        self.store.resume();
+        self.queue().failed = None;
+        self.tail.note(&self.numbers());
+        self.metrics.buffer_degraded(false);
+    }
+
+    /// The number of each stream's last durable record.
+    pub(super) fn numbers(&self) -> PerStream<u64> {
+        numbers(&self.visible)
     }
 
     /// The news of what becomes durable from now on.
@@ -151,18 +280,25 @@ impl Committer {
     /// Announces all that is durable. The queue stays locked meanwhile, so announcements keep their order.
     fn tell(&self, queue: &mut Queue) {
         let mut alerted = false;
-        while queue.waiting.front().is_some_and(|(ticket, _)| *ticket <= queue.durable) {
-            let Some((_, record)) = queue.waiting.pop_front() else { break };
-            self.visible[record.body.stream()].fetch_max(record.sequence, Ordering::AcqRel);
-            if let Body::Alert(transition) = &record.body {
-                alerted = true;
-                let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-                book.apply(record.sequence, record.at, transition);
+        while queue.waiting.front().is_some_and(|waiting| waiting.ticket.number <= queue.durable) {
+            let Some(waiting) = queue.waiting.pop_front() else { break };
+            let failed = queue.has_failed(waiting.ticket);
+            for record in waiting.news {
+                let stream = record.body.stream();
+                if failed && !journal::keeps(stream) {
+                    continue;
+                }
+                self.visible[stream].fetch_max(record.sequence, Ordering::AcqRel);
+                if let Body::Alert(transition) = &record.body {
+                    alerted = true;
+                    let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+                    book.apply(record.sequence, record.at, transition);
+                }
+                // Nobody may be listening.
+                let _ = self.announce.send(record);
             }
-            // Nobody may be listening.
-            let _ = self.announce.send(record);
         }
-        self.tail.note(&numbers(&self.visible));
+        self.tail.note(&self.numbers());
         if alerted {
             self.alerts(|book| book.count(&self.metrics));
         }
@@ -171,6 +307,15 @@ impl Committer {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Notes that all writes after a number that needed the store have failed.
+fn note_failures(queue: &mut Queue, after: u64) {
+    if queue.failures.len() == FAILURES {
+        queue.failures.pop_front();
+    }
+    let through = queue.applied;
+    queue.failures.push_back((after, through));
 }
 
 fn numbers(visible: &PerStream<AtomicU64>) -> PerStream<u64> {

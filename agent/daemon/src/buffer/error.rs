@@ -68,8 +68,12 @@ pub(crate) enum BufferError {
         /// The newest known here.
         known: u8,
     },
-    /// A write or a sync failed before, so nothing more is promised until the store is opened again.
-    #[error("the buffer takes no more records since this failed: {0}; put the disk right and restart explaind")]
+    /// A write or a sync of the store failed, so nothing more is promised of it until it is opened again, which is tried
+    /// by and by. Until then the journal takes alerts, feedback and audit, and nothing else is taken.
+    #[error(
+        "predictions are not stored at present, since this failed: {0}; \
+         alerts and feedback still are; give the disk room, or put it right, and explaind goes on by itself"
+    )]
     Broken(String),
 }
 

@@ -69,7 +69,7 @@ impl Core {
     pub(super) fn make_room(&self, state: &mut State, at: Now, new: &[NewRecord]) -> Result<(), BufferError> {
         if due(state.measured, at, MEASURE_EVERY) {
             state.measured = Some(at);
-            self.metrics.buffer_bytes(self.base.store.bytes_on_disk());
+            self.metrics.buffer_bytes(self.bytes_on_disk());
         }
         if due(state.aged, at, AGE_EVERY) {
             state.aged = Some(at);

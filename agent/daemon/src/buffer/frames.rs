@@ -7,12 +7,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use sled::Batch;
-
+use super::batch::Batch;
 use super::codec;
 use super::error::BufferError;
+use super::front::Front;
 use super::keys;
-use super::store::Store;
 use super::stored::{Frame, Frames};
 
 /// Frames remembered at a time.
@@ -20,7 +19,7 @@ const MOST: usize = 4096;
 
 /// All frames: those in memory, and the store for the others.
 pub(super) struct FrameTable {
-    store: Arc<Store>,
+    store: Arc<Front>,
     known: RwLock<Known>,
 }
 
@@ -37,7 +36,7 @@ pub(super) struct NewFrames(Vec<(Vec<u8>, u32, Arc<Frame>)>);
 
 impl FrameTable {
     /// Reads the frames of a store. Those that cannot be read are passed over: the records that need them say so.
-    pub(super) fn load(store: Arc<Store>) -> Result<Self, BufferError> {
+    pub(super) fn load(store: Arc<Front>) -> Result<Self, BufferError> {
         let mut known = Known { next: 1, ..Known::default() };
         for (key, sealed) in store.all(&keys::FRAMES)? {
             let Some(number) = keys::number(&key) else { continue };
@@ -64,6 +63,12 @@ impl FrameTable {
         batch.insert(&key, sealed(&key, &frame)?);
         new.0.push((content, number, Arc::new(frame)));
         Ok(number)
+    }
+
+    /// Forgets what it knew for what another table knows.
+    pub(super) fn renew(&self, other: &Self) {
+        let known = std::mem::take(&mut *other.known.write().unwrap_or_else(PoisonError::into_inner));
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
     /// The write that brought them is in the store.
@@ -119,6 +124,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::buffer::store::Store;
 
     fn frame(gateway: &str) -> Frame {
         Frame::Session(Arc::new(Session {
@@ -133,7 +139,7 @@ mod tests {
     #[test]
     fn equal_frames_share_a_number_over_writes_and_restarts() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(&folder.path().join("store")).unwrap());
+        let store = Arc::new(Front::new(Store::open(&folder.path().join("store")).unwrap()));
         let table = FrameTable::load(store.clone()).unwrap();
         let (mut new, mut batch) = (NewFrames::default(), Batch::default());
         let one = table.number(frame("one"), &mut new, &mut batch).unwrap();

@@ -7,14 +7,15 @@ use std::sync::atomic::AtomicU64;
 
 use explaind_core::domain::record::{Body, Session, Stream};
 use explaind_core::domain::time::{Now, Timestamp};
-use sled::Batch;
 use uuid::Uuid;
 
 use super::alerts::Book;
 use super::base::Base;
+use super::batch::Batch;
 use super::cursor::{Cursor, PerStream};
 use super::error::BufferError;
-use super::frames::FrameTable;
+use super::front::Front;
+use super::journal::{self, Journal, reconcile};
 use super::report::{self, Note};
 use super::side::Side;
 use super::state::State;
@@ -45,10 +46,11 @@ pub(super) fn load(
     tail: &PerStream<u64>,
     info: &SessionInfo,
     now: Now,
-    mut notes: Vec<Note>,
+    journal: &mut Journal,
+    notes: &mut Vec<Note>,
 ) -> Result<Loaded, BufferError> {
     let side = Side::read(side_path)?.and_then(Result::ok);
-    let store = Arc::new(Store::open(path)?);
+    let store = Store::open(path)?;
     let (store_id, side, lost) = match identity(&store, path)? {
         Some(store_id) => match side {
             Some(side) if side.store_id() == store_id => (store_id, side, None),
@@ -56,38 +58,111 @@ pub(super) fn load(
         },
         None => {
             let store_id = clock::mint(now);
-            (store_id, create(&store, side_path, tail, store_id, side.as_ref())?, side)
+            let before = Before { side: side.as_ref(), tail, journal: journal.known() };
+            (store_id, create(&store, side_path, store_id, &before)?, side)
         }
     };
-    let session = Arc::new(Session {
-        gateway: info.gateway.clone(),
-        store_id,
-        boot_id: info.boot_id,
-        agent_version: info.agent_version.clone(),
-        config_digest: info.config_digest.clone(),
-    });
-    let base = Base { frames: FrameTable::load(store.clone())?, store, session };
-    let cursors = PerStream::each(|stream| cursor(&base, stream, &side, tail[stream], &mut notes))?;
+    let base = Base::new(Arc::new(Front::new(store)), session(info, store_id))?;
+    let cursors = PerStream::each(|stream| cursor(&base, stream, &side))?;
     let mut state = State {
         cursors,
         batches: PerStream::each(|stream| closed(&base, stream))?,
-        unsettled: BTreeSet::new(),
-        audit_hash: audit_hash(&base, &cursors[Stream::Audit])?,
+        unsettled: unsettled(&base, &cursors[Stream::Predictions])?,
+        audit_hash: [0; 32],
         side,
+        journal_bytes: journal.bytes(),
         claimed: base.store.get(keys::CLAIMED)?.is_some(),
         full: false,
         aged: None,
         measured: None,
     };
+    let has = reconcile::restore(&base, &mut state, journal, lost.is_some(), notes)?;
+    if let Err(error) = reconcile::complete(&base, &state, journal, &has) {
+        tracing::warn!(%error, "the journal has not got all that the store has");
+        notes.push(Note::Incomplete { reason: error.to_string() });
+    }
+    // Only then does the journal do without the store, and the store may be behind it from here on.
+    base.store.flush()?;
+    for stream in Stream::ALL {
+        go_on(&mut state, stream, tail[stream], lost.is_some(), journal, notes);
+        // So that the first record on a disk that takes no writes has a number.
+        if journal::keeps(stream) {
+            let last = state.cursors[stream].last();
+            state.side.promise(stream, last)?;
+        }
+    }
+    state.audit_hash = audit_hash(&base, &state.cursors[Stream::Audit])?;
+    let cursors = state.cursors;
     let findings = PerStream::each(|stream| verify::verify(&base, stream, &cursors[stream]))?;
     if let Some(lost) = &lost {
         notes.push(Note::Replaced { lost: lost.store_id() });
     }
-    report::record(&base, &mut state, now, &notes, &findings)?;
+    report::record(&base, &mut state, journal, now, notes, &findings)?;
+    journal.release(&state.done());
+    state.journal_bytes = journal.bytes();
     state.unsettled = unsettled(&base, &state.cursors[Stream::Predictions])?;
+    finish(base, state)
+}
+
+/// A state without a store: what the journal holds, in memory. For a start on a disk that takes no writes, where sled does
+/// not open: alerts can be seen and acknowledged all the same, and all that is stored goes into the journal.
+///
+/// # Errors
+/// When it was never known which store this is.
+pub(super) fn load_journal(
+    side_path: &Path,
+    tail: &PerStream<u64>,
+    info: &SessionInfo,
+    journal: &Journal,
+) -> Result<Option<Loaded>, BufferError> {
+    let Some(Ok(side)) = Side::read(side_path)? else { return Ok(None) };
+    let base = Base::new(Arc::new(Front::without_store()), session(info, side.store_id()))?;
+    let in_use = journal.known().values().iter().any(|known| known.range.is_some());
+    let last = |stream: Stream| journal.known()[stream].range.map_or(0, |(_, last)| last).max(tail[stream]);
+    let cursors = PerStream::each(|stream| {
+        let known = &journal.known()[stream];
+        let mut cursor = Cursor::starting_at(known.floor.max(known.range.map_or(1, |(first, _)| first)));
+        cursor.next = cursor.next.max(last(stream).saturating_add(1));
+        if journal::keeps(stream) && !in_use {
+            // A store of before there was a journal: what numbers it gave out is out of sight.
+            cursor.next = cursor.next.max(side.promised(stream).saturating_add(1));
+        }
+        cursor.uploaded = side.uploaded(stream);
+        Ok::<_, BufferError>(cursor)
+    })?;
+    let mut state = State {
+        cursors,
+        batches: PerStream::default(),
+        unsettled: BTreeSet::new(),
+        audit_hash: [0; 32],
+        side,
+        journal_bytes: journal.bytes(),
+        claimed: false,
+        full: false,
+        aged: None,
+        measured: None,
+    };
+    reconcile::restore(&base, &mut state, journal, false, &mut Vec::new())?;
+    state.audit_hash = audit_hash(&base, &state.cursors[Stream::Audit])?;
+    let mut loaded = finish(base, state)?;
+    loaded.visible = PerStream::each(|stream| Ok::<_, BufferError>(AtomicU64::new(last(stream))))?;
+    Ok(Some(loaded))
+}
+
+fn finish(base: Base, state: State) -> Result<Loaded, BufferError> {
     let visible = PerStream::each(|stream| Ok::<_, BufferError>(AtomicU64::new(state.cursors[stream].last())))?;
     let book = book(&base, &state.cursors[Stream::Alerts])?;
     Ok(Loaded { base, state, visible, book })
+}
+
+fn session(info: &SessionInfo, store_id: Uuid) -> Arc<Session> {
+    Arc::new(Session {
+        gateway: info.gateway.clone(),
+        store_id,
+        boot_id: info.boot_id,
+        agent_version: info.agent_version.clone(),
+        config_digest: info.config_digest.clone(),
+    })
 }
 
 /// The id of a store; `None` for one that is empty.
@@ -111,34 +186,58 @@ fn identity(store: &Store, path: &Path) -> Result<Option<Uuid>, BufferError> {
         .map_err(|error| BufferError::damaged(path, format!("its id cannot be read: {error}")))
 }
 
+/// What is known of the stores before this one.
+struct Before<'a> {
+    side: Option<&'a Side>,
+    tail: &'a PerStream<u64>,
+    journal: &'a PerStream<journal::Known>,
+}
+
+impl Before<'_> {
+    /// The highest number that may have been given out.
+    fn given(&self, stream: Stream) -> u64 {
+        let journalled = self.journal[stream].range.map_or(0, |(_, last)| last);
+        self.side.map_or(0, |side| side.promised(stream)).max(self.tail[stream]).max(journalled)
+    }
+
+    /// Where a stream starts: its numbers go on above all that were given out, below that is what the journal has.
+    fn cursor(&self, stream: Stream) -> Cursor {
+        let next = self.given(stream).saturating_add(1);
+        let known = &self.journal[stream];
+        let Some((first, _)) = known.range.filter(|(_, last)| *last >= known.floor) else {
+            return Cursor::starting_at(next);
+        };
+        let mut cursor = Cursor::starting_at(first.max(known.floor));
+        cursor.next = next;
+        // That it was uploaded is known of what the side file says only, whatever lies below the first that is here.
+        cursor.uploaded = self.side.map_or(0, |side| side.uploaded(stream));
+        cursor
+    }
+}
+
 /// Makes an empty store a new one, whose numbers begin above all that were promised before.
-fn create(
-    store: &Store,
-    side_path: &Path,
-    tail: &PerStream<u64>,
-    store_id: Uuid,
-    before: Option<&Side>,
-) -> Result<Side, BufferError> {
+fn create(store: &Store, side_path: &Path, store_id: Uuid, before: &Before<'_>) -> Result<Side, BufferError> {
     let unstorable = |error: codec::Unreadable| BufferError::Unstorable(error.to_string());
     let mut batch = Batch::default();
     batch.insert(keys::FORMAT, &[FORMAT]);
     batch.insert(keys::STORE_ID, codec::seal(keys::STORE_ID, store_id.as_bytes()).map_err(unstorable)?);
     for stream in Stream::ALL {
-        let given = before.map_or(0, |side| side.promised(stream)).max(tail[stream]);
-        let first = given.saturating_add(1);
         let key = keys::cursor(stream);
-        batch.insert(&key, codec::seal(&key, &Cursor::starting_at(first)).map_err(unstorable)?);
+        batch.insert(key, codec::seal(&key, &before.cursor(stream)).map_err(unstorable)?);
     }
     // First the side file: should the power go in between, the empty store is made once more, with another id.
-    let side = Side::new(side_path, store_id, before);
+    let mut side = Side::new(side_path, store_id, before.side);
+    for stream in Stream::ALL.into_iter().filter(|stream| journal::keeps(*stream)) {
+        side.foresee(stream, before.given(stream));
+    }
     side.save()?;
     store.apply(batch)?;
     store.flush()?;
     Ok(side)
 }
 
-/// Where a stream stands. What its cursor does not say (any more) is counted; what the store lost is noted.
-fn cursor(base: &Base, stream: Stream, side: &Side, given: u64, notes: &mut Vec<Note>) -> Result<Cursor, BufferError> {
+/// Where a stream of the store stands. What its cursor does not say (any more) is counted.
+fn cursor(base: &Base, stream: Stream, side: &Side) -> Result<Cursor, BufferError> {
     let key = keys::cursor(stream);
     let stored = base.store.get(&key)?.and_then(|sealed| codec::open::<Cursor>(&key, &sealed).ok());
     let mut cursor = match stored {
@@ -149,16 +248,30 @@ fn cursor(base: &Base, stream: Stream, side: &Side, given: u64, notes: &mut Vec<
     if let Some(last) = newest.first().and_then(|(key, _)| keys::sequence(key)) {
         cursor.next = cursor.next.max(last.saturating_add(1));
     }
-    let known = given.max(side.uploaded(stream));
+    Ok(cursor)
+}
+
+/// Finds out where a stream's numbers go on, once the journal has put back what it can; notes what is lost for good.
+fn go_on(state: &mut State, stream: Stream, given: u64, new_store: bool, journal: &Journal, notes: &mut Vec<Note>) {
+    let side = &state.side;
+    let (uploaded, promised) = (side.uploaded(stream), side.promised(stream));
+    let cursor = &mut state.cursors[stream];
+    let known = given.max(uploaded);
     if known > cursor.last() {
-        // There were records that the store does not know (any more). Those of the last moments may not be known here
-        // either, so numbers go on above all that were promised.
-        let resumed = known.max(side.promised(stream));
+        // There were records that are not known (any more). Those of the last moments may not be known here either, so
+        // numbers go on above all that were promised.
+        let resumed = known.max(promised);
         notes.push(Note::Behind { stream, first: cursor.next, known, last: resumed });
         cursor.next = resumed.saturating_add(1);
     }
-    cursor.uploaded = cursor.uploaded.max(side.uploaded(stream));
-    Ok(cursor)
+    if new_store
+        && cursor.records > 0
+        && let Some((_, last)) = journal.known()[stream].range
+        && last < cursor.last()
+    {
+        notes.push(Note::PassedOver { stream, first: last.saturating_add(1), last: cursor.last() });
+    }
+    cursor.uploaded = cursor.uploaded.max(uploaded);
 }
 
 /// Builds a cursor from the records themselves.

@@ -11,9 +11,13 @@
 //! - What is not uploaded is never evicted. Each eviction is itself a record, in the same write.
 //! - What cannot be read is set aside, never deleted, and a record says so. sled's errors and panics end in a
 //!   [`BufferError`] or, at the start, in a store that is set aside: never in the end of the daemon.
+//! - Alerts, feedback, audit and health are in the journal before they are acknowledged, and come back from there when
+//!   the store loses them, all of it even (see `journal`).
+//! - When the store takes no writes (a disk that is full, read-only or broken) predictions are refused, and what the
+//!   journal keeps is still taken and shown. Once the disk takes writes the store is opened again, without a restart
+//!   (see `recover`).
 //!
-//! Feedback and alerts may name an explanation that was settled a moment before: sled has one log, so whatever makes
-//! a later record durable has made every earlier write durable too.
+//! Feedback may name an explanation that was settled a moment before: `settle` returns when that is on disk.
 //!
 //! # On disk
 //!
@@ -21,6 +25,7 @@
 //!
 //! ```text
 //! buffer/                      the sled database
+//! buffer.journal/              what outlives it: alerts, feedback, audit, health (see `journal`)
 //! buffer.lock                  held while a process has it open
 //! buffer.high_water            what must outlive the store (see `side`)
 //! buffer.last                  the last numbers given out (see `tail`)
@@ -51,17 +56,21 @@
 mod alerts;
 mod audit;
 mod base;
+mod batch;
 mod codec;
 mod commit;
 mod cursor;
 mod error;
 mod evict;
 mod frames;
+mod front;
 mod guard;
+mod journal;
 mod keys;
 mod load;
 mod open;
 mod read;
+mod recover;
 mod report;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -92,7 +101,9 @@ pub(crate) use alerts::Alert;
 pub(crate) use error::BufferError;
 
 use base::Base;
-use commit::{Committer, Ticket};
+use commit::{Committer, Needs, Ticket};
+use open::Opening;
+use recover::Tending;
 use state::State;
 use write::Write;
 
@@ -102,7 +113,7 @@ use crate::telemetry::Metrics;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
-    /// Bytes that all records together may take on disk. When it is reached and nothing uploaded is left to evict, new
+    /// Bytes that all records together may take on disk, those in the journal twice. When it is reached and nothing uploaded is left to evict, new
     /// predictions are refused. It is passed by one append at most.
     #[serde(with = "units::bytes")]
     pub(crate) max_bytes: u64,
@@ -128,6 +139,11 @@ impl Config {
             return Err(("max_bytes", format!("{} bytes hold no queue; write at least \"1MiB\"", self.max_bytes)));
         }
         Ok(())
+    }
+
+    /// Bytes of one file of the journal: small beside the bound, so that files can go one by one.
+    fn journal_segment(&self) -> u64 {
+        (self.max_bytes / 64).clamp(64 << 10, 1 << 20)
     }
 
     /// What alerts, feedback, audit and health may use once predictions are refused.
@@ -180,8 +196,14 @@ pub(crate) struct Stat {
     pub(crate) max_bytes: u64,
     /// Bytes of all files.
     pub(crate) disk_bytes: u64,
-    /// Whether predictions are refused at present.
+    /// Whether predictions are refused at present, since all that is kept is yet to be uploaded.
     pub(crate) full: bool,
+    /// Why the store takes no writes at present, if so: predictions are refused then, the journal goes on.
+    pub(crate) degraded: Option<String>,
+    /// Bytes of the journal's entries.
+    pub(crate) journal_bytes: u64,
+    /// Bytes that the journal has ready for entries even if the disk is full.
+    pub(crate) journal_reserve: u64,
     /// The streams.
     pub(crate) streams: Vec<StreamStat>,
 }
@@ -211,6 +233,8 @@ struct Core {
     metrics: Metrics,
     state: Mutex<State>,
     commit: Committer,
+    opening: Opening,
+    tending: Mutex<Tending>,
     /// Dropped last: the next process may come in.
     _lock: std::fs::File,
 }
@@ -228,7 +252,7 @@ impl Buffer {
         now: Now,
         metrics: Metrics,
     ) -> Result<Self, BufferError> {
-        open::open(dir, config, session, now, metrics).map(|core| Self(Arc::new(core)))
+        open::open(dir, config, session, now, metrics).map(Self)
     }
 
     /// Stores records: all of them or none. They are on disk when this returns, and announced.
@@ -237,15 +261,21 @@ impl Buffer {
     ///
     /// # Errors
     /// [`BufferError::Full`] when the bound is reached: for appends of predictions alone. Those that also bring an
-    /// alert, feedback, audit or health go on the reserve until that is used up as well.
+    /// alert, feedback, audit or health go on the reserve until that is used up as well. [`BufferError::Broken`] while the
+    /// store takes no writes: for appends that bring a prediction or an extra.
     pub(crate) fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Arc<Record>>, BufferError> {
         let core = &self.0;
         let Some(at) = records.first().map(|record| record.at) else { return Ok(Vec::new()) };
-        let mut state = core.writing()?;
-        if let Err(error) = core.make_room(&mut state, at, &records) {
+        let kept = records.iter().all(|record| journal::keeps(record.body.stream()));
+        let needs = if kept { Needs::Journal } else { Needs::Store };
+        let mut state = core.writing_for(needs)?;
+        core.spare_for_people(&records)?;
+        // While the store takes no writes there is no room to be made; the journal's files are the bound then.
+        let refused = core.check().and_then(|()| core.make_room(&mut state, at, &records)).err();
+        if let Some(error) = refused.filter(|_| needs == Needs::Store || core.check().is_ok()) {
             // What was evicted on the way, and the record that says so, are kept all the same.
             drop(state);
-            core.commit.make_durable(core.commit.newest())?;
+            core.commit.make_durable(core.commit.newest(Needs::Journal))?;
             return Err(error);
         }
         let mut write = Write::new(&core.base, &state);
@@ -256,7 +286,7 @@ impl Buffer {
                 None => write.push(new)?,
             });
         }
-        let ticket = core.apply(&mut state, write)?;
+        let ticket = core.apply_for(&mut state, write, needs)?;
         drop(state);
         core.commit.make_durable(ticket)?;
         Ok(stored)
@@ -282,7 +312,7 @@ impl Buffer {
         if write.news.is_empty() {
             // Whoever settled them first may still wait for the disk.
             drop(state);
-            return core.commit.make_durable(core.commit.newest());
+            return core.commit.make_durable(core.commit.newest(Needs::Store));
         }
         let ticket = core.apply(&mut state, write)?;
         drop(state);
@@ -349,12 +379,12 @@ impl Buffer {
         Ok(bounds)
     }
 
-    /// Whether records are still taken.
+    /// Whether records of all kinds are taken.
     ///
     /// # Errors
     /// [`BufferError::Broken`] when not, with what failed.
     pub(crate) fn check(&self) -> Result<(), BufferError> {
-        self.0.commit.check()
+        self.0.check()
     }
 
     /// The buffer in figures.
@@ -364,7 +394,10 @@ impl Buffer {
 
     /// Numbers of a stream that are not uploaded: so many records at most.
     pub(crate) fn waiting(&self, stream: Stream) -> u64 {
-        self.0.commit.visible(stream).saturating_sub(self.uploaded(stream))
+        let state = self.0.state();
+        let cursor = &state.cursors[stream];
+        // Numbers may have been passed over, so there are never more than there are records.
+        self.0.commit.visible(stream).saturating_sub(cursor.uploaded).min(cursor.records)
     }
 
     /// Whether the registry has a folder that belongs to this store.
@@ -386,12 +419,12 @@ impl Buffer {
 
     /// The gateway's name.
     pub(crate) fn gateway(&self) -> &str {
-        &self.0.base.session.gateway
+        &self.0.opening.info.gateway
     }
 
     /// This store's id.
     pub(crate) fn store_id(&self) -> Uuid {
-        self.0.base.session.store_id
+        self.0.base.session().store_id
     }
 
     /// The stores on this machine that this one took over from.
@@ -401,7 +434,7 @@ impl Buffer {
 
     /// The machine's boot, as this run's records name it.
     pub(crate) fn boot_id(&self) -> Uuid {
-        self.0.base.session.boot_id
+        self.0.opening.info.boot_id
     }
 
     /// Records something about the gateway itself.
@@ -419,23 +452,69 @@ impl Core {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the store takes writes.
+    fn check(&self) -> Result<(), BufferError> {
+        self.commit.check()
+    }
+
+    /// While the store takes no writes, what the gateway says of itself leaves the last segment of the journal to people
+    /// and alerts.
+    fn spare_for_people(&self, new: &[NewRecord]) -> Result<(), BufferError> {
+        let only_health = new.iter().all(|record| record.body.stream() == Stream::Health);
+        if only_health && self.commit.journal().reserve() < self.config.journal_segment() {
+            self.check()
+        } else {
+            Ok(())
+        }
+    }
+
     /// The writers' lock, while the store can be written to.
     fn writing(&self) -> Result<MutexGuard<'_, State>, BufferError> {
-        let state = self.state();
-        self.commit.check()?;
+        self.writing_for(Needs::Store)
+    }
+
+    /// The writers' lock, while a write can get to where it has to be.
+    fn writing_for(&self, needs: Needs) -> Result<MutexGuard<'_, State>, BufferError> {
+        self.commit.settle_journal()?;
+        let mut state = self.state();
+        if needs == Needs::Store {
+            self.check()?;
+        }
+        state.journal_bytes = self.commit.journal_bytes();
         Ok(state)
     }
 
-    /// Puts a write into the store and into the queue for the disk. A store that fails here is not written to again.
-    fn apply(&self, state: &mut State, mut write: Write<'_>) -> Result<Ticket, BufferError> {
+    /// Puts a write into the store and into the queue for the disk.
+    fn apply(&self, state: &mut State, write: Write<'_>) -> Result<Ticket, BufferError> {
+        self.apply_for(state, write, Needs::Store)
+    }
+
+    /// Like [`apply`](Self::apply). A store that fails here is not written to again; what the journal keeps then lies in
+    /// memory.
+    fn apply_for(&self, state: &mut State, mut write: Write<'_>, needs: Needs) -> Result<Ticket, BufferError> {
+        if needs == Needs::Store {
+            self.check()?;
+        }
         state.prepare(&mut write)?;
+        let entry = write.journal_entry();
         let batch = std::mem::take(&mut write.batch);
-        self.base.store.apply(batch).inspect_err(|error| self.commit.fail(error))?;
+        let again = (needs == Needs::Journal).then(|| batch.clone());
+        if let Err(error) = self.base.store.apply(batch) {
+            self.commit.fail(&error);
+            let batch = again.ok_or_else(|| BufferError::Broken(error.to_string()))?;
+            self.base.store.apply(batch)?;
+        }
         let news = state.adopt(&self.base, write);
         for stream in Stream::ALL {
             self.metrics.buffer_records(stream.as_str(), state.cursors[stream].records);
         }
-        Ok(self.commit.enqueue(news))
+        self.commit.note_done(state.done());
+        Ok(self.commit.enqueue(news, entry, needs))
+    }
+
+    /// Bytes of all files.
+    fn bytes_on_disk(&self) -> u64 {
+        self.base.store.bytes_on_disk().saturating_add(self.commit.journal().bytes_on_disk())
     }
 
     /// The record with an id, whether it is durable yet or not.

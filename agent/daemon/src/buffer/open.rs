@@ -3,13 +3,18 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use explaind_core::domain::time::Now;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 
 use super::commit::Committer;
+use super::cursor::PerStream;
 use super::error::BufferError;
+use super::journal::Journal;
 use super::load::{self, Loaded};
+use super::recover::Tending;
 use super::report::Note;
 use super::side::Side;
 use super::store::sync_folder;
@@ -18,39 +23,97 @@ use super::{Config, Core, SessionInfo};
 use crate::telemetry::Metrics;
 
 /// How much is written to see whether the disk takes it.
-const PROBE_BYTES: usize = 256 << 10;
+pub(super) const PROBE_BYTES: usize = 256 << 10;
 
-/// Opens the store at `path`, which need not exist.
+/// What it takes to open a store, the first time and again.
+pub(super) struct Opening {
+    /// The store's folder.
+    pub(super) path: PathBuf,
+    /// The present run.
+    pub(super) info: SessionInfo,
+}
+
+impl Opening {
+    /// Opens the store and makes it and the journal say the same. A store that is damaged beyond opening is set aside.
+    ///
+    /// `last`: the highest number of each stream that is known to have been given out.
+    pub(super) fn load(
+        &self,
+        last: &PerStream<u64>,
+        now: Now,
+        journal: &mut Journal,
+        mut notes: Vec<Note>,
+    ) -> Result<Loaded, BufferError> {
+        let (path, side) = (&self.path, self.side_path());
+        match load::load(path, &side, last, &self.info, now, journal, &mut notes) {
+            Err(BufferError::Damaged { detail, .. }) => {
+                notes.push(Note::SetAside { what: "store", to: move_aside(path, now)?, reason: detail });
+                load::load(path, &side, last, &self.info, now, journal, &mut notes)
+            }
+            other => other,
+        }
+    }
+
+    fn side_path(&self) -> PathBuf {
+        beside(&self.path, ".high_water")
+    }
+}
+
+/// Opens the store at `path`, which need not exist. On a disk that takes no writes at present the journal alone is
+/// opened, if there is one.
 pub(super) fn open(
     path: &Path,
     config: &Config,
     info: SessionInfo,
     now: Now,
     metrics: Metrics,
-) -> Result<Core, BufferError> {
+) -> Result<Arc<Core>, BufferError> {
     let lock = lock(path)?;
-    probe(path)?;
-    let side_path = beside(path, ".high_water");
-    let mut aside = Vec::new();
+    let opening = Opening { path: path.to_owned(), info };
+    let side_path = opening.side_path();
+    let writable = probe(path, PROBE_BYTES);
+    let mut notes = Vec::new();
     if let Some(Err(reason)) = Side::read(&side_path)? {
-        aside.push((move_aside(&side_path, now)?, "high_water", reason));
+        notes.push(Note::SetAside { what: "high_water", to: move_aside(&side_path, now)?, reason });
     }
     let (tail, last) = Tail::open(&beside(path, ".last"))?;
-    let Loaded { base, state, visible, book } = match load::load(path, &side_path, &last, &info, now, notes(&aside)) {
-        Err(BufferError::Damaged { detail, .. }) => {
-            aside.push((move_aside(path, now)?, "store", detail));
-            load::load(path, &side_path, &last, &info, now, notes(&aside))?
+    let (mut journal, found) = Journal::open(&beside(path, ".journal"), config.journal_segment(), now)?;
+    notes.extend(found);
+    let (loaded, failure) = match writable.and_then(|()| opening.load(&last, now, &mut journal, notes)) {
+        Err(error) if takes_no_writes(&error) => {
+            let Some(loaded) = load::load_journal(&side_path, &last, &opening.info, &journal)? else {
+                return Err(error);
+            };
+            (loaded, Some(error))
         }
-        other => other?,
+        other => (other?, None),
     };
-    let commit = Committer::new(base.store.clone(), metrics.clone(), visible, tail, book);
-    let core = Core { base, config: config.clone(), metrics, state: Mutex::new(state), commit, _lock: lock };
+    let Loaded { base, state, visible, book } = loaded;
+    let commit = Committer::new(base.store.clone(), journal, metrics.clone(), visible, tail, book);
+    let core = Arc::new(Core {
+        base,
+        config: config.clone(),
+        metrics,
+        state: Mutex::new(state),
+        commit,
+        opening,
+        tending: Mutex::new(Tending::default()),
+        _lock: lock,
+    });
+    core.tend_failures();
+    if let Some(error) = failure {
+        core.commit.fail(&error);
+    }
     core.stat();
     Ok(core)
 }
 
-fn notes(aside: &[(PathBuf, &'static str, String)]) -> Vec<Note> {
-    aside.iter().map(|(to, what, reason)| Note::SetAside { what, to: to.clone(), reason: reason.clone() }).collect()
+/// Whether it is the disk that refuses, for now, and not what is on it or who asks.
+fn takes_no_writes(error: &BufferError) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let BufferError::Io { source, .. } = error else { return false };
+    matches!(source.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+        || source.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
 /// Holds `<store>.lock` for as long as the file is open.
@@ -72,10 +135,16 @@ fn lock(path: &Path) -> Result<File, BufferError> {
     }
 }
 
-/// sled may panic on a full disk as it does on damage; this tells them apart before it is asked.
-fn probe(path: &Path) -> Result<(), BufferError> {
+/// sled may panic on a full disk as it does on damage; this tells them apart before it is asked. There must be room for
+/// so many bytes; only some are written, for the flash's sake.
+pub(super) fn probe(path: &Path, room: usize) -> Result<(), BufferError> {
     let probe = beside(path, ".probe");
     let written = File::create(&probe).and_then(|mut file| {
+        match fallocate(&file, FallocateFlags::empty(), 0, room as u64) {
+            // Where the file system cannot tell, the write below has to.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
         file.write_all(&[0; PROBE_BYTES])?;
         file.sync_all()
     });

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::error::BufferError;
 use super::store::Entry;
 use super::write::Write;
-use super::{Buffer, Core, Pending, Stat, StreamStat, keys};
+use super::{Buffer, Core, Pending, Stat, StreamStat, journal, keys};
 use crate::clock;
 
 /// Records fetched from the store at a time.
@@ -124,6 +124,9 @@ impl Core {
         mut from: Option<u64>,
         mut page: impl FnMut(u64, usize) -> Result<(Vec<Entry>, Option<u64>), BufferError>,
     ) -> Result<Vec<Record>, BufferError> {
+        if !journal::keeps(stream) && self.base.store.is_unreadable() {
+            self.check()?;
+        }
         let limit = limit.min(MOST);
         let settled = self.settled(stream);
         let mut records = Vec::with_capacity(limit.min(PAGE));
@@ -179,9 +182,14 @@ impl Core {
 
     /// The buffer in figures.
     pub(super) fn stat(&self) -> Stat {
-        let disk_bytes = self.base.store.bytes_on_disk();
+        let disk_bytes = self.bytes_on_disk();
+        let (journal_bytes, journal_reserve) = {
+            let journal = self.commit.journal();
+            (journal.bytes(), journal.reserve())
+        };
         self.metrics.buffer_bytes(disk_bytes);
-        let state = self.state();
+        let mut state = self.state();
+        state.journal_bytes = journal_bytes;
         let streams = Stream::ALL.map(|stream| {
             let cursor = state.cursors[stream];
             let (lowest, highest) = (keys::record(stream, 0), keys::record(stream, u64::MAX));
@@ -196,11 +204,14 @@ impl Core {
             }
         });
         Stat {
-            store_id: self.base.session.store_id,
+            store_id: self.base.session().store_id,
             bytes: state.kept(),
             max_bytes: self.config.max_bytes,
             disk_bytes,
             full: state.full,
+            degraded: self.commit.failure(),
+            journal_bytes,
+            journal_reserve,
             streams: streams.to_vec(),
         }
     }

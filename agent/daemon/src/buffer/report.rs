@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::base::Base;
 use super::cursor::PerStream;
 use super::error::BufferError;
+use super::journal::Journal;
 use super::state::State;
 use super::verify::{Findings, Range};
 use super::write::Write;
@@ -23,6 +24,13 @@ pub(super) enum Note {
     /// Numbers from `first` to `known` were given out, and the store has no such records (any more); to be safe, its
     /// numbers go on above `last`.
     Behind { stream: Stream, first: u64, known: u64, last: u64 },
+    /// The journal has a stream's records of a store that is gone; numbers from `first` to `last` may have been given out
+    /// there, and are passed over.
+    PassedOver { stream: Stream, first: u64, last: u64 },
+    /// Records that the store had lost, or others in their place, came back from the journal.
+    Restored { stream: Stream, range: Range, missing: u64, displaced: u64 },
+    /// The journal has not got what the store has.
+    Incomplete { reason: String },
 }
 
 /// Sets aside what cannot be read, notes what is missing, and records it all in one write. Nothing found, nothing
@@ -30,6 +38,7 @@ pub(super) enum Note {
 pub(super) fn record(
     base: &Base,
     state: &mut State,
+    journal: &mut Journal,
     now: Now,
     notes: &[Note],
     findings: &PerStream<Findings>,
@@ -67,9 +76,17 @@ pub(super) fn record(
         tracing::warn!(found = ?record.body, "the store was not as it should be");
     }
     state.prepare(&mut write)?;
+    let entry = write.journal_entry();
     base.store.apply(std::mem::take(&mut write.batch))?;
     state.adopt(base, write);
-    base.store.flush()
+    base.store.flush()?;
+    if let Some(entry) = entry
+        && let Err(error) = journal.append(&[entry])
+    {
+        // The store has it, and the next start tries again.
+        tracing::warn!(%error, "what was found at the start is not in the journal");
+    }
+    Ok(())
 }
 
 fn add_note(write: &mut Write<'_>, now: Now, note: &Note) -> Result<(), BufferError> {
@@ -87,12 +104,30 @@ fn add_note(write: &mut Write<'_>, now: Now, note: &Note) -> Result<(), BufferEr
             let reason = format!("the store has lost its newest records, {} at least", known - first + 1);
             write.missing(now, *stream, (*first, *last), &reason)
         }
+        Note::PassedOver { stream, first, last } => {
+            let reason = "the lost store may have given them out; all that it acknowledged is back from the journal";
+            write.missing(now, *stream, (*first, *last), reason)
+        }
+        Note::Restored { stream, range: (first, last), missing, displaced } => {
+            let evidence = [
+                ("stream", stream.as_str().to_owned()),
+                ("first", first.to_string()),
+                ("last", last.to_string()),
+                ("records", (missing + displaced).to_string()),
+                ("displaced", displaced.to_string()),
+            ];
+            write.health(now, "restored", &evidence)
+        }
+        Note::Incomplete { reason } => write.health(now, "journal_incomplete", &[("reason", reason.clone())]),
     }
 }
 
-/// Whether a gap is what the store is behind by, and recorded as that.
+/// Whether a gap is on record already, with its reason.
 fn noted(notes: &[Note], stream: Stream, gap: Range) -> bool {
-    notes.iter().any(
-        |note| matches!(note, Note::Behind { stream: s, first, last, .. } if *s == stream && (*first, *last) == gap),
-    )
+    notes.iter().any(|note| match note {
+        Note::Behind { stream: s, first, last, .. } | Note::PassedOver { stream: s, first, last } => {
+            *s == stream && (*first, *last) == gap
+        }
+        _ => false,
+    })
 }

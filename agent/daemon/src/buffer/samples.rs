@@ -44,6 +44,12 @@ pub(crate) fn try_open(folder: &Path, config: &Config) -> Result<Buffer, BufferE
     Buffer::open(&folder.join("buffer"), config, session(), at(0), Metrics::new())
 }
 
+/// Has the store fail as on a full disk, until it is opened again.
+pub(crate) fn fail(buffer: &Buffer) {
+    let full = std::io::ErrorKind::StorageFull.into();
+    buffer.0.commit.fail(&BufferError::io("flush", Path::new("/x"), full));
+}
+
 pub(crate) fn new(seconds: u64, body: Body) -> NewRecord {
     NewRecord { id: clock::mint(at(seconds)), at: at(seconds), body }
 }

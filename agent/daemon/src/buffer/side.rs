@@ -3,7 +3,8 @@
 //! `<store>.high_water`, a few lines of JSON: which store this is, which stores it took over from, and per stream up
 //! to where the registry has everything (`uploaded`) and up to where numbers may have been given out (`promised`).
 //! Numbers are promised in large steps, so the file is written rarely; a store that starts anew begins above the
-//! promise, and no number is ever given to two records of one gateway.
+//! promise, and no number is ever given to two records of one gateway. A new promise is made when half of the last one
+//! is used up, so that a disk that takes no writes for a while does not stop the numbers.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -97,11 +98,25 @@ impl Side {
 
     /// Promises numbers up to `last` at least. On disk when it returns; mostly there is nothing to do.
     pub(super) fn promise(&mut self, stream: Stream, last: u64) -> Result<(), BufferError> {
-        self.change(stream, |marks| {
-            if marks.promised < last {
-                marks.promised = last.saturating_add(STEP);
+        let ahead = self.promised(stream).saturating_sub(last);
+        if ahead >= STEP / 2 {
+            return Ok(());
+        }
+        let promised = self.change(stream, |marks| marks.promised = marks.promised.max(last.saturating_add(STEP)));
+        match promised {
+            Err(error) if ahead > 0 => {
+                tracing::debug!(%error, "numbers could not be promised ahead");
+                Ok(())
             }
-        })
+            other => other,
+        }
+    }
+
+    /// Like [`promise`](Self::promise), for a file that is yet to be saved.
+    pub(super) fn foresee(&mut self, stream: Stream, last: u64) {
+        let mut marks = self.marks(stream);
+        marks.promised = marks.promised.max(last.saturating_add(STEP));
+        self.content.streams.insert(stream.as_str().to_owned(), marks);
     }
 
     /// Writes the file whole, beside the old one, and then takes its place.
@@ -157,6 +172,15 @@ mod tests {
         assert_eq!(read.content, side.content);
         assert_eq!((read.uploaded(Stream::Alerts), read.promised(Stream::Alerts)), (40, 1 + STEP));
         assert_eq!(read.promised(Stream::Health), 0);
+
+        // Half of it is used up: the next promise is due, and may fail as long as the last one holds.
+        fs::create_dir(folder.path().join("buffer.high_water.new")).unwrap();
+        side.promise(Stream::Alerts, 1 + STEP / 2).unwrap();
+        side.promise(Stream::Alerts, STEP).unwrap();
+        assert!(side.promise(Stream::Alerts, STEP + 2).is_err());
+        fs::remove_dir(folder.path().join("buffer.high_water.new")).unwrap();
+        side.promise(Stream::Alerts, 2 + STEP / 2).unwrap();
+        assert_eq!(Side::read(&path).unwrap().unwrap().unwrap().promised(Stream::Alerts), 2 + STEP / 2 + STEP);
 
         let successor = Side::new(&path, Uuid::from_u128(2), Some(&read));
         assert_eq!(successor.promised(Stream::Alerts), 1 + STEP);

@@ -10,6 +10,7 @@ use super::Closed;
 use super::base::Base;
 use super::cursor::{Cursor, PerStream};
 use super::error::BufferError;
+use super::journal;
 use super::side::Side;
 use super::write::Write;
 
@@ -21,6 +22,8 @@ pub(super) struct State {
     pub(super) unsettled: BTreeSet<u64>,
     pub(super) audit_hash: [u8; 32],
     pub(super) side: Side,
+    /// Bytes of the journal's entries.
+    pub(super) journal_bytes: u64,
     /// Whether the registry has a folder that belongs to this store.
     pub(super) claimed: bool,
     /// Whether predictions are refused at present.
@@ -32,16 +35,41 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Bytes that all records count for.
+    /// Bytes that all records count for, those that are in the journal as well twice.
     pub(super) fn kept(&self) -> u64 {
-        self.cursors.values().iter().map(|cursor| cursor.bytes).sum()
+        self.cursors.values().iter().map(|cursor| cursor.bytes).sum::<u64>().saturating_add(self.journal_bytes)
+    }
+
+    /// Below which number everything was evicted, of the streams that the journal keeps.
+    pub(super) fn floors(&self) -> impl Iterator<Item = (Stream, u64)> + use<> {
+        let cursors = self.cursors;
+        Stream::ALL
+            .into_iter()
+            .filter(|stream| journal::keeps(*stream))
+            .map(move |stream| (stream, cursors[stream].floor))
+    }
+
+    /// Up to which number nothing needs a stream's records in the journal. Health only has to get home.
+    pub(super) fn done(&self) -> PerStream<u64> {
+        let mut done = PerStream::default();
+        for stream in Stream::ALL {
+            let cursor = &self.cursors[stream];
+            done[stream] = cursor.floor.saturating_sub(1);
+            if stream == Stream::Health {
+                done[stream] = done[stream].max(cursor.uploaded);
+            }
+        }
+        done
     }
 
     /// Gets a write ready for the store: its cursors, and the promise of its numbers, are in order after this.
     pub(super) fn prepare(&mut self, write: &mut Write<'_>) -> Result<(), BufferError> {
         write.finish(self)?;
         for stream in Stream::ALL {
-            self.side.promise(stream, write.cursors[stream].last())?;
+            let last = write.cursors[stream].last();
+            if last > self.cursors[stream].last() {
+                self.side.promise(stream, last)?;
+            }
         }
         Ok(())
     }

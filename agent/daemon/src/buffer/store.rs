@@ -7,8 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use sled::{Batch, IVec};
+use sled::IVec;
 
+use super::batch::Batch;
 use super::error::BufferError;
 use super::guard::guard;
 use super::synced::Synced;
@@ -64,7 +65,14 @@ impl Store {
 
     /// Puts a batch into the store: after a crash all of it is there, or nothing.
     pub(super) fn apply(&self, batch: Batch) -> Result<(), BufferError> {
-        self.call("write to", |db| db.apply_batch(batch))
+        let mut changes = sled::Batch::default();
+        for (key, value) in batch.into_changes() {
+            match value {
+                Some(value) => changes.insert(key, value),
+                None => changes.remove(key),
+            }
+        }
+        self.call("write to", |db| db.apply_batch(changes))
     }
 
     /// Up to `limit` entries with keys from `first` to `last` (both included), in ascending order.

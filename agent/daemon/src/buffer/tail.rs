@@ -3,7 +3,7 @@
 //! When bytes of its log are damaged, sled may open as if everything after them had never been written: nothing in
 //! the store says that records are missing. So after each flush the last numbers are written here, in place and
 //! without a sync of their own: the kernel writes the page out within half a minute, at next to no wear. The file is
-//! never ahead of the store, and where it is, the store has lost records.
+//! never ahead of store and journal together, and where it is, they have lost records.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;

@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use explaind_core::domain::explanation::Settlement;
 use explaind_core::domain::extra::Kind;
-use explaind_core::domain::record::{Body, Health, NewRecord, Record, Stream};
+use explaind_core::domain::record::{Body, Health, NewRecord, Record, Session, Stream};
 use explaind_core::domain::time::Now;
 use serde::Serialize;
-use sled::Batch;
 use uuid::Uuid;
 
 use super::base::{Base, index_entry};
+use super::batch::Batch;
 use super::codec;
 use super::cursor::{Cursor, PerStream};
 use super::error::BufferError;
 use super::frames::NewFrames;
+use super::journal::{self, Entry, Item};
 use super::state::State;
 use super::stored::{Frame, StoredRecord, StoredSettlement, frame_of, frame_of_settlement};
 use super::{Closed, audit, keys};
@@ -23,6 +24,17 @@ use crate::clock;
 
 /// The most that one record, or one settlement, may take. Real ones take a few hundred bytes, windows some thousand.
 const MOST_BYTES: usize = 1 << 20;
+
+/// What became of a record of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Restored {
+    /// The store has it.
+    Same,
+    /// The store did not have it.
+    Missing,
+    /// Something else stood in its place.
+    Displaced,
+}
 
 /// A write in the making. Dropping it changes nothing.
 pub(super) struct Write<'a> {
@@ -32,6 +44,7 @@ pub(super) struct Write<'a> {
     pub(super) cursors: PerStream<Cursor>,
     before: PerStream<Cursor>,
     pub(super) batches: PerStream<Option<Closed>>,
+    journal_bytes: u64,
     pub(super) audit_hash: [u8; 32],
     pub(super) unsettled: BTreeSet<u64>,
     pub(super) settled: BTreeSet<u64>,
@@ -41,7 +54,10 @@ pub(super) struct Write<'a> {
     lost_extras: BTreeSet<u64>,
     /// What is announced once it is durable.
     pub(super) news: Vec<Arc<Record>>,
-    session: Option<u32>,
+    /// What goes into the journal.
+    items: Vec<Item>,
+    session: Arc<Session>,
+    session_frame: Option<u32>,
     clock_synchronised: bool,
 }
 
@@ -55,13 +71,16 @@ impl<'a> Write<'a> {
             cursors: state.cursors,
             before: state.cursors,
             batches: state.batches,
+            journal_bytes: state.journal_bytes,
             audit_hash: state.audit_hash,
             unsettled: BTreeSet::new(),
             settled: BTreeSet::new(),
             entries: HashMap::new(),
             lost_extras: BTreeSet::new(),
             news: Vec::new(),
-            session: None,
+            items: Vec::new(),
+            session: base.session(),
+            session_frame: None,
             clock_synchronised: clock::synchronised(),
         }
     }
@@ -78,7 +97,8 @@ impl<'a> Write<'a> {
         let session = self.session()?;
         let frame = frame_of(&new.body).map(|frame| self.frame(frame)).transpose()?.unwrap_or(0);
         let key = keys::record(stream, sequence);
-        let value = self.seal(stream, &key, &StoredRecord::of(&new, self.clock_synchronised, session, frame))?;
+        let stored = StoredRecord::of(&new, self.clock_synchronised, session, frame);
+        let value = self.seal(stream, &key, &stored)?;
         let (index_key, index_value) = index_entry(new.id, stream, sequence)?;
 
         let cursor = &mut self.cursors[stream];
@@ -87,6 +107,9 @@ impl<'a> Write<'a> {
         cursor.bytes += codec::weight(&key, &value) + codec::weight(&index_key, &index_value);
         self.batch.insert(&key, value);
         self.batch.insert(&index_key, index_value);
+        if journal::keeps(stream) {
+            self.items.push(Item::new(stream, sequence, stored));
+        }
         match &new.body {
             Body::Prediction(_) => {
                 self.unsettled.insert(sequence);
@@ -104,12 +127,76 @@ impl<'a> Write<'a> {
             sequence,
             at: new.at,
             clock_synchronised: self.clock_synchronised,
-            session: self.base.session.clone(),
+            session: self.session.clone(),
             body: new.body,
             settlement: None,
         });
         self.news.push(record.clone());
         Ok(record)
+    }
+
+    /// Puts a record that the journal has back into its place. It comes as it is there: without a number of its session.
+    pub(super) fn restore(
+        &mut self,
+        stream: Stream,
+        sequence: u64,
+        record: StoredRecord,
+        session: &Arc<Session>,
+    ) -> Result<Restored, BufferError> {
+        let frame = self.frame(Frame::Session(session.clone()))?;
+        let key = keys::record(stream, sequence);
+        if self.batch.mentions(&key) {
+            return Ok(Restored::Same);
+        }
+        let mut restored = Restored::Missing;
+        if let Some(sealed) = self.base.store.get(&key)? {
+            let there = codec::open(&key, &sealed).map(|there: StoredRecord| there.with_session(0));
+            if there.is_ok_and(|there| there == record) {
+                return Ok(Restored::Same);
+            }
+            self.displace(stream, sequence, &sealed)?;
+            restored = Restored::Displaced;
+        }
+        let record = record.with_session(frame);
+        let value = self.seal(stream, &key, &record)?;
+        let (index_key, index_value) = index_entry(record.id(), stream, sequence)?;
+        let cursor = &mut self.cursors[stream];
+        cursor.next = cursor.next.max(sequence.saturating_add(1));
+        cursor.records += 1;
+        cursor.bytes += codec::weight(&key, &value) + codec::weight(&index_key, &index_value);
+        self.batch.insert(&key, value);
+        self.batch.insert(&index_key, index_value);
+        if let Some(prediction) = record.raised_by() {
+            self.pin(prediction)?;
+        }
+        Ok(restored)
+    }
+
+    /// Sets aside what stands in the place of a record.
+    fn displace(&mut self, stream: Stream, sequence: u64, sealed: &[u8]) -> Result<(), BufferError> {
+        let key = keys::record(stream, sequence);
+        let mut weight = codec::weight(&key, sealed);
+        if let Ok(other) = codec::open::<StoredRecord>(&key, sealed) {
+            let (index_key, index_value) = index_entry(other.id(), stream, sequence)?;
+            // It may be in another place as well, and the entry lead there.
+            if self.base.locate(other.id())? == Some((stream, sequence)) {
+                weight += codec::weight(&index_key, &index_value);
+                self.batch.remove(&index_key);
+            }
+        }
+        self.batch.insert(keys::quarantined_record(stream, sequence), sealed);
+        let cursor = &mut self.cursors[stream];
+        cursor.bytes = cursor.bytes.saturating_sub(weight);
+        cursor.records = cursor.records.saturating_sub(1);
+        Ok(())
+    }
+
+    /// What of this write goes into the journal, if anything does.
+    pub(super) fn journal_entry(&mut self) -> Option<Arc<Entry>> {
+        let items = std::mem::take(&mut self.items);
+        let floors = Stream::ALL.map(|stream| (stream, self.cursors[stream].floor));
+        let floors = floors.into_iter().filter(|(stream, _)| journal::keeps(*stream));
+        (!items.is_empty()).then(|| Arc::new(Entry::new(self.session.clone(), floors, items)))
     }
 
     /// Adds a record about the buffer itself.
@@ -342,7 +429,7 @@ impl<'a> Write<'a> {
 
     /// Bytes kept once this is in the store.
     pub(super) fn kept(&self) -> u64 {
-        self.cursors.values().iter().map(|cursor| cursor.bytes).sum()
+        self.cursors.values().iter().map(|cursor| cursor.bytes).sum::<u64>().saturating_add(self.journal_bytes)
     }
 
     /// An alert names the prediction: it outlives the others, so that the alert can still be understood.
@@ -362,11 +449,11 @@ impl<'a> Write<'a> {
     }
 
     fn session(&mut self) -> Result<u32, BufferError> {
-        if let Some(number) = self.session {
+        if let Some(number) = self.session_frame {
             return Ok(number);
         }
-        let number = self.frame(Frame::Session(self.base.session.clone()))?;
-        self.session = Some(number);
+        let number = self.frame(Frame::Session(self.session.clone()))?;
+        self.session_frame = Some(number);
         Ok(number)
     }
 

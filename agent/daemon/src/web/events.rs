@@ -198,6 +198,8 @@ impl Gathered {
                 let news = json!({ "prediction_id": extra.prediction_id, "kind": extra.kind.as_str() });
                 self.explanations.insert(record.id, news);
             }
+            // What the page says above the alerts has changed.
+            Body::Health(health) if health.subject == "buffer" => self.everything = true,
             Body::Audit(_) | Body::Health(_) => {}
         }
         let fullest =

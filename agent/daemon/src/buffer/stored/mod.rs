@@ -98,6 +98,19 @@ impl StoredRecord {
         }
     }
 
+    /// The same under another number of its session.
+    pub(super) fn with_session(self, session: u32) -> Self {
+        Self { session, ..self }
+    }
+
+    /// The prediction that it is an alert for.
+    pub(super) fn raised_by(&self) -> Option<Uuid> {
+        match &self.body {
+            StoredBody::Alert(alert) | StoredBody::Raised(alert, _) => alert.prediction(),
+            _ => None,
+        }
+    }
+
     /// Its id.
     pub(super) fn id(&self) -> Uuid {
         Uuid::from_bytes(self.id)

@@ -62,6 +62,10 @@ impl StoredAlert {
         }
     }
 
+    pub(super) fn prediction(&self) -> Option<Uuid> {
+        self.prediction_id.map(Uuid::from_bytes)
+    }
+
     pub(super) fn into_domain(self, raised: Option<Raised>) -> AlertTransition {
         AlertTransition {
             alert_id: Uuid::from_bytes(self.alert_id),

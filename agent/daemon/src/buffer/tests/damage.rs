@@ -5,6 +5,7 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use explaind_core::domain::extra::Kind;
 
 use super::*;
+use crate::buffer::batch::Batch;
 use crate::buffer::keys;
 
 fn states(buffer: &Buffer) -> Vec<String> {
@@ -16,7 +17,7 @@ fn spoil(buffer: &Buffer, key: &[u8]) {
     let store = &buffer.0.base.store;
     let mut value = store.get(key).unwrap().unwrap().to_vec();
     value[3] ^= 0x40;
-    let mut batch = sled::Batch::default();
+    let mut batch = Batch::default();
     batch.insert(key, value);
     store.apply(batch).unwrap();
     store.flush().unwrap();
@@ -68,7 +69,7 @@ fn a_restart_finds_bad_records_bad_settlements_and_gaps() {
     let buffer = open(folder.path());
     spoil(&buffer, &keys::record(Stream::Predictions, 7));
     spoil(&buffer, &keys::settlement(9));
-    let mut batch = sled::Batch::default();
+    let mut batch = Batch::default();
     for sequence in 20..=22 {
         batch.remove(&keys::record(Stream::Predictions, sequence));
     }
@@ -94,7 +95,7 @@ fn a_lost_cursor_is_counted_anew() {
     furnished(folder.path());
     let buffer = open(folder.path());
     let before = buffer.stat();
-    let mut batch = sled::Batch::default();
+    let mut batch = Batch::default();
     batch.remove(&keys::cursor(Stream::Predictions));
     buffer.0.base.store.apply(batch).unwrap();
     drop(buffer);
@@ -117,43 +118,44 @@ fn a_store_that_does_not_open_is_set_aside_and_numbers_go_on_above() {
     let buffer = open(folder.path());
     assert_ne!(buffer.store_id(), lost);
     assert_eq!(buffer.predecessors(), [lost]);
-    assert_eq!(states(&buffer), ["set_aside", "store_replaced"]);
+    assert_eq!(states(&buffer), ["set_aside", "restored", "gap", "store_replaced"]);
     assert!(folder.path().join("buffer.damaged-20261121T222640Z/conf").exists());
     let stored = buffer.append(vec![health(20), prediction(20, 1.0)]).unwrap();
     assert!(stored[0].sequence > 10 && stored[1].sequence == 1, "{stored:?}");
-    assert_eq!(buffer.pending(Stream::Health).unwrap().unwrap().oldest.sequence, stored[0].sequence - 2);
+    assert_eq!(buffer.pending(Stream::Health).unwrap().unwrap().oldest.sequence, stored[0].sequence - 4);
     drop(buffer);
     let again = open(folder.path());
-    assert_eq!(states(&again).len(), 2, "said once");
+    assert_eq!(states(&again).len(), 4, "said once");
 }
 
 #[test]
 fn a_lost_folder_is_noticed_and_an_older_one_goes_on_above_what_was_sent() {
     let folder = tempfile::tempdir().unwrap();
     let buffer = open(folder.path());
-    buffer.append((0..10).map(health).collect()).unwrap();
+    let some = |numbers: std::ops::Range<u64>| numbers.map(|n| prediction(n, 65.0)).collect();
+    buffer.append(some(0..10)).unwrap();
     copy_as_killed(&folder.path().join("buffer"), &folder.path().join("old"));
-    buffer.append((10..30).map(health).collect()).unwrap();
-    buffer.mark_uploaded(Stream::Health, 30).unwrap();
+    buffer.append(some(10..30)).unwrap();
+    buffer.mark_uploaded(Stream::Predictions, 30).unwrap();
     drop(buffer);
     fs::remove_dir_all(folder.path().join("buffer")).unwrap();
     fs::rename(folder.path().join("old"), folder.path().join("buffer")).unwrap();
     let buffer = open(folder.path());
     assert_eq!(states(&buffer), ["gap"]);
-    let stored = buffer.append(vec![health(40)]).unwrap();
+    let stored = buffer.append(some(40..41)).unwrap();
     assert!(stored[0].sequence > 30);
     drop(buffer);
     fs::remove_dir_all(folder.path().join("buffer")).unwrap();
     let buffer = open(folder.path());
-    assert_eq!(states(&buffer), ["store_replaced"]);
-    assert!(buffer.append(vec![health(50)]).unwrap()[0].sequence > stored[0].sequence);
+    assert_eq!(states(&buffer), ["gap", "restored", "gap", "store_replaced"], "the first is back from the journal");
+    assert!(buffer.append(some(50..51)).unwrap()[0].sequence > stored[0].sequence);
 }
 
 #[test]
 fn a_store_of_a_later_version_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let buffer = open(folder.path());
-    let mut batch = sled::Batch::default();
+    let mut batch = Batch::default();
     batch.insert(keys::FORMAT, &[9]);
     buffer.0.base.store.apply(batch).unwrap();
     drop(buffer);

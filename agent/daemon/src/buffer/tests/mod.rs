@@ -3,6 +3,8 @@
 mod bounds;
 mod damage;
 mod speed;
+mod journal;
+mod outage;
 
 use std::fs;
 use std::path::Path;
@@ -219,6 +221,7 @@ fn a_kill_loses_nothing_that_was_taken() {
         }
         let after = folder.path().join(format!("killed-{n}"));
         copy_as_killed(&folder.path().join("buffer"), &after.join("buffer"));
+        copy_as_killed(&folder.path().join("buffer.journal"), &after.join("buffer.journal"));
         fs::copy(folder.path().join("buffer.high_water"), after.join("buffer.high_water")).unwrap();
         let found = open(&after);
         assert_eq!(found.read(Stream::Predictions, 0, 100).unwrap().len(), taken.len() / 2);

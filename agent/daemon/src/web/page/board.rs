@@ -26,6 +26,8 @@ pub(crate) struct Board {
     waiting: usize,
     total: usize,
     from: usize,
+    /// Why predictions are not stored at present, if so.
+    broken: Option<String>,
 }
 
 impl Board {
@@ -51,7 +53,9 @@ impl Board {
             }
             Ok(stories)
         };
-        Ok(Self { open: tell(open, from, CARDS)?, closed: tell(closed, 0, CLOSED)?, suppressed, waiting, total, from })
+        let (open, closed) = (tell(open, from, CARDS)?, tell(closed, 0, CLOSED)?);
+        let broken = web.buffer.check().err().map(|error| error.to_string());
+        Ok(Self { open, closed, suppressed, waiting, total, from, broken })
     }
 
     /// Alerts that nobody has seen yet.
@@ -80,6 +84,9 @@ impl Board {
 
     fn head(&self) -> Markup {
         html! {
+            @if let Some(reason) = &self.broken {
+                p .lost role="alert" { (words::sentence(reason)) }
+            }
             h1 {
                 @match (self.total, self.waiting) {
                     (0, _) => { "No alerts" }

@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use serde_json::json;
 
 use super::rig::{NASTY, PERSON, Rig, get};
+use crate::buffer::samples::fail;
 
 #[tokio::test]
 async fn an_alert_is_shown_with_its_reasons_and_whatever_is_stored_stays_text() {
@@ -28,6 +29,17 @@ async fn a_page_with_nothing_to_show_says_so() {
     let rig = Rig::new().await;
     let browser = rig.sign_in("viewer").await;
     assert!(browser.get("/").await.text.contains("No alerts"));
+}
+
+#[tokio::test]
+async fn a_store_that_takes_no_predictions_is_said_above_the_alerts() {
+    let rig = Rig::new().await;
+    let browser = rig.sign_in("viewer").await;
+    assert!(!browser.get("/").await.text.contains("Predictions are not stored"));
+    fail(&rig.web.buffer);
+    let page = browser.get("/").await.text;
+    assert!(page.contains("Predictions are not stored at present, since this failed: cannot flush /x"), "{page}");
+    assert!(browser.get("/live").await.text.contains("alerts and feedback still are"));
 }
 
 #[tokio::test]

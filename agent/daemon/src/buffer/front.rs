@@ -1,0 +1,220 @@
+//! What the buffer reads from and writes to: the store, and, while that takes no writes, what is laid over it in memory.
+//!
+//! A disk that is full or read-only must not take the store's readers with it, nor the records that the journal still
+//! takes. So a store that failed is not written to any more: later writes lie in memory over what it holds, where
+//! readers find them, until a store is opened again that has them from the journal. What lies here is bounded by what
+//! the journal has room for, and, after a start on such a disk, by what it holds.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
+
+use super::batch::Batch;
+use super::error::BufferError;
+use super::store::{Entry, Store};
+
+/// Keys with their values; `None` for those that are gone.
+type Overlay = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// A store that may be away.
+pub(super) struct Front {
+    store: RwLock<Option<Store>>,
+    /// Empty unless `diverted`. Never locked while the store is.
+    overlay: RwLock<Overlay>,
+    diverted: AtomicBool,
+    /// Set once the store could not even be read.
+    unreadable: AtomicBool,
+}
+
+impl Front {
+    /// A store that works.
+    pub(super) fn new(store: Store) -> Self {
+        Self {
+            store: RwLock::new(Some(store)),
+            overlay: RwLock::default(),
+            diverted: AtomicBool::new(false),
+            unreadable: AtomicBool::new(false),
+        }
+    }
+
+    /// No store at all: everything lies in memory.
+    pub(super) fn without_store() -> Self {
+        Self {
+            store: RwLock::default(),
+            overlay: RwLock::default(),
+            diverted: AtomicBool::new(true),
+            unreadable: AtomicBool::new(true),
+        }
+    }
+
+    /// From now on the store is not written to.
+    pub(super) fn divert(&self) {
+        self.diverted.store(true, Ordering::Release);
+    }
+
+    /// Whether writes go to memory.
+    pub(super) fn is_diverted(&self) -> bool {
+        self.diverted.load(Ordering::Acquire)
+    }
+
+    /// Whether what the store holds is out of reach.
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.unreadable.load(Ordering::Acquire)
+    }
+
+    /// Closes the store. Readers wait until the guard is gone, with a store in it or without.
+    pub(super) fn close(&self) -> RwLockWriteGuard<'_, Option<Store>> {
+        let mut slot = self.store.write().unwrap_or_else(PoisonError::into_inner);
+        drop(slot.take());
+        self.unreadable.store(true, Ordering::Release);
+        slot
+    }
+
+    /// The store works again: what lay over it is in it.
+    pub(super) fn resume(&self) {
+        self.unreadable.store(false, Ordering::Release);
+        self.diverted.store(false, Ordering::Release);
+        self.overlay.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Gives the store away.
+    pub(super) fn take(&self) -> Option<Store> {
+        self.store.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The value under a key.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<sled::IVec>, BufferError> {
+        if self.is_diverted()
+            && let Some(laid) = self.overlay.read().unwrap_or_else(PoisonError::into_inner).get(key)
+        {
+            return Ok(laid.clone().map(Into::into));
+        }
+        self.ask(None, |store| store.get(key))
+    }
+
+    /// Puts a batch into the store, or over it: all of it or nothing.
+    pub(super) fn apply(&self, batch: Batch) -> Result<(), BufferError> {
+        if self.is_diverted() {
+            self.overlay.write().unwrap_or_else(PoisonError::into_inner).extend(batch.into_changes());
+            return Ok(());
+        }
+        self.with(|store| store.apply(batch))
+    }
+
+    /// Up to `limit` entries with keys from `first` to `last` (both included), in ascending order.
+    pub(super) fn ascending(&self, first: &[u8], last: &[u8], limit: usize) -> Result<Vec<Entry>, BufferError> {
+        let laid = self.laid(first, Bound::Included(last));
+        let below = self.ask(Vec::new(), |store| store.ascending(first, last, limit.saturating_add(laid.len())))?;
+        if laid.is_empty() {
+            return Ok(below);
+        }
+        Ok(merged(below, laid).take(limit).collect())
+    }
+
+    /// Up to `limit` entries with keys from `first` to `last` (both included), in descending order.
+    pub(super) fn descending(&self, first: &[u8], last: &[u8], limit: usize) -> Result<Vec<Entry>, BufferError> {
+        let laid = self.laid(first, Bound::Included(last));
+        let below = self.ask(Vec::new(), |store| store.descending(first, last, limit.saturating_add(laid.len())))?;
+        if laid.is_empty() {
+            return Ok(below);
+        }
+        Ok(merged(below, laid).rev().take(limit).collect())
+    }
+
+    /// All entries whose key begins with `prefix`; only for kinds of which there are few.
+    pub(super) fn all(&self, prefix: &[u8]) -> Result<Vec<Entry>, BufferError> {
+        let mut laid = self.laid(prefix, Bound::Unbounded);
+        laid.retain(|key, _| key.starts_with(prefix));
+        let below = self.ask(Vec::new(), |store| store.all(prefix))?;
+        Ok(merged(below, laid).collect())
+    }
+
+    /// Makes everything applied so far survive a power cut.
+    pub(super) fn flush(&self) -> Result<(), BufferError> {
+        self.with(Store::flush)
+    }
+
+    /// Bytes of all the store's files; zero while it is away.
+    pub(super) fn bytes_on_disk(&self) -> u64 {
+        self.store.read().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, Store::bytes_on_disk)
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Store) -> Result<T, BufferError>) -> Result<T, BufferError> {
+        match &*self.store.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(store) => work(store),
+            None => Err(BufferError::Broken("the store is not open".to_owned())),
+        }
+    }
+
+    /// Reads from the store. One that takes no writes and cannot be read either counts as empty, so that what the
+    /// journal took meanwhile can still be seen; that it is unreadable is noted, and said where it matters.
+    fn ask<T>(&self, nothing: T, work: impl FnOnce(&Store) -> Result<T, BufferError>) -> Result<T, BufferError> {
+        match self.with(work) {
+            Err(error) if self.is_diverted() => {
+                if !self.unreadable.swap(true, Ordering::AcqRel) {
+                    tracing::error!(%error, "the store can no longer be read");
+                }
+                Ok(nothing)
+            }
+            answer => answer,
+        }
+    }
+
+    fn laid(&self, first: &[u8], last: Bound<&[u8]>) -> Overlay {
+        if !self.is_diverted() {
+            return Overlay::new();
+        }
+        let overlay = self.overlay.read().unwrap_or_else(PoisonError::into_inner);
+        let range = overlay.range::<[u8], _>((Bound::Included(first), last));
+        range.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+}
+
+/// What is below with what lies over it, by key.
+fn merged(below: Vec<Entry>, laid: Overlay) -> impl DoubleEndedIterator<Item = Entry> {
+    let mut all: BTreeMap<sled::IVec, Option<sled::IVec>> =
+        below.into_iter().map(|(key, value)| (key, Some(value))).collect();
+    all.extend(laid.into_iter().map(|(key, value)| (key.into(), value.map(Into::into))));
+    all.into_iter().filter_map(|(key, value)| Some((key, value?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(entries: &[Entry]) -> Vec<u8> {
+        entries.iter().map(|(key, _)| key[1]).collect()
+    }
+
+    #[test]
+    fn what_lies_over_the_store_is_read_as_if_it_were_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let front = Front::new(Store::open(&folder.path().join("store")).unwrap());
+        let mut batch = Batch::default();
+        for n in [1, 3, 5, 7, 9] {
+            batch.insert([b'k', n], [n]);
+        }
+        front.apply(batch).unwrap();
+        front.divert();
+        let mut batch = Batch::default();
+        batch.insert([b'k', 4], [40]);
+        batch.insert([b'k', 5], [50]);
+        batch.remove([b'k', 3]);
+        batch.remove([b'k', 7]);
+        front.apply(batch).unwrap();
+        let (first, last) = ([b'k', 0], [b'k', 255]);
+        assert_eq!(keys(&front.ascending(&first, &last, 9).unwrap()), [1, 4, 5, 9]);
+        assert_eq!(keys(&front.ascending(&first, &last, 2).unwrap()), [1, 4]);
+        assert_eq!(keys(&front.descending(&first, &last, 3).unwrap()), [9, 5, 4]);
+        assert_eq!(keys(&front.all(b"k").unwrap()), [1, 4, 5, 9]);
+        assert_eq!(front.get(&[b'k', 5]).unwrap().as_deref(), Some(&[50][..]));
+        assert_eq!((front.get(&[b'k', 3]).unwrap(), front.is_unreadable()), (None, false));
+        drop(front.close());
+        assert_eq!(keys(&front.all(b"k").unwrap()), [4, 5], "without the store");
+        assert!(front.is_unreadable());
+        *front.close() = Some(Store::open(&folder.path().join("store")).unwrap());
+        front.resume();
+        assert_eq!(keys(&front.all(b"k").unwrap()), [1, 3, 5, 7, 9], "nothing was written to the store");
+    }
+}

@@ -1,0 +1,146 @@
+//! When the store fails while the daemon runs: goes on without it, and opens it again when the disk takes writes.
+//!
+//! A disk that is full, was remounted read-only or answers with errors fails sled for good: its handle accepts nothing
+//! any more. The daemon then is *degraded*: predictions are refused, the journal takes alerts, feedback and audit, and
+//! readers see both the store and what the journal took. A thread of its own, which lives only then, looks every few
+//! seconds whether the disk takes writes, with some room to spare, so that the store is not opened for one write. Then
+//! it does what a start does: closes what there is, opens the store, and puts into it what the journal has.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use explaind_core::domain::explanation::Settlement;
+use explaind_core::domain::record::Stream;
+use explaind_core::domain::time::Now;
+use rustix::fs::{Advice, fadvise};
+
+use super::commit::Needs;
+use super::error::BufferError;
+use super::load::Loaded;
+use super::open::probe;
+use super::write::Write;
+use super::{Buffer, Core};
+use crate::backoff::Backoff;
+use crate::clock;
+
+/// Waits between two looks at the disk.
+const FIRST_WAIT: Duration = Duration::from_secs(4);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Room that the disk must have before the store is opened again.
+const ROOM: usize = 4 << 20;
+/// A store that worked for so long did not fail for the same reason as the last time.
+const CALM: Duration = Duration::from_secs(600);
+
+/// How long to wait before the next try: a disk that fails again at once is asked less and less often.
+pub(super) struct Tending {
+    backoff: Backoff,
+    recovered: Option<Instant>,
+}
+
+impl Default for Tending {
+    fn default() -> Self {
+        Self { backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT), recovered: None }
+    }
+}
+
+impl Core {
+    /// From now on, each time the store fails a thread tends to it.
+    pub(super) fn tend_failures(self: &Arc<Self>) {
+        let core = Arc::downgrade(self);
+        self.commit.on_failure(move || {
+            let core = core.clone();
+            let started = std::thread::Builder::new().name("buffer".to_owned()).spawn(move || tend(&core));
+            if let Err(error) = started {
+                tracing::error!(%error, "the store is not looked after: only a restart opens it again");
+            }
+        });
+    }
+
+    fn wait(&self) -> Duration {
+        let mut tending = self.tending.lock().unwrap_or_else(PoisonError::into_inner);
+        if tending.recovered.take().is_some_and(|recovered| recovered.elapsed() > CALM) {
+            tending.backoff.reset();
+        }
+        tending.backoff.next()
+    }
+
+    /// Opens the store again, if the disk takes writes.
+    ///
+    /// # Errors
+    /// Why not. Then all is as it was, or the store is closed and only what is in memory can be read.
+    pub(super) fn recover(&self, now: Now) -> Result<(), BufferError> {
+        // Nothing is numbered meanwhile.
+        let mut state = self.state();
+        if self.check().is_ok() {
+            return Ok(());
+        }
+        probe(&self.opening.path, ROOM)?;
+        self.commit.make_durable(self.commit.newest(Needs::Journal))?;
+        let seen = self.commit.numbers();
+        let mut slot = self.base.store.close();
+        forget_pages(&self.opening.path);
+        let Loaded { base, state: fresh, visible, book } =
+            self.opening.load(&seen, now, &mut self.commit.journal(), Vec::new())?;
+        *slot = base.store.take();
+        drop(slot);
+        self.base.renew(&base);
+        *state = fresh;
+        self.commit.resume(&visible, book);
+        self.tending.lock().unwrap_or_else(PoisonError::into_inner).recovered = Some(Instant::now());
+        tracing::info!("the store works again: predictions are taken");
+
+        // Predictions whose flush failed and which are there all the same: nobody waits for them, and nobody is going to
+        // explain them.
+        let mut write = Write::new(&self.base, &state);
+        for sequence in state.unsettled.range(seen[Stream::Predictions].saturating_add(1)..) {
+            if let Some(Ok(prediction)) = self.base.record(Stream::Predictions, *sequence, 0)? {
+                let reason = "the store failed when it was written, so it was not shown".to_owned();
+                write.settle(prediction, Settlement::Skipped { reason })?;
+            }
+        }
+        let ticket = self.apply(&mut state, write)?;
+        drop(state);
+        self.commit.make_durable(ticket)
+    }
+}
+
+/// Says that the store has failed, and tries until it works again, or nobody needs it any more.
+fn tend(core: &Weak<Core>) {
+    let mut said = false;
+    loop {
+        let Some(wait) = core.upgrade().map(|core| {
+            if !std::mem::replace(&mut said, true)
+                && let Some(reason) = core.commit.failure()
+            {
+                Buffer(core.clone()).report(clock::now(), "buffer", "degraded", vec![("reason".to_owned(), reason)]);
+            }
+            core.wait()
+        }) else {
+            return;
+        };
+        std::thread::sleep(wait);
+        let Some(core) = core.upgrade() else { return };
+        match core.recover(clock::now()) {
+            Ok(()) => {
+                Buffer(core).report(clock::now(), "buffer", "recovered", Vec::new());
+                return;
+            }
+            Err(error) => tracing::debug!(%error, "the store cannot be opened yet"),
+        }
+    }
+}
+
+/// Has the kernel forget what it holds of a folder's files: after a sync that failed it may show what never got to the
+/// disk. What it cannot forget does no harm that it did not do before.
+fn forget_pages(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            forget_pages(&path);
+        } else if let Ok(file) = File::open(&path) {
+            let _ = fadvise(&file, 0, None, Advice::DontNeed);
+        }
+    }
+}
