@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::bundles::{Models, files_of, load, plans};
-use crate::buffer::{Buffer, BufferError, SessionInfo};
+use crate::buffer::{Buffer, BufferError, Machine, SessionInfo, unheard_of};
 use crate::config::{ConfigError, Settings};
 use crate::driver::{Driver, Explanations, LastPredictions, Progress};
 use crate::explainer::{self, Queue};
@@ -37,6 +37,8 @@ use crate::{clock, pace, source, sync, timekeeper, web};
 const EVENTS: usize = 1024;
 /// How many of an earlier run's newest predictions are looked through for each asset's last one.
 const LOOKED_AT: usize = 1000;
+/// How long a new gateway waits for the registry to say whether it is new.
+const ASKING: Duration = Duration::from_secs(10);
 /// How long stopping may take, part by part, before the process goes anyway.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -105,26 +107,53 @@ pub(crate) fn run(settings: Settings) -> Result<(), AppError> {
         .map_err(io(format!("creating {} ([gateway] state_dir)", state_dir.display())))?;
 
     let metrics = Metrics::new();
-    let session = SessionInfo {
-        gateway: settings.gateway.id.as_str().into(),
-        agent_version: env!("CARGO_PKG_VERSION").into(),
-        config_digest: settings.digest.as_str().into(),
-        boot_id: clock::boot_id(),
-    };
-    let now = clock::now();
-    let buffer = Buffer::open(&state_dir.join("buffer"), &settings.buffer, session, now, metrics.clone())
-        .map_err(AppError::Buffer)?;
-    let (pipeline, follows) = Pipeline::new(plans, open_alerts(&buffer), now, &mut || clock::mint(now));
-    buffer.append(follows.records).map_err(AppError::Buffer)?;
-
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(io("starting the runtime"))?;
+    let store = state_dir.join("buffer");
+    let session = SessionInfo {
+        gateway: settings.gateway.id.as_str().into(),
+        agent_version: env!("CARGO_PKG_VERSION").into(),
+        config_digest: settings.digest.as_str().into(),
+        boot_id: clock::boot_id(),
+        machine: Machine::here(),
+        first: runtime.block_on(first_number(&settings, &store)),
+    };
+    let now = clock::now();
+    let buffer = Buffer::open(&store, &settings.buffer, session, now, metrics.clone()).map_err(AppError::Buffer)?;
+    let (pipeline, follows) = Pipeline::new(plans, open_alerts(&buffer), now, &mut || clock::mint(now));
+    buffer.append(follows.records).map_err(AppError::Buffer)?;
+
     let result = runtime.block_on(live(settings, models, buffer, pipeline, metrics));
     runtime.shutdown_timeout(DRAIN);
     result
+}
+
+/// Where the numbers of a store begin that knows of none before it: at 1 for a gateway that is new, and far above
+/// whatever was given out under its name when central has heard of it.
+///
+/// A registry that does not answer is no reason for odd numbers: most gateways that start without one are new, and sync
+/// compares numbers before it sends anything there.
+async fn first_number(settings: &Settings, store: &Path) -> u64 {
+    if !Buffer::is_new(store) {
+        return unheard_of(clock::now());
+    }
+    let Some(config) = &settings.registry else { return 1 };
+    match timeout(ASKING, Registry::new(config).knows(&settings.gateway.id)).await {
+        Ok(Ok(true)) => {
+            tracing::warn!(
+                "the registry knows a gateway of this name: numbers begin above all that it may have given out"
+            );
+            unheard_of(clock::now())
+        }
+        Ok(Ok(false)) => 1,
+        Ok(Err(_)) | Err(_) => {
+            tracing::warn!("the registry does not say whether it knows a gateway of this name; numbers begin at 1");
+            1
+        }
+    }
 }
 
 /// Spawns every part, waits for the signal to stop or the death of a part, and drains.

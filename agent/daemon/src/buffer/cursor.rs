@@ -5,6 +5,9 @@ use std::ops::{Index, IndexMut};
 use explaind_core::domain::record::Stream;
 use serde::{Deserialize, Serialize};
 
+use super::ahead::{Ahead, Range};
+use super::codec::{self, Unreadable};
+
 /// One stream's numbers. Stored with every write that moves them, in the same batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Cursor {
@@ -20,13 +23,55 @@ pub(super) struct Cursor {
     pub(super) records: u64,
     /// Bytes that they count for.
     pub(super) bytes: u64,
+    /// What is in the registry, or needs not go there, above `uploaded`. Earlier versions stored cursors without it.
+    pub(super) ahead: Ahead,
+}
+
+/// What earlier versions stored: postcard writes fields one after the other, so a cursor of today begins with it, and it
+/// alone never reads as one of today.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+struct Earlier {
+    floor: u64,
+    next: u64,
+    uploaded: u64,
+    settled: u64,
+    records: u64,
+    bytes: u64,
 }
 
 impl Cursor {
+    /// Reads what is stored, by whichever version.
+    pub(super) fn open(key: &[u8], sealed: &[u8]) -> Result<Self, Unreadable> {
+        codec::open::<Self>(key, sealed).or_else(|_| {
+            let Earlier { floor, next, uploaded, settled, records, bytes } = codec::open(key, sealed)?;
+            Ok(Self { floor, next, uploaded, settled, records, bytes, ahead: Ahead::default() })
+        })
+    }
+
+    /// Notes that a range is in the registry; says whether that could be remembered.
+    #[must_use]
+    pub(super) fn cover(&mut self, range: Range) -> bool {
+        self.ahead.cover(&mut self.uploaded, range)
+    }
+
+    /// Whether the registry has a number.
+    pub(super) fn is_uploaded(&self, sequence: u64) -> bool {
+        sequence <= self.uploaded || self.ahead.contains(sequence)
+    }
+
     /// A stream whose first record gets the number `first`.
     pub(super) fn starting_at(first: u64) -> Self {
         let before = first.saturating_sub(1);
-        Self { floor: first, next: first, uploaded: before, settled: before, records: 0, bytes: 0 }
+        Self {
+            floor: first,
+            next: first,
+            uploaded: before,
+            settled: before,
+            records: 0,
+            bytes: 0,
+            ahead: Ahead::default(),
+        }
     }
 
     /// The number of the last record; that before the first while there is none.
@@ -85,5 +130,24 @@ impl<T> IndexMut<Stream> for PerStream<T> {
             Stream::Health => health,
             Stream::Explanations => explanations,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_version_stored_is_read() {
+        let earlier = Earlier { floor: 3, next: 900, uploaded: 70, settled: 80, records: 5, bytes: 6000 };
+        let sealed = codec::seal(b"c P", &earlier).unwrap();
+        let mut cursor = Cursor::open(b"c P", &sealed).unwrap();
+        assert_eq!((cursor.floor, cursor.last(), cursor.uploaded, cursor.settled), (3, 899, 70, 80));
+        assert_eq!((cursor.records, cursor.bytes, cursor.ahead), (5, 6000, Ahead::default()));
+        assert!(cursor.cover((800, 850)));
+        assert!(cursor.is_uploaded(70) && cursor.is_uploaded(800) && !cursor.is_uploaded(71));
+        let sealed = codec::seal(b"c P", &cursor).unwrap();
+        assert_eq!(Cursor::open(b"c P", &sealed), Ok(cursor));
+        assert!(Cursor::open(b"c X", &sealed).is_err());
     }
 }

@@ -11,6 +11,14 @@ pub(super) const STORE_ID: &[u8] = b"m/store";
 /// There once the registry has a folder that belongs to this store.
 pub(super) const CLAIMED: &[u8] = b"m/claimed";
 
+/// The machine that the store is on.
+pub(super) const MACHINE: &[u8] = b"m/machine";
+/// There once the store was found on another machine than it was made on.
+pub(super) const MOVED: &[u8] = b"m/moved";
+
+/// There when something was lost that says what was sent.
+pub(super) const DOUBT: &[u8] = b"m/doubt";
+
 const CURSOR: u8 = b'c';
 const BATCH: u8 = b'b';
 const FRAME: u8 = b'f';

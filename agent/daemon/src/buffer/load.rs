@@ -16,6 +16,9 @@ use super::cursor::{Cursor, PerStream};
 use super::error::BufferError;
 use super::front::Front;
 use super::journal::{self, Journal, reconcile};
+use super::moved;
+use super::open::Opening;
+use super::outbox::{Content, Outbox};
 use super::report::{self, Note};
 use super::side::Side;
 use super::state::State;
@@ -34,6 +37,7 @@ pub(super) struct Loaded {
     pub(super) state: State,
     pub(super) visible: PerStream<AtomicU64>,
     pub(super) book: Book,
+    pub(super) outbox: Outbox,
 }
 
 /// Opens the store at `path`, or makes one that takes over from what the side file and the last numbers (`tail`) know.
@@ -41,37 +45,49 @@ pub(super) struct Loaded {
 /// # Errors
 /// [`BufferError::Damaged`] when the store is to be set aside.
 pub(super) fn load(
-    path: &Path,
-    side_path: &Path,
+    opening: &Opening,
     tail: &PerStream<u64>,
-    info: &SessionInfo,
     now: Now,
     journal: &mut Journal,
     notes: &mut Vec<Note>,
 ) -> Result<Loaded, BufferError> {
-    let side = Side::read(side_path)?.and_then(Result::ok);
-    let store = Store::open(path)?;
-    let (store_id, side, lost) = match identity(&store, path)? {
+    let side_path = opening.side_path();
+    let side = Side::read(&side_path)?.and_then(Result::ok);
+    let store = Store::open(&opening.path)?;
+    let (store_id, mut side, lost) = match identity(&store, &opening.path)? {
         Some(store_id) => match side {
             Some(side) if side.store_id() == store_id => (store_id, side, None),
-            other => (store_id, Side::new(side_path, store_id, other.as_ref()), None),
+            other => (store_id, Side::new(&side_path, store_id, other.as_ref()), None),
         },
         None => {
             let store_id = clock::mint(now);
-            let before = Before { side: side.as_ref(), tail, journal: journal.known() };
-            (store_id, create(&store, side_path, store_id, &before)?, side)
+            let least = if side.is_some() { 1 } else { opening.info.first };
+            let before = Before { side: side.as_ref(), tail, journal: journal.known(), least };
+            (store_id, create(&store, &side_path, store_id, &before)?, side)
         }
     };
-    let base = Base::new(Arc::new(Front::new(store)), session(info, store_id))?;
-    let cursors = PerStream::each(|stream| cursor(&base, stream, &side))?;
+    let store_id = moved::bind(&store, &mut side, store_id, &opening.info.machine, now)?;
+    let base = Base::new(Arc::new(Front::new(store)), session(&opening.info, store_id))?;
+    let mut doubt = base.store.get(keys::DOUBT)?.is_some();
+    let cursors = PerStream::each(|stream| cursor(&base, stream, &side, &mut doubt))?;
+    let stored = PerStream::each(|stream| closed(&base, stream, &mut doubt))?;
+    if doubt {
+        // Before anything is written that would hide it.
+        keep_doubt(&base)?;
+    }
+    let batches = PerStream::each(|stream| Ok::<_, BufferError>(stored[stream].map(|(closed, _)| closed)))?;
+    let (outbox, filed) = Outbox::open(&opening.outbox_path(), &batches)?;
     let mut state = State {
         cursors,
-        batches: PerStream::each(|stream| closed(&base, stream))?,
+        batches,
+        contents: PerStream::each(|stream| Ok::<_, BufferError>(stored[stream].and_then(|(_, content)| content)))?,
+        filed,
         unsettled: unsettled(&base, &cursors[Stream::Predictions])?,
         audit_hash: [0; 32],
         side,
         journal_bytes: journal.bytes(),
         claimed: base.store.get(keys::CLAIMED)?.is_some(),
+        doubt,
         full: false,
         aged: None,
         measured: None,
@@ -91,6 +107,12 @@ pub(super) fn load(
             state.side.promise(stream, last)?;
         }
     }
+    if state.doubt && !doubt {
+        keep_doubt(&base)?;
+    }
+    if let Some(moved) = moved::moved(&base.store)?.filter(|moved| moved.is_ahead_of(&state.cursors)) {
+        notes.push(Note::Moved { from: moved.from, base: moved.base });
+    }
     state.audit_hash = audit_hash(&base, &state.cursors[Stream::Audit])?;
     let cursors = state.cursors;
     let findings = PerStream::each(|stream| verify::verify(&base, stream, &cursors[stream]))?;
@@ -101,7 +123,15 @@ pub(super) fn load(
     journal.release(&state.done());
     state.journal_bytes = journal.bytes();
     state.unsettled = unsettled(&base, &state.cursors[Stream::Predictions])?;
-    finish(base, state)
+    finish(base, state, outbox)
+}
+
+/// Notes for later starts that something was lost that says what was sent.
+fn keep_doubt(base: &Base) -> Result<(), BufferError> {
+    let mut batch = Batch::default();
+    batch.insert(keys::DOUBT, &[]);
+    base.store.apply(batch)?;
+    base.store.flush()
 }
 
 /// A state without a store: what the journal holds, in memory. For a start on a disk that takes no writes, where sled does
@@ -110,13 +140,12 @@ pub(super) fn load(
 /// # Errors
 /// When it was never known which store this is.
 pub(super) fn load_journal(
-    side_path: &Path,
+    opening: &Opening,
     tail: &PerStream<u64>,
-    info: &SessionInfo,
     journal: &Journal,
 ) -> Result<Option<Loaded>, BufferError> {
-    let Some(Ok(side)) = Side::read(side_path)? else { return Ok(None) };
-    let base = Base::new(Arc::new(Front::without_store()), session(info, side.store_id()))?;
+    let Some(Ok(side)) = Side::read(&opening.side_path())? else { return Ok(None) };
+    let base = Base::new(Arc::new(Front::without_store()), session(&opening.info, side.store_id()))?;
     let in_use = journal.known().values().iter().any(|known| known.range.is_some());
     let last = |stream: Stream| journal.known()[stream].range.map_or(0, |(_, last)| last).max(tail[stream]);
     let cursors = PerStream::each(|stream| {
@@ -133,26 +162,30 @@ pub(super) fn load_journal(
     let mut state = State {
         cursors,
         batches: PerStream::default(),
+        contents: PerStream::default(),
+        filed: PerStream::default(),
         unsettled: BTreeSet::new(),
         audit_hash: [0; 32],
         side,
         journal_bytes: journal.bytes(),
         claimed: false,
+        doubt: false,
         full: false,
         aged: None,
         measured: None,
     };
     reconcile::restore(&base, &mut state, journal, false, &mut Vec::new())?;
     state.audit_hash = audit_hash(&base, &state.cursors[Stream::Audit])?;
-    let mut loaded = finish(base, state)?;
+    // Which files belong to closed batches is in the store: none is touched.
+    let mut loaded = finish(base, state, Outbox::unseen(&opening.outbox_path()))?;
     loaded.visible = PerStream::each(|stream| Ok::<_, BufferError>(AtomicU64::new(last(stream))))?;
     Ok(Some(loaded))
 }
 
-fn finish(base: Base, state: State) -> Result<Loaded, BufferError> {
+fn finish(base: Base, state: State, outbox: Outbox) -> Result<Loaded, BufferError> {
     let visible = PerStream::each(|stream| Ok::<_, BufferError>(AtomicU64::new(state.cursors[stream].last())))?;
     let book = book(&base, &state.cursors[Stream::Alerts])?;
-    Ok(Loaded { base, state, visible, book })
+    Ok(Loaded { base, state, visible, book, outbox })
 }
 
 fn session(info: &SessionInfo, store_id: Uuid) -> Arc<Session> {
@@ -191,6 +224,8 @@ struct Before<'a> {
     side: Option<&'a Side>,
     tail: &'a PerStream<u64>,
     journal: &'a PerStream<journal::Known>,
+    /// Numbers do not begin below this.
+    least: u64,
 }
 
 impl Before<'_> {
@@ -202,7 +237,7 @@ impl Before<'_> {
 
     /// Where a stream starts: its numbers go on above all that were given out, below that is what the journal has.
     fn cursor(&self, stream: Stream) -> Cursor {
-        let next = self.given(stream).saturating_add(1);
+        let next = self.given(stream).saturating_add(1).max(self.least);
         let known = &self.journal[stream];
         let Some((first, _)) = known.range.filter(|(_, last)| *last >= known.floor) else {
             return Cursor::starting_at(next);
@@ -236,13 +271,17 @@ fn create(store: &Store, side_path: &Path, store_id: Uuid, before: &Before<'_>) 
     Ok(side)
 }
 
-/// Where a stream of the store stands. What its cursor does not say (any more) is counted.
-fn cursor(base: &Base, stream: Stream, side: &Side) -> Result<Cursor, BufferError> {
+/// Where a stream of the store stands. What its cursor does not say (any more) is counted; what was sent is then in
+/// `doubt`.
+fn cursor(base: &Base, stream: Stream, side: &Side, doubt: &mut bool) -> Result<Cursor, BufferError> {
     let key = keys::cursor(stream);
-    let stored = base.store.get(&key)?.and_then(|sealed| codec::open::<Cursor>(&key, &sealed).ok());
+    let stored = base.store.get(&key)?.and_then(|sealed| Cursor::open(&key, &sealed).ok());
     let mut cursor = match stored {
         Some(cursor) => cursor,
-        None => recount(base, stream, side)?,
+        None => {
+            *doubt = true;
+            recount(base, stream, side)?
+        }
     };
     let newest = base.store.descending(&keys::record(stream, 0), &keys::record(stream, u64::MAX), 1)?;
     if let Some(last) = newest.first().and_then(|(key, _)| keys::sequence(key)) {
@@ -256,7 +295,8 @@ fn go_on(state: &mut State, stream: Stream, given: u64, new_store: bool, journal
     let side = &state.side;
     let (uploaded, promised) = (side.uploaded(stream), side.promised(stream));
     let cursor = &mut state.cursors[stream];
-    let known = given.max(uploaded);
+    let ahead = side.ahead(stream);
+    let known = given.max(uploaded).max(ahead.last().map_or(0, |(_, last)| *last));
     if known > cursor.last() {
         // There were records that are not known (any more). Those of the last moments may not be known here either, so
         // numbers go on above all that were promised.
@@ -272,6 +312,11 @@ fn go_on(state: &mut State, stream: Stream, given: u64, new_store: bool, journal
         notes.push(Note::PassedOver { stream, first: last.saturating_add(1), last: cursor.last() });
     }
     cursor.uploaded = cursor.uploaded.max(uploaded);
+    let mut doubt = false;
+    for range in ahead {
+        doubt |= !cursor.cover(range);
+    }
+    state.doubt |= doubt;
 }
 
 /// Builds a cursor from the records themselves.
@@ -301,12 +346,19 @@ fn recount(base: &Base, stream: Stream, side: &Side) -> Result<Cursor, BufferErr
     }
 }
 
-/// The bounds of a stream's closed batch. Bounds that cannot be read are as good as none.
-fn closed(base: &Base, stream: Stream) -> Result<Option<Closed>, BufferError> {
+/// The bounds of a stream's closed batch, and what its file holds once that was written. Bounds that cannot be read are
+/// as good as none, but the batch may have been sent.
+fn closed(base: &Base, stream: Stream, doubt: &mut bool) -> Result<Option<(Closed, Option<Content>)>, BufferError> {
     let key = keys::batch(stream);
     let Some(sealed) = base.store.get(&key)? else { return Ok(None) };
-    let bounds: Option<(u64, u64, i64)> = codec::open(&key, &sealed).ok();
-    Ok(bounds.map(|(first, last, at)| Closed { first, last, closed_at: Timestamp::from_micros(at) }))
+    type Bounds = (u64, u64, i64);
+    let filed = codec::open::<(Bounds, Content)>(&key, &sealed).map(|(bounds, content)| (bounds, Some(content)));
+    // Until its file is written, and in the stores of earlier versions, a batch has bounds alone.
+    let stored = filed.or_else(|_| codec::open::<Bounds>(&key, &sealed).map(|bounds| (bounds, None)));
+    *doubt |= stored.is_err();
+    Ok(stored
+        .ok()
+        .map(|((first, last, at), content)| (Closed { first, last, closed_at: Timestamp::from_micros(at) }, content)))
 }
 
 /// The hash that the next audit record names: that of the last one that can be read.

@@ -7,7 +7,9 @@
 //! - What [`Buffer::append`] and [`Buffer::settle`] took is on disk when they return, and only then announced or read
 //!   back. The records of one append are all there after a crash, or none of them is.
 //! - A record is stored once: appending an id again returns the record that is there.
-//! - The first settlement of a prediction stands. So a batch that is closed has the same bytes for ever.
+//! - The first settlement of a prediction stands, and a closed batch is a file that every try sends (`outbox`). So a
+//!   batch has the same bytes for ever.
+//! - A store belongs to one machine. On another it goes on under another id, with numbers far above (`moved`).
 //! - What is not uploaded is never evicted. Each eviction is itself a record, in the same write.
 //! - What cannot be read is set aside, never deleted, and a record says so. sled's errors and panics end in a
 //!   [`BufferError`] or, at the start, in a store that is set aside: never in the end of the daemon.
@@ -29,6 +31,7 @@
 //! buffer.lock                  held while a process has it open
 //! buffer.high_water            what must outlive the store (see `side`)
 //! buffer.last                  the last numbers given out (see `tail`)
+//! buffer.outbox/               closed batches on their way to the registry (see `outbox`)
 //! buffer.damaged-<time>/       a store that did not open, set aside
 //! ```
 //!
@@ -39,8 +42,11 @@
 //! m/format        one byte: the version of this layout
 //! m/store         the store's id
 //! m/claimed       there once the registry has a folder that belongs to this store
-//! c S             the stream's cursor: floor, next, uploaded, settled, records, bytes
-//! b S             bounds of the stream's closed batch, while there is one
+//! m/machine       digests of what tells the machine that the store is on from others
+//! m/moved         where the store came from, and its first own number, once it was found on another machine
+//! m/doubt         there when it is to be asked what the registry has
+//! c S             the stream's cursor: floor, next, uploaded, settled, records, bytes, ranges uploaded above
+//! b S             bounds of the stream's closed batch, while there is one; then its file's size and digest
 //! f number        a frame: what many records share (u32)
 //! r S N           a record
 //! e N             the settlement of prediction N
@@ -53,10 +59,12 @@
 //!
 //! Each value is a version byte, postcard, and the CRC-32 of key and value (`codec`); stored types are in `stored`.
 
+mod ahead;
 mod alerts;
 mod audit;
 mod base;
 mod batch;
+mod batches;
 mod codec;
 mod commit;
 mod cursor;
@@ -68,7 +76,10 @@ mod guard;
 mod journal;
 mod keys;
 mod load;
+mod machine;
+mod moved;
 mod open;
+mod outbox;
 mod read;
 mod recover;
 mod report;
@@ -99,10 +110,13 @@ use uuid::Uuid;
 
 pub(crate) use alerts::Alert;
 pub(crate) use error::BufferError;
+pub(crate) use machine::Machine;
+pub(crate) use moved::unheard_of;
 
 use base::Base;
 use commit::{Committer, Needs, Ticket};
 use open::Opening;
+use outbox::Outbox;
 use recover::Tending;
 use state::State;
 use write::Write;
@@ -163,6 +177,10 @@ pub(crate) struct SessionInfo {
     pub(crate) config_digest: Arc<str>,
     /// The machine's boot.
     pub(crate) boot_id: Uuid,
+    /// What tells this machine from others.
+    pub(crate) machine: Machine,
+    /// Where the numbers of a store begin that knows of none before it.
+    pub(crate) first: u64,
 }
 
 /// The bounds of a batch. Once fixed they never change, so that each try to upload it sends the same bytes.
@@ -233,6 +251,7 @@ struct Core {
     metrics: Metrics,
     state: Mutex<State>,
     commit: Committer,
+    outbox: Outbox,
     opening: Opening,
     tending: Mutex<Tending>,
     /// Dropped last: the next process may come in.
@@ -240,6 +259,11 @@ struct Core {
 }
 
 impl Buffer {
+    /// Whether there is no store at `dir`, nor anything that one left behind.
+    pub(crate) fn is_new(dir: &Path) -> bool {
+        !dir.exists() && !open::side_file(dir).exists()
+    }
+
     /// Opens the store at `dir`, or makes one. A store that is damaged beyond opening is set aside, and a new one
     /// starts above every number that the old one gave out.
     ///
@@ -336,49 +360,6 @@ impl Buffer {
         self.0.commit.alerts(|book| book.find(id))
     }
 
-    /// All records of a stream up to here are in the registry.
-    pub(crate) fn uploaded(&self, stream: Stream) -> u64 {
-        self.0.state().cursors[stream].uploaded
-    }
-
-    /// Notes that the registry has everything up to `through`: from now on it may be evicted.
-    pub(crate) fn mark_uploaded(&self, stream: Stream, through: u64) -> Result<(), BufferError> {
-        let core = &self.0;
-        let mut state = core.writing()?;
-        let through = through.min(state.cursors[stream].last());
-        let mut write = Write::new(&core.base, &state);
-        let cursor = &mut write.cursors[stream];
-        cursor.uploaded = cursor.uploaded.max(through);
-        if state.batches[stream].is_some_and(|batch| batch.last <= through) {
-            write.set_batch(stream, None)?;
-        }
-        let ticket = core.apply(&mut state, write)?;
-        drop(state);
-        core.commit.make_durable(ticket)?;
-        // After the store: a side file that is ahead of it means that the store has lost something.
-        core.state().side.note_uploaded(stream, through)
-    }
-
-    /// The stream's closed batch that is not uploaded yet.
-    pub(crate) fn closed(&self, stream: Stream) -> Option<Closed> {
-        self.0.state().batches[stream]
-    }
-
-    /// Fixes the bounds of a stream's next batch. On disk when it returns. One that is closed already stays as it is.
-    pub(crate) fn close(&self, stream: Stream, bounds: Closed) -> Result<Closed, BufferError> {
-        let core = &self.0;
-        let mut state = core.writing()?;
-        if let Some(earlier) = state.batches[stream] {
-            return Ok(earlier);
-        }
-        let mut write = Write::new(&core.base, &state);
-        write.set_batch(stream, Some(bounds))?;
-        let ticket = core.apply(&mut state, write)?;
-        drop(state);
-        core.commit.make_durable(ticket)?;
-        Ok(bounds)
-    }
-
     /// Whether records of all kinds are taken.
     ///
     /// # Errors
@@ -390,51 +371,6 @@ impl Buffer {
     /// The buffer in figures.
     pub(crate) fn stat(&self) -> Stat {
         self.0.stat()
-    }
-
-    /// Numbers of a stream that are not uploaded: so many records at most.
-    pub(crate) fn waiting(&self, stream: Stream) -> u64 {
-        let state = self.0.state();
-        let cursor = &state.cursors[stream];
-        // Numbers may have been passed over, so there are never more than there are records.
-        self.0.commit.visible(stream).saturating_sub(cursor.uploaded).min(cursor.records)
-    }
-
-    /// Whether the registry has a folder that belongs to this store.
-    pub(crate) fn claimed(&self) -> bool {
-        self.0.state().claimed
-    }
-
-    /// Notes that it has.
-    pub(crate) fn set_claimed(&self) -> Result<(), BufferError> {
-        let core = &self.0;
-        let mut state = core.writing()?;
-        let mut write = Write::new(&core.base, &state);
-        write.batch.insert(keys::CLAIMED, &[]);
-        let ticket = core.apply(&mut state, write)?;
-        state.claimed = true;
-        drop(state);
-        core.commit.make_durable(ticket)
-    }
-
-    /// The gateway's name.
-    pub(crate) fn gateway(&self) -> &str {
-        &self.0.opening.info.gateway
-    }
-
-    /// This store's id.
-    pub(crate) fn store_id(&self) -> Uuid {
-        self.0.base.session().store_id
-    }
-
-    /// The stores on this machine that this one took over from.
-    pub(crate) fn predecessors(&self) -> Vec<Uuid> {
-        self.0.state().side.predecessors().to_vec()
-    }
-
-    /// The machine's boot, as this run's records name it.
-    pub(crate) fn boot_id(&self) -> Uuid {
-        self.0.opening.info.boot_id
     }
 
     /// Records something about the gateway itself.

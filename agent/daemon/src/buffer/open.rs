@@ -44,18 +44,23 @@ impl Opening {
         journal: &mut Journal,
         mut notes: Vec<Note>,
     ) -> Result<Loaded, BufferError> {
-        let (path, side) = (&self.path, self.side_path());
-        match load::load(path, &side, last, &self.info, now, journal, &mut notes) {
+        match load::load(self, last, now, journal, &mut notes) {
             Err(BufferError::Damaged { detail, .. }) => {
-                notes.push(Note::SetAside { what: "store", to: move_aside(path, now)?, reason: detail });
-                load::load(path, &side, last, &self.info, now, journal, &mut notes)
+                notes.push(Note::SetAside { what: "store", to: move_aside(&self.path, now)?, reason: detail });
+                load::load(self, last, now, journal, &mut notes)
             }
             other => other,
         }
     }
 
-    fn side_path(&self) -> PathBuf {
-        beside(&self.path, ".high_water")
+    /// Where the side file is.
+    pub(super) fn side_path(&self) -> PathBuf {
+        side_file(&self.path)
+    }
+
+    /// Where the files of closed batches are.
+    pub(super) fn outbox_path(&self) -> PathBuf {
+        beside(&self.path, ".outbox")
     }
 }
 
@@ -81,14 +86,14 @@ pub(super) fn open(
     notes.extend(found);
     let (loaded, failure) = match writable.and_then(|()| opening.load(&last, now, &mut journal, notes)) {
         Err(error) if takes_no_writes(&error) => {
-            let Some(loaded) = load::load_journal(&side_path, &last, &opening.info, &journal)? else {
+            let Some(loaded) = load::load_journal(&opening, &last, &journal)? else {
                 return Err(error);
             };
             (loaded, Some(error))
         }
         other => (other?, None),
     };
-    let Loaded { base, state, visible, book } = loaded;
+    let Loaded { base, state, visible, book, outbox } = loaded;
     let commit = Committer::new(base.store.clone(), journal, metrics.clone(), visible, tail, book);
     let core = Arc::new(Core {
         base,
@@ -96,6 +101,7 @@ pub(super) fn open(
         metrics,
         state: Mutex::new(state),
         commit,
+        outbox,
         opening,
         tending: Mutex::new(Tending::default()),
         _lock: lock,
@@ -168,6 +174,11 @@ fn move_aside(path: &Path, now: Now) -> Result<PathBuf, BufferError> {
         return Ok(target);
     }
     Err(BufferError::io("set aside", path, io::ErrorKind::AlreadyExists.into()))
+}
+
+/// What must outlive the store at `path`.
+pub(super) fn side_file(path: &Path) -> PathBuf {
+    beside(path, ".high_water")
 }
 
 /// `/x/buffer` and `.lock` make `/x/buffer.lock`.

@@ -90,12 +90,26 @@ impl Buffer {
         Ok(records)
     }
 
-    /// What of a stream is not uploaded: the oldest such record, and up to where everything is final. `None` when all
-    /// is uploaded.
+    /// What of a stream is not uploaded: the oldest such record, and up to where everything is final and not uploaded
+    /// either. `None` when all is uploaded.
     pub(crate) fn pending(&self, stream: Stream) -> Result<Option<Pending>, BufferError> {
-        let uploaded = self.uploaded(stream);
+        let cursor = self.0.state().cursors[stream];
+        let mut after = cursor.uploaded;
+        let ahead = cursor.ahead.ranges().iter().map(|(first, last)| (first.saturating_sub(1), *last));
+        for (end, next) in ahead.chain([(u64::MAX, u64::MAX)]) {
+            let pending = self.pending_after(stream, after)?;
+            if let Some(pending) = pending.filter(|pending| pending.oldest.sequence <= end) {
+                return Ok(Some(Pending { through: pending.through.min(end), ..pending }));
+            }
+            after = next;
+        }
+        Ok(None)
+    }
+
+    /// The oldest record of a stream with a number above `after`, and up to where everything is final.
+    pub(crate) fn pending_after(&self, stream: Stream, after: u64) -> Result<Option<Pending>, BufferError> {
         let through = self.0.commit.visible(stream).min(self.0.settled(stream));
-        let oldest = self.read(stream, uploaded, 1)?.pop();
+        let oldest = self.read(stream, after, 1)?.pop();
         Ok(oldest.map(|oldest| Pending { oldest, through }))
     }
 }

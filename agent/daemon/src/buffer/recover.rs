@@ -81,7 +81,7 @@ impl Core {
         let seen = self.commit.numbers();
         let mut slot = self.base.store.close();
         forget_pages(&self.opening.path);
-        let Loaded { base, state: fresh, visible, book } =
+        let Loaded { base, state: fresh, visible, book, .. } =
             self.opening.load(&seen, now, &mut self.commit.journal(), Vec::new())?;
         *slot = base.store.take();
         drop(slot);

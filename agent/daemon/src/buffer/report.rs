@@ -10,6 +10,7 @@ use super::base::Base;
 use super::cursor::PerStream;
 use super::error::BufferError;
 use super::journal::Journal;
+use super::moved;
 use super::state::State;
 use super::verify::{Findings, Range};
 use super::write::Write;
@@ -31,6 +32,8 @@ pub(super) enum Note {
     Restored { stream: Stream, range: Range, missing: u64, displaced: u64 },
     /// The journal has not got what the store has.
     Incomplete { reason: String },
+    /// The store came from another machine, under this id.
+    Moved { from: Uuid, base: u64 },
 }
 
 /// Sets aside what cannot be read, notes what is missing, and records it all in one write. Nothing found, nothing
@@ -100,6 +103,7 @@ fn add_note(write: &mut Write<'_>, now: Now, note: &Note) -> Result<(), BufferEr
             let evidence = [("lost_store", lost.to_string()), ("predictions_from", first.to_string())];
             write.health(now, "store_replaced", &evidence)
         }
+        Note::Moved { from, base } => moved::skip(write, now, *from, *base),
         Note::Behind { stream, first, known, last } => {
             let reason = format!("the store has lost its newest records, {} at least", known - first + 1);
             write.missing(now, *stream, (*first, *last), &reason)

@@ -8,12 +8,12 @@ use explaind_core::domain::explanation::{Attribution, Explanation, Method, Settl
 use explaind_core::domain::extra::{Extra, Kind};
 use explaind_core::domain::feedback::{ExplanationVerdict, Feedback, UserRole, Verdict};
 use explaind_core::domain::prediction::{Digest, Input, Outcome, Output, Prediction, Role, Space, Withheld};
-use explaind_core::domain::record::{Audit, Body, Health, NewRecord};
+use explaind_core::domain::record::{Audit, Body, Health, NewRecord, Stream};
 use explaind_core::domain::sample::Quality;
 use explaind_core::domain::time::{Now, Timestamp};
 use uuid::Uuid;
 
-use super::{Buffer, BufferError, Config, SessionInfo};
+use super::{Buffer, BufferError, Config, Machine, SessionInfo, keys};
 use crate::clock;
 use crate::telemetry::Metrics;
 
@@ -32,12 +32,24 @@ pub(crate) fn session() -> SessionInfo {
         agent_version: "0.1.0".into(),
         config_digest: "c0ffee".into(),
         boot_id: BOOT,
+        machine: Machine::default(),
+        first: 1,
     }
 }
 
 /// The buffer `<folder>/buffer`.
 pub(crate) fn open(folder: &Path) -> Buffer {
     try_open(folder, &Config::default()).unwrap()
+}
+
+/// The buffer `<folder>/buffer`, opened by another session.
+pub(crate) fn open_as(folder: &Path, session: SessionInfo) -> Buffer {
+    Buffer::open(&folder.join("buffer"), &Config::default(), session, at(0), Metrics::new()).unwrap()
+}
+
+/// The session of a gateway on this board.
+pub(crate) fn on_board(board: &str) -> SessionInfo {
+    SessionInfo { machine: Machine::of(&[("machine_id", "cloned with the card"), ("board", board)]), ..session() }
 }
 
 pub(crate) fn try_open(folder: &Path, config: &Config) -> Result<Buffer, BufferError> {
@@ -204,4 +216,18 @@ pub(crate) fn health(seconds: u64) -> NewRecord {
             evidence: vec![("error".to_owned(), "refused".to_owned()), ("since".to_owned(), "12 s".to_owned())],
         }),
     )
+}
+
+impl Buffer {
+    /// Changes a byte of what is stored of a stream's closed batch.
+    pub(crate) fn spoil_bounds(&self, stream: Stream) {
+        let store = &self.0.base.store;
+        let key = keys::batch(stream);
+        let mut value = store.get(&key).unwrap().unwrap().to_vec();
+        value[2] ^= 1;
+        let mut batch = super::batch::Batch::default();
+        batch.insert(&key, value);
+        store.apply(batch).unwrap();
+        store.flush().unwrap();
+    }
 }

@@ -1,27 +1,32 @@
 //! The side file: what must be known even when the store is lost.
 //!
-//! `<store>.high_water`, a few lines of JSON: which store this is, which stores it took over from, and per stream up
-//! to where the registry has everything (`uploaded`) and up to where numbers may have been given out (`promised`).
+//! `<store>.high_water`, a few lines of JSON: which store this is, on which machine, which stores of that machine it took
+//! over from, and per stream up to where the registry has everything (`uploaded`), what it has above (`ahead`), and up
+//! to where numbers may have been given out (`promised`).
 //! Numbers are promised in large steps, so the file is written rarely; a store that starts anew begins above the
 //! promise, and no number is ever given to two records of one gateway. A new promise is made when half of the last one
 //! is used up, so that a disk that takes no writes for a while does not stop the numbers.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use explaind_core::domain::record::Stream;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::ahead::{Ahead, Range};
 use super::error::BufferError;
+use super::machine::Machine;
 use super::store::sync_folder;
 
 /// How many numbers are promised at a time.
 const STEP: u64 = 1 << 16;
 /// Earlier stores that are remembered.
 const MOST_PREDECESSORS: usize = 100;
+/// More is no side file.
+const LARGEST: u64 = 1 << 20;
 
 /// The side file's content, and where it lies.
 #[derive(Debug)]
@@ -34,6 +39,9 @@ pub(super) struct Side {
 struct Content {
     store_id: Uuid,
     predecessors: Vec<Uuid>,
+    /// Absent in files of earlier versions.
+    #[serde(default)]
+    machine: Machine,
     streams: BTreeMap<String, Marks>,
 }
 
@@ -41,17 +49,21 @@ struct Content {
 struct Marks {
     uploaded: u64,
     promised: u64,
+    /// Absent in files of earlier versions.
+    #[serde(default)]
+    ahead: Ahead,
 }
 
 impl Side {
     /// Reads the file; `Ok(None)` when there is none, the outer error when it cannot be read, the inner when it makes
     /// no sense.
     pub(super) fn read(path: &Path) -> Result<Option<Result<Self, String>>, BufferError> {
-        let text = match fs::read(path) {
-            Ok(text) => text,
+        let mut text = Vec::new();
+        match File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut text)) {
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(BufferError::io("read", path, error)),
-        };
+        }
         let parsed = serde_json::from_slice(&text)
             .map(|content| Self { path: path.to_owned(), content })
             .map_err(|error| error.to_string());
@@ -60,9 +72,11 @@ impl Side {
 
     /// For a new store that takes over from `before`, where there was one. Not on disk until it is [saved](Self::save).
     pub(super) fn new(path: &Path, store_id: Uuid, before: Option<&Self>) -> Self {
-        let mut content = Content { store_id, predecessors: Vec::new(), streams: BTreeMap::new() };
+        let mut content =
+            Content { store_id, predecessors: Vec::new(), machine: Machine::default(), streams: BTreeMap::new() };
         if let Some(before) = before {
             content.streams.clone_from(&before.content.streams);
+            content.machine.clone_from(&before.content.machine);
             content.predecessors.clone_from(&before.content.predecessors);
             content.predecessors.push(before.content.store_id);
             let surplus = content.predecessors.len().saturating_sub(MOST_PREDECESSORS);
@@ -81,6 +95,27 @@ impl Side {
         &self.content.predecessors
     }
 
+    /// The machine that it was on when it was written; nothing is known of it in files of earlier versions.
+    pub(super) fn machine(&self) -> &Machine {
+        &self.content.machine
+    }
+
+    /// Notes which machine it is on. On disk when it returns.
+    pub(super) fn set_machine(&mut self, machine: Machine) -> Result<(), BufferError> {
+        if self.content.machine == machine {
+            return Ok(());
+        }
+        self.content.machine = machine;
+        self.save()
+    }
+
+    /// The side file of a store that another machine made and that goes on here under another id: it has the numbers,
+    /// and no right to what that machine's stores sent.
+    pub(super) fn moved(&self, store_id: Uuid, machine: Machine) -> Self {
+        let streams = self.content.streams.clone();
+        Self { path: self.path.clone(), content: Content { store_id, predecessors: Vec::new(), machine, streams } }
+    }
+
     /// Everything up to here is in the registry.
     pub(super) fn uploaded(&self, stream: Stream) -> u64 {
         self.marks(stream).uploaded
@@ -91,9 +126,17 @@ impl Side {
         self.marks(stream).promised
     }
 
+    /// What the registry has above that.
+    pub(super) fn ahead(&self, stream: Stream) -> Vec<Range> {
+        self.marks(stream).ahead.ranges().to_vec()
+    }
+
     /// Notes what the registry has.
-    pub(super) fn note_uploaded(&mut self, stream: Stream, through: u64) -> Result<(), BufferError> {
-        self.change(stream, |marks| marks.uploaded = marks.uploaded.max(through))
+    pub(super) fn note_uploaded(&mut self, stream: Stream, through: u64, ahead: Ahead) -> Result<(), BufferError> {
+        self.change(stream, |marks| {
+            marks.uploaded = marks.uploaded.max(through);
+            marks.ahead = ahead;
+        })
     }
 
     /// Promises numbers up to `last` at least. On disk when it returns; mostly there is nothing to do.
@@ -166,12 +209,15 @@ mod tests {
         let mut side = Side::new(&path, Uuid::from_u128(1), None);
         side.promise(Stream::Alerts, 1).unwrap();
         side.promise(Stream::Alerts, 500).unwrap();
-        side.note_uploaded(Stream::Alerts, 40).unwrap();
-        side.note_uploaded(Stream::Alerts, 30).unwrap();
+        let (mut ahead, mut mark) = (Ahead::default(), 40);
+        assert!(ahead.cover(&mut mark, (45, 50)));
+        side.note_uploaded(Stream::Alerts, 40, Ahead::default()).unwrap();
+        side.note_uploaded(Stream::Alerts, 30, ahead).unwrap();
+        side.set_machine(Machine::of(&[("board", "b1")])).unwrap();
         let read = Side::read(&path).unwrap().unwrap().unwrap();
         assert_eq!(read.content, side.content);
         assert_eq!((read.uploaded(Stream::Alerts), read.promised(Stream::Alerts)), (40, 1 + STEP));
-        assert_eq!(read.promised(Stream::Health), 0);
+        assert_eq!((read.promised(Stream::Health), read.ahead(Stream::Alerts)), (0, vec![(45, 50)]));
 
         // Half of it is used up: the next promise is due, and may fail as long as the last one holds.
         fs::create_dir(folder.path().join("buffer.high_water.new")).unwrap();
@@ -185,6 +231,15 @@ mod tests {
         let successor = Side::new(&path, Uuid::from_u128(2), Some(&read));
         assert_eq!(successor.promised(Stream::Alerts), 1 + STEP);
         assert_eq!(successor.predecessors(), [Uuid::from_u128(1)]);
+        assert_eq!(successor.machine(), read.machine());
+        let moved = successor.moved(Uuid::from_u128(3), Machine::of(&[("board", "b2")]));
+        assert_eq!((moved.predecessors(), moved.promised(Stream::Alerts)), (&[][..], 1 + STEP));
+        let earlier = r#"{"store_id":"00000000-0000-0000-0000-000000000001","predecessors":[],
+            "streams":{"alerts":{"uploaded":7,"promised":9}}}"#;
+        fs::write(&path, earlier).unwrap();
+        let read = Side::read(&path).unwrap().unwrap().unwrap();
+        assert!(read.machine().is_unknown() && read.ahead(Stream::Alerts).is_empty());
+        assert_eq!((read.uploaded(Stream::Alerts), read.promised(Stream::Alerts)), (7, 9));
         fs::write(&path, b"{\"store").unwrap();
         assert!(Side::read(&path).unwrap().unwrap().is_err());
     }

@@ -11,6 +11,7 @@ use super::base::Base;
 use super::cursor::{Cursor, PerStream};
 use super::error::BufferError;
 use super::journal;
+use super::outbox::Content;
 use super::side::Side;
 use super::write::Write;
 
@@ -18,6 +19,10 @@ use super::write::Write;
 pub(super) struct State {
     pub(super) cursors: PerStream<Cursor>,
     pub(super) batches: PerStream<Option<Closed>>,
+    /// What the files of closed batches hold, once they were written.
+    pub(super) contents: PerStream<Option<Content>>,
+    /// Bytes of those files.
+    pub(super) filed: PerStream<u64>,
     /// Predictions whose explanation is not settled.
     pub(super) unsettled: BTreeSet<u64>,
     pub(super) audit_hash: [u8; 32],
@@ -26,6 +31,8 @@ pub(super) struct State {
     pub(super) journal_bytes: u64,
     /// Whether the registry has a folder that belongs to this store.
     pub(super) claimed: bool,
+    /// Whether something was lost that says what was sent.
+    pub(super) doubt: bool,
     /// Whether predictions are refused at present.
     pub(super) full: bool,
     /// When age was last looked at.
@@ -35,9 +42,15 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Bytes that all records count for, those that are in the journal as well twice.
+    /// Bytes that all records count for, those that are in the journal as well twice, and the files of closed batches.
     pub(super) fn kept(&self) -> u64 {
-        self.cursors.values().iter().map(|cursor| cursor.bytes).sum::<u64>().saturating_add(self.journal_bytes)
+        let records: u64 = self.cursors.values().iter().map(|cursor| cursor.bytes).sum();
+        records.saturating_add(self.journal_bytes).saturating_add(self.in_outbox())
+    }
+
+    /// Bytes of the files of closed batches.
+    pub(super) fn in_outbox(&self) -> u64 {
+        self.filed.values().iter().sum()
     }
 
     /// Below which number everything was evicted, of the streams that the journal keeps.
@@ -79,6 +92,7 @@ impl State {
         base.frames.adopt(write.frames);
         self.cursors = write.cursors;
         self.batches = write.batches;
+        self.contents = write.contents;
         self.audit_hash = write.audit_hash;
         self.unsettled.append(&mut write.unsettled);
         for sequence in &write.settled {

@@ -17,6 +17,7 @@ use super::cursor::{Cursor, PerStream};
 use super::error::BufferError;
 use super::frames::NewFrames;
 use super::journal::{self, Entry, Item};
+use super::outbox::Content;
 use super::state::State;
 use super::stored::{Frame, StoredRecord, StoredSettlement, frame_of, frame_of_settlement};
 use super::{Closed, audit, keys};
@@ -45,6 +46,8 @@ pub(super) struct Write<'a> {
     before: PerStream<Cursor>,
     pub(super) batches: PerStream<Option<Closed>>,
     journal_bytes: u64,
+    pub(super) contents: PerStream<Option<Content>>,
+    in_outbox: u64,
     pub(super) audit_hash: [u8; 32],
     pub(super) unsettled: BTreeSet<u64>,
     pub(super) settled: BTreeSet<u64>,
@@ -72,6 +75,8 @@ impl<'a> Write<'a> {
             before: state.cursors,
             batches: state.batches,
             journal_bytes: state.journal_bytes,
+            contents: state.contents,
+            in_outbox: state.in_outbox(),
             audit_hash: state.audit_hash,
             unsettled: BTreeSet::new(),
             settled: BTreeSet::new(),
@@ -280,17 +285,28 @@ impl<'a> Write<'a> {
         Ok(())
     }
 
-    /// Fixes the bounds of a stream's next batch, or takes them away.
-    pub(super) fn set_batch(&mut self, stream: Stream, closed: Option<Closed>) -> Result<(), BufferError> {
+    /// Fixes the bounds of a stream's next batch, adds what its file holds, or takes both away.
+    pub(super) fn set_batch(
+        &mut self,
+        stream: Stream,
+        closed: Option<Closed>,
+        content: Option<Content>,
+    ) -> Result<(), BufferError> {
         let key = keys::batch(stream);
-        match &closed {
-            Some(bounds) => {
-                let value = self.seal(stream, &key, &(bounds.first, bounds.last, bounds.closed_at.as_micros()))?;
+        let bounds = closed.map(|bounds| (bounds.first, bounds.last, bounds.closed_at.as_micros()));
+        match (bounds, content) {
+            (Some(bounds), Some(content)) => {
+                let value = self.seal(stream, &key, &(bounds, content))?;
                 self.batch.insert(&key, value);
             }
-            None => self.batch.remove(&key),
+            (Some(bounds), None) => {
+                let value = self.seal(stream, &key, &bounds)?;
+                self.batch.insert(&key, value);
+            }
+            (None, _) => self.batch.remove(&key),
         }
         self.batches[stream] = closed;
+        self.contents[stream] = content;
         Ok(())
     }
 
@@ -429,7 +445,8 @@ impl<'a> Write<'a> {
 
     /// Bytes kept once this is in the store.
     pub(super) fn kept(&self) -> u64 {
-        self.cursors.values().iter().map(|cursor| cursor.bytes).sum::<u64>().saturating_add(self.journal_bytes)
+        let records: u64 = self.cursors.values().iter().map(|cursor| cursor.bytes).sum();
+        records.saturating_add(self.journal_bytes).saturating_add(self.in_outbox)
     }
 
     /// An alert names the prediction: it outlives the others, so that the alert can still be understood.

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::{Put, RegistryError, StoreMark, last_in_name};
+use super::{Batches, Put, RegistryError, StoreMark, numbers_in};
 
 /// `type = "directory"`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -24,6 +24,8 @@ pub(crate) struct Config {
 
 /// A share that takes longer is taken for dead. What was begun there goes on in its thread, and may still end well.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The largest `store.json`.
+const LARGEST_MARK: u64 = 1 << 20;
 
 /// The folder. All work is done on one of tokio's blocking threads: a share may take its time. While one piece of work
 /// hangs no other is begun, so a dead share costs one thread.
@@ -89,16 +91,32 @@ impl Directory {
         .await
     }
 
-    pub(super) async fn highest(&self, gateway: &str, stream: Stream) -> Result<Option<u64>, RegistryError> {
-        let folder = self.inside(&format!("{gateway}/{}", stream.as_str()))?;
+    pub(super) async fn holds(&self, path: &str, size: u64, sha256: [u8; 32]) -> Result<bool, RegistryError> {
+        let path = self.inside(path)?;
+        self.blocking(move |_| Ok(look(&path)? == Some(Found { size, sha256 }))).await
+    }
+
+    pub(super) async fn batches(&self, gateway: &str) -> Result<Batches, RegistryError> {
+        let gateway = self.inside(gateway)?;
         self.blocking(move |_| {
-            let mut highest = None;
-            for day in names(&folder)? {
-                for name in names(&folder.join(day))? {
-                    highest = highest.max(last_in_name(&name));
+            let mut found = Batches::new();
+            for stream in Stream::ALL {
+                let folder = gateway.join(stream.as_str());
+                for day in names(&folder)? {
+                    let numbers = names(&folder.join(day))?;
+                    found.entry(stream).or_default().extend(numbers.iter().filter_map(|name| numbers_in(name)));
                 }
             }
-            Ok(highest)
+            Ok(found)
+        })
+        .await
+    }
+
+    pub(super) async fn knows(&self, gateway: &str) -> Result<bool, RegistryError> {
+        let folder = self.inside(gateway)?;
+        self.blocking(move |root| {
+            make_root(root)?;
+            Ok(!names(&folder)?.is_empty())
         })
         .await
     }
@@ -106,7 +124,7 @@ impl Directory {
     pub(super) async fn store(&self, gateway: &str) -> Result<Option<StoreMark>, RegistryError> {
         let name = format!("{gateway}/store.json");
         let path = self.inside(&name)?;
-        self.blocking(move |_| match fs::read(&path) {
+        self.blocking(move |_| match read_some(&path) {
             Ok(text) => serde_json::from_slice(&text)
                 .map(Some)
                 .map_err(|error| RegistryError::Content { path: name, reason: error.to_string() }),
@@ -222,6 +240,13 @@ fn sync_parent(path: &Path) -> Result<(), RegistryError> {
     File::open(parent).and_then(|folder| folder.sync_all()).map_err(failed("sync", parent))
 }
 
+/// A small file; one that is larger is cut off, and makes no sense then.
+fn read_some(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(LARGEST_MARK).read_to_end(&mut text)?;
+    Ok(text)
+}
+
 /// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Found {
@@ -278,14 +303,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let registry = registry(folder.path());
         let path = "line-3/alerts/date=2026-11-21/1-40.parquet";
-        assert_eq!(registry.highest("line-3", Stream::Alerts).await.unwrap(), None);
+        assert_eq!(registry.batches("line-3").await.unwrap(), Batches::new());
+        assert!(!registry.knows("line-3").await.unwrap());
         assert_eq!(registry.put(path, b"rows".to_vec()).await.unwrap(), Put::Stored);
         assert_eq!(registry.put(path, b"rows".to_vec()).await.unwrap(), Put::AlreadyThere);
         let conflict = registry.put(path, b"other rows".to_vec()).await.unwrap_err();
         assert!(matches!(conflict, RegistryError::Conflict { .. }), "{conflict}");
         assert_eq!(fs::read(folder.path().join("registry").join(path)).unwrap(), b"rows");
         registry.put("line-3/alerts/date=2026-11-22/41-90.parquet", b"more".to_vec()).await.unwrap();
-        assert_eq!(registry.highest("line-3", Stream::Alerts).await.unwrap(), Some(90));
+        let mut batches = registry.batches("line-3").await.unwrap();
+        batches.values_mut().for_each(|numbers| numbers.sort_unstable());
+        assert_eq!(batches, Batches::from([(Stream::Alerts, vec![(1, 40), (41, 90)])]));
+        assert!(registry.knows("line-3").await.unwrap() && !registry.knows("line-4").await.unwrap());
+        let rows = Sha256::digest(b"rows").into();
+        assert!(registry.holds(path, 4, rows).await.unwrap() && !registry.holds(path, 5, rows).await.unwrap());
+        assert!(!registry.holds("line-3/alerts/date=2026-11-21/1-41.parquet", 4, rows).await.unwrap());
         let left = names(&folder.path().join("registry/line-3/alerts/date=2026-11-21")).unwrap();
         assert_eq!(left, ["1-40.parquet"], "no draft is left behind");
     }

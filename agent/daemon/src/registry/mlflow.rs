@@ -20,7 +20,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::http::{Access, Http, Route};
-use super::{Figure, Put, RegistryError, StoreMark, last_in_name};
+use super::{Batches, Figure, Put, RegistryError, StoreMark, numbers_in};
 use crate::clock;
 use crate::secret::Secret;
 
@@ -198,9 +198,14 @@ impl Mlflow {
         format!("the run of gateway \"{gateway}\" in experiment \"{EXPERIMENT}\" at {}", self.http.address())
     }
 
-    /// How a person says that the run is this store's although it is gone, or names none.
-    pub(super) fn adopt(gateway: &str, store_id: Uuid) -> String {
-        format!("restore the run, or make one, and give it the tags {GATEWAY} = {gateway} and {STORE} = {store_id}")
+    /// How a person says that the run is this store's from now on.
+    pub(super) fn adopt(store_id: Uuid) -> String {
+        format!("give that run the tag {STORE} = {store_id}")
+    }
+
+    /// How a person brings back a run that is gone.
+    pub(super) fn restore(gateway: &str) -> String {
+        format!("restore the run that was deleted, or make one with the tag {GATEWAY} = {gateway}")
     }
 
     pub(super) async fn probe(&self) -> Result<String, RegistryError> {
@@ -213,35 +218,54 @@ impl Mlflow {
 
     pub(super) async fn put(&self, path: &str, content: Vec<u8>) -> Result<Put, RegistryError> {
         let run = self.run_of(path).await?;
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let same = |file: &File| file.name == name && !file.is_folder;
-        let found = self.list(&run, folder).await?.into_iter().find(same);
-        let address = format!("{ARTIFACTS}/{}/{path}", run.artifacts);
-        if let Some(found) = found {
-            // The artifact store replaces what is there, so this look is what keeps central's data.
-            let conflict = || Err(RegistryError::Conflict { path: path.to_owned() });
-            if found.size.is_some_and(|size| u64::try_from(content.len()) != Ok(size)) {
-                return conflict();
-            }
-            let there = self.http.file(&address, LARGEST_BATCH).await?.ok_or_else(|| self.nonsense(&address))?;
-            let same = Sha256::digest(&there) == Sha256::digest(&content);
-            return if same { Ok(Put::AlreadyThere) } else { conflict() };
+        let (size, sha256) = (u64::try_from(content.len()).unwrap_or(u64::MAX), Sha256::digest(&content).into());
+        // The artifact store replaces what is there, so this look is what keeps central's data.
+        match self.compare(&run, path, size, sha256).await? {
+            Some(true) => return Ok(Put::AlreadyThere),
+            Some(false) => return Err(RegistryError::Conflict { path: path.to_owned() }),
+            None => {}
         }
         self.take_turn(content.len()).await;
-        self.http.put(&address, content).await?;
+        self.http.put(&format!("{ARTIFACTS}/{}/{path}", run.artifacts), content).await?;
         Ok(Put::Stored)
     }
 
-    pub(super) async fn highest(&self, gateway: &str, stream: Stream) -> Result<Option<u64>, RegistryError> {
-        let Some(run) = self.find(gateway).await?.map(|(run, _)| run) else { return Ok(None) };
-        let folder = format!("{gateway}/{}", stream.as_str());
-        let mut highest = None;
-        for day in self.list(&run, &folder).await? {
-            for file in self.list(&run, &format!("{folder}/{}", day.name)).await? {
-                highest = highest.max(last_in_name(&file.name));
+    pub(super) async fn holds(&self, path: &str, size: u64, sha256: [u8; 32]) -> Result<bool, RegistryError> {
+        let run = self.run_of(path).await?;
+        Ok(self.compare(&run, path, size, sha256).await? == Some(true))
+    }
+
+    /// Whether what is under a name is this content; `None` when nothing is.
+    async fn compare(&self, run: &Run, path: &str, size: u64, sha256: [u8; 32]) -> Result<Option<bool>, RegistryError> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let same = |file: &File| file.name == name && !file.is_folder;
+        let Some(found) = self.list(run, folder).await?.into_iter().find(same) else { return Ok(None) };
+        if found.size.is_some_and(|found| found != size) {
+            return Ok(Some(false));
+        }
+        let address = format!("{ARTIFACTS}/{}/{path}", run.artifacts);
+        let there = self.http.file(&address, LARGEST_BATCH).await?.ok_or_else(|| self.nonsense(&address))?;
+        let found: [u8; 32] = Sha256::digest(&there).into();
+        Ok(Some(found == sha256))
+    }
+
+    pub(super) async fn batches(&self, gateway: &str) -> Result<Batches, RegistryError> {
+        let run = self.run_of(gateway).await?;
+        let mut found = Batches::new();
+        // A new run is answered for by one question: each may get lost on a bad uplink.
+        for stream in self.list(&run, gateway).await? {
+            let Some(known) = Stream::named(&stream.name) else { continue };
+            let folder = format!("{gateway}/{}", stream.name);
+            for day in self.list(&run, &folder).await? {
+                let files = self.list(&run, &format!("{folder}/{}", day.name)).await?;
+                found.entry(known).or_default().extend(files.iter().filter_map(|file| numbers_in(&file.name)));
             }
         }
-        Ok(highest)
+        Ok(found)
+    }
+
+    pub(super) async fn knows(&self, gateway: &str) -> Result<bool, RegistryError> {
+        Ok(self.noted(gateway).is_some() || self.find(gateway).await?.is_some())
     }
 
     pub(super) async fn store(&self, gateway: &str) -> Result<Option<StoreMark>, RegistryError> {
@@ -263,9 +287,12 @@ impl Mlflow {
     }
 
     pub(super) async fn set_store(&self, mark: &StoreMark) -> Result<(), RegistryError> {
-        let run = match self.find(&mark.gateway).await? {
-            Some((run, _)) => run,
-            None => self.create(&mark.gateway).await?,
+        let run = match self.noted(&mark.gateway) {
+            Some(run) => run,
+            None => match self.find(&mark.gateway).await? {
+                Some((run, _)) => run,
+                None => self.create(&mark.gateway).await?,
+            },
         };
         let predecessors: Vec<String> = mark.predecessors.iter().map(Uuid::to_string).collect();
         // The store last: while it is missing, the next try begins again.
@@ -290,12 +317,17 @@ impl Mlflow {
     /// The run that a path belongs to: its first part is the gateway.
     async fn run_of(&self, path: &str) -> Result<Run, RegistryError> {
         let gateway = path.split('/').next().unwrap_or(path);
-        if let Some(run) = self.known().run.clone().filter(|run| run.gateway == gateway) {
+        if let Some(run) = self.noted(gateway) {
             return Ok(run);
         }
         let found = self.find(gateway).await?;
         let gone = || RegistryError::Content { path: self.place(gateway), reason: "it is not there".to_owned() };
         found.map(|(run, _)| run).ok_or_else(gone)
+    }
+
+    /// A gateway's run, as it was last found.
+    fn noted(&self, gateway: &str) -> Option<Run> {
+        self.known().run.clone().filter(|run| run.gateway == gateway)
     }
 
     /// A gateway's run and its tags, asked anew.

@@ -8,6 +8,7 @@ mod directory;
 mod http;
 mod mlflow;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use explaind_core::domain::record::Stream;
@@ -85,6 +86,9 @@ pub(crate) struct StoreMark {
     pub(crate) predecessors: Vec<Uuid>,
 }
 
+/// First and last number of each batch, by stream.
+pub(crate) type Batches = BTreeMap<Stream, Vec<(u64, u64)>>;
+
 /// Why the registry did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RegistryError {
@@ -155,13 +159,21 @@ impl Registry {
         }
     }
 
-    /// How a person says that this store is to write there although the place is gone, or names no store.
+    /// How a person says that this store is to write there from now on.
     pub(crate) fn adopt(&self, gateway: &str, store_id: Uuid) -> String {
         match self {
             Self::Directory(_) => {
                 format!("put {{\"gateway\": \"{gateway}\", \"store_id\": \"{store_id}\"}} into its store.json")
             }
-            Self::Mlflow(_) => Mlflow::adopt(gateway, store_id),
+            Self::Mlflow(_) => Mlflow::adopt(store_id),
+        }
+    }
+
+    /// How a person brings back the place that is gone.
+    pub(crate) fn restore(&self, gateway: &str) -> String {
+        match self {
+            Self::Directory(_) => "mount or restore that folder".to_owned(),
+            Self::Mlflow(_) => Mlflow::restore(gateway),
         }
     }
 
@@ -197,11 +209,30 @@ impl Registry {
         }
     }
 
-    /// The highest number in the names of a stream's batches.
-    pub(crate) async fn highest(&self, gateway: &str, stream: Stream) -> Result<Option<u64>, RegistryError> {
+    /// Whether it holds this content under a name already.
+    pub(crate) async fn holds(&self, path: &str, size: u64, sha256: [u8; 32]) -> Result<bool, RegistryError> {
         match self {
-            Self::Directory(directory) => directory.highest(gateway, stream).await,
-            Self::Mlflow(mlflow) => mlflow.highest(gateway, stream).await,
+            Self::Directory(directory) => directory.holds(path, size, sha256).await,
+            Self::Mlflow(mlflow) => mlflow.holds(path, size, sha256).await,
+        }
+    }
+
+    /// The numbers in the names of a gateway's batches, first and last of each, ascending, for each stream that has any.
+    pub(crate) async fn batches(&self, gateway: &str) -> Result<Batches, RegistryError> {
+        let mut found = match self {
+            Self::Directory(directory) => directory.batches(gateway).await?,
+            Self::Mlflow(mlflow) => mlflow.batches(gateway).await?,
+        };
+        found.values_mut().for_each(|numbers| numbers.sort_unstable());
+        found.retain(|_, numbers| !numbers.is_empty());
+        Ok(found)
+    }
+
+    /// Whether it has ever heard of a gateway of this name.
+    pub(crate) async fn knows(&self, gateway: &str) -> Result<bool, RegistryError> {
+        match self {
+            Self::Directory(directory) => directory.knows(gateway).await,
+            Self::Mlflow(mlflow) => mlflow.knows(gateway).await,
         }
     }
 
@@ -227,11 +258,10 @@ pub(crate) fn batch_path(gateway: &str, stream: Stream, date: &str, first: u64, 
     format!("{gateway}/{}/date={date}/{first}-{last}.parquet", stream.as_str())
 }
 
-/// The last number in the name of a batch file.
-fn last_in_name(name: &str) -> Option<u64> {
+/// The first and the last number in the name of a batch file.
+fn numbers_in(name: &str) -> Option<(u64, u64)> {
     let (first, last) = name.strip_suffix(".parquet")?.split_once('-')?;
-    first.parse::<u64>().ok()?;
-    last.parse().ok()
+    Some((first.parse().ok()?, last.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -242,9 +272,9 @@ mod tests {
     fn names_of_batches_say_their_numbers() {
         let path = batch_path("line-3", Stream::Alerts, "2026-11-21", 7, 12);
         assert_eq!(path, "line-3/alerts/date=2026-11-21/7-12.parquet");
-        assert_eq!(last_in_name("7-12.parquet"), Some(12));
+        assert_eq!(numbers_in("7-12.parquet"), Some((7, 12)));
         for other in ["7-12.parquet.part", ".7-12.parquet", "7.parquet", "a-b.parquet", "7-12"] {
-            assert_eq!(last_in_name(other), None, "{other}");
+            assert_eq!(numbers_in(other), None, "{other}");
         }
     }
 

@@ -1,5 +1,10 @@
 //! Sync against a folder: once, in order, the same bytes.
 
+mod mlflow;
+mod order;
+mod outbox;
+mod owner;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,9 +16,10 @@ use arrow_array::{Array, MapArray, RecordBatch};
 use explaind_core::domain::alert::AlarmState::{Normal, Unacknowledged};
 use uuid::Uuid;
 
+use super::outgoing::encode;
 use super::*;
 use crate::buffer::samples::{at, audit, explained, extra, feedback, health, open, prediction, transition, withheld};
-use crate::registry;
+use crate::registry::{self, batch_path};
 use explaind_core::domain::explanation::Settlement;
 
 fn registry(folder: &Path) -> Registry {
@@ -21,15 +27,8 @@ fn registry(folder: &Path) -> Registry {
 }
 
 fn sync(buffer: &Buffer, registry: Registry, batch_records: u64) -> Sync {
-    Sync {
-        buffer: buffer.clone(),
-        registry,
-        config: Config { batch_records, batch_age: Duration::MAX },
-        metrics: Metrics::new(),
-        status: Status::default(),
-        figures: Figures::default(),
-        claimed: None,
-    }
+    let config = Config { batch_records, batch_age: Duration::MAX };
+    Sync::new(buffer.clone(), registry, config, Metrics::new(), Status::default())
 }
 
 /// All files below a folder, by relative name.
@@ -54,6 +53,18 @@ fn rows(path: PathBuf) -> RecordBatch {
     let batches: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
     assert_eq!(batches.len(), 1);
     batches.into_iter().next().unwrap()
+}
+
+/// The numbers of a stream's records in the registry below a folder, each as often as it is there.
+fn sequences(folder: &Path, gateway: &str, stream: Stream) -> Vec<i64> {
+    let root = folder.join("registry").join(gateway).join(stream.as_str());
+    let mut sent = Vec::new();
+    for name in files(&root).into_keys() {
+        let rows = rows(root.join(name));
+        sent.extend(rows.column_by_name("sequence").unwrap().as_primitive::<Int64Type>().values().to_vec());
+    }
+    sent.sort_unstable();
+    sent
 }
 
 fn text<'a>(rows: &'a RecordBatch, column: &str, row: usize) -> Option<&'a str> {
@@ -165,11 +176,11 @@ async fn a_retry_sends_the_same_bytes_under_the_same_name_and_nothing_twice() {
     let folder = tempfile::tempdir().unwrap();
     let buffer = open(folder.path());
     buffer.append((0..25).map(health).collect()).unwrap();
-    let one = sync(&buffer, registry(folder.path()), 10);
+    let mut one = sync(&buffer, registry(folder.path()), 10);
     // The answer to the first batch is lost with the process: it was put, and never noted.
     let (stream, bounds) = one.next(false).await.unwrap().unwrap();
     assert_eq!((stream, bounds.first, bounds.last), (Stream::Health, 1, 10));
-    let content = write(&buffer, stream, bounds).unwrap().unwrap();
+    let content = encode(&buffer, stream, bounds).unwrap().unwrap();
     let path = batch_path("line-3", stream, &status::date(bounds.closed_at), 1, 10);
     one.put(&path, content.clone()).await.unwrap();
     buffer.append((30..40).map(health).collect()).unwrap();
@@ -177,16 +188,10 @@ async fn a_retry_sends_the_same_bytes_under_the_same_name_and_nothing_twice() {
 
     let buffer = open(folder.path());
     let mut again = sync(&buffer, registry(folder.path()), 7);
-    assert_eq!(write(&buffer, stream, bounds).unwrap().unwrap(), content);
+    assert_eq!(encode(&buffer, stream, bounds).unwrap().unwrap(), content);
     again.registry.set_store(&claim_of(&buffer)).await.unwrap();
     again.round(true, &EVER()).await.unwrap();
-    let mut sent = Vec::new();
-    for (name, _) in files(&folder.path().join("registry")).into_iter().filter(|(name, _)| name.ends_with("parquet")) {
-        let rows = rows(folder.path().join("registry").join(name));
-        sent.extend(rows.column_by_name("sequence").unwrap().as_primitive::<Int64Type>().values().to_vec());
-    }
-    sent.sort_unstable();
-    assert_eq!(sent, (1..=35).collect::<Vec<i64>>());
+    assert_eq!(sequences(folder.path(), "line-3", Stream::Health), (1..=35).collect::<Vec<i64>>());
     assert_eq!(again.status.snapshot().conflicts, 0);
     assert_eq!(buffer.uploaded(Stream::Health), 35);
 }
@@ -223,6 +228,7 @@ async fn other_content_under_the_name_is_left_ours_goes_aside_and_it_is_on_recor
     let folder = tempfile::tempdir().unwrap();
     let buffer = open(folder.path());
     buffer.append(vec![audit(1, "ada")]).unwrap();
+    buffer.set_claimed().unwrap();
     let mut sync = sync(&buffer, registry(folder.path()), 5000);
     sync.registry.set_store(&claim_of(&buffer)).await.unwrap();
     let path = batch_path("line-3", Stream::Audit, &status::date(clock::now().utc), 1, 1);
@@ -275,7 +281,7 @@ async fn a_store_that_took_over_on_the_same_machine_goes_on() {
     sync.round(true, &EVER()).await.unwrap();
     let mark = sync.registry.store("line-3").await.unwrap().unwrap();
     assert_eq!((mark.store_id, mark.predecessors), (buffer.store_id(), vec![lost_id]));
-    assert!(sync.registry.highest("line-3", Stream::Health).await.unwrap().unwrap() > 5);
+    assert!(sync.registry.batches("line-3").await.unwrap()[&Stream::Health].last().unwrap().0 > 5);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The buffer as its callers see it: what was taken is there, in order, once.
 
+mod batches;
 mod bounds;
 mod damage;
 mod speed;

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
-use crate::buffer::{Buffer, Config as BufferConfig, SessionInfo};
+use crate::buffer::{Buffer, Config as BufferConfig, Machine, SessionInfo};
 use crate::clock;
 use crate::mailbox::mailbox;
 use crate::question::{Found, Question, Questions, Unanswered};
@@ -84,6 +84,8 @@ impl Rig {
             agent_version: "0".into(),
             config_digest: "0".into(),
             boot_id: Uuid::nil(),
+            machine: Machine::default(),
+            first: 1,
         };
         let path = folder.path().join("buffer");
         let buffer = Buffer::open(&path, &BufferConfig::default(), session, clock::now(), metrics.clone()).unwrap();

@@ -1,0 +1,84 @@
+//! One batch on its way: from the outbox, or first into it, then under its name in the registry.
+
+use explaind_core::domain::record::Stream;
+
+use super::parquet::Encoder;
+use super::{PIECE, Sync, SyncError, blocking, claim, status};
+use crate::buffer::{Buffer, Closed};
+use crate::clock;
+use crate::registry::{RegistryError, batch_path};
+
+impl Sync {
+    /// Uploads one batch and lets go of it.
+    pub(super) async fn send(&self, stream: Stream, batch: Closed) -> Result<(), SyncError> {
+        let date = status::date(batch.closed_at);
+        let path = batch_path(self.buffer.gateway(), stream, &date, batch.first, batch.last);
+        if let Some(content) = self.content(stream, batch, &path).await? {
+            self.put(&path, content).await?;
+            tracing::debug!(path, "a batch is in the registry");
+        }
+        let buffer = self.buffer.clone();
+        blocking(move || buffer.mark_sent(stream, (batch.first, batch.last))).await
+    }
+
+    /// The bytes of a closed batch, which every try sends; `None` when there is nothing left to send.
+    async fn content(&self, stream: Stream, batch: Closed, path: &str) -> Result<Option<Vec<u8>>, SyncError> {
+        let buffer = self.buffer.clone();
+        if let Some(content) = blocking(move || buffer.outbox(stream)).await? {
+            return Ok(Some(content));
+        }
+        // Its file is lost: should an earlier try have arrived, other bytes of the same records must not follow.
+        if let Some(sent) = self.buffer.content(stream)
+            && self.registry.holds(path, sent.size, sent.sha256).await?
+        {
+            return Ok(None);
+        }
+        let buffer = self.buffer.clone();
+        blocking(move || {
+            let content = encode(&buffer, stream, batch)?;
+            if let Some(content) = &content {
+                buffer.fill(stream, content)?;
+            }
+            Ok::<_, SyncError>(content)
+        })
+        .await
+    }
+
+    /// Puts a batch under its name. When that has other content, what is there stays, ours goes beside it under a name
+    /// of its own, and it is recorded: nothing is lost, and a person must look.
+    pub(super) async fn put(&self, path: &str, content: Vec<u8>) -> Result<(), SyncError> {
+        match self.registry.put(path, content.clone()).await {
+            Ok(_) => return Ok(()),
+            Err(RegistryError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let aside = claim::conflict_path(self.buffer.gateway(), path, &content);
+        self.registry.put(&aside, content).await?;
+        tracing::error!(path, aside, "the registry has other content under a batch's name; ours was put aside");
+        self.status.change(|s| s.conflicts += 1);
+        let buffer = self.buffer.clone();
+        let evidence = vec![("path".to_owned(), path.to_owned()), ("aside".to_owned(), aside)];
+        tokio::task::spawn_blocking(move || buffer.report(clock::now(), "sync", "conflict", evidence)).await?;
+        Ok(())
+    }
+}
+
+/// A batch's records as a file; `None` when none of them is left to send.
+pub(super) fn encode(buffer: &Buffer, stream: Stream, batch: Closed) -> Result<Option<Vec<u8>>, SyncError> {
+    let mut encoder = Encoder::new(stream)?;
+    let mut after = batch.first.saturating_sub(1);
+    while after < batch.last {
+        let mut records = buffer.read(stream, after, PIECE)?;
+        let full = records.len() == PIECE;
+        records.retain(|record| record.sequence <= batch.last);
+        encoder.push(&records)?;
+        match records.last() {
+            Some(last) if full => after = last.sequence,
+            _ => break,
+        }
+    }
+    if encoder.records() == 0 {
+        return Ok(None);
+    }
+    Ok(Some(encoder.finish()?))
+}
