@@ -64,6 +64,66 @@ def test_each_record_arrives_once_although_answers_get_lost(daemon, bundle, tmp_
     assert found["metrics"]["records_predictions"] == len(found["streams"]["predictions"])
 
 
+def test_what_arrived_is_not_sent_twice_on_a_bad_uplink(daemon, bundle, tmp_path, mlflow):
+    """One answer in seven, of uploads and of questions alike: what arrived is found, and nothing comes twice."""
+    uplink = LossyUplink(mlflow.port, 0.15)
+    gateway = daemon(without_registry(scene.replay(tmp_path, bundle()), "deaf"), **in_mlflow(uplink.url))
+    until(lambda: uploaded(gateway, "predictions") > 60, "batches to arrive", 240)
+    uplink.loss = 0.0
+    assert gateway.stop() == 0
+    assert uplink.lost > 5, f"only {uplink.lost} answers were lost"
+    for stream, numbers in mlflow.read("deaf")["streams"].items():
+        assert numbers == list(range(1, len(numbers) + 1)), f"{stream}: each once, in order"
+
+
+def test_a_retry_sends_the_bytes_of_the_first_try(daemon, bundle, tmp_path, mlflow):
+    """What waits in the outbox is what arrives, although the gateway was killed and closes other batches since."""
+    uplink = LossyUplink(mlflow.port, 0.0)
+    text = without_registry(scene.replay(tmp_path, bundle()), "patient")
+    gateway = daemon(text, **in_mlflow(uplink.url))
+    until(lambda: uploaded(gateway, "predictions") > 20, "batches to arrive", 120)
+    uplink.swallow = True
+    outbox = gateway.state / "buffer.outbox"
+
+    def waiting() -> dict[str, bytes]:
+        files = outbox.glob("*/*.parquet")
+        return {f"{file.parent.name}/{file.name}": file.read_bytes() for file in files}
+
+    # Sync is at it when an upload was swallowed; what waits then waits until one arrives.
+    until(lambda: uplink.lost >= 2 and gateway.get("status")["sync"]["state"] == "offline", "uploads to fail", 120)
+    first = until(waiting, "a batch to wait")
+    gateway.kill()
+    gateway.env["EXPLAIND__SYNC__BATCH_RECORDS"] = "7"
+    uplink.swallow = False
+    gateway.start()
+    until(lambda: not set(first) & set(waiting()), "the batch to leave", 180)
+    assert gateway.stop() == 0
+    for name, content in first.items():
+        stream, file = name.split("/")
+        [arrived] = mlflow.artifacts.glob(f"*/*/artifacts/patient/{stream}/date=*/{file}")
+        assert arrived.read_bytes() == content, name
+    for stream, numbers in mlflow.read("patient")["streams"].items():
+        assert numbers == list(range(1, len(numbers) + 1)), f"{stream}: each once, in order"
+
+
+def test_a_run_that_is_gone_or_was_made_again(daemon, bundle, tmp_path, mlflow):
+    """A deleted run stops sync and says what to do; a run that is made again with its tags is found."""
+    gateway = daemon(without_registry(scene.replay(tmp_path, bundle()), "orphan"), **in_mlflow(mlflow.url))
+    until(lambda: uploaded(gateway, "predictions") > 20, "batches to arrive", 60)
+    store = mlflow.read("orphan")["tags"]["explaind.store"]
+    mlflow.delete_run("orphan")
+    stopped = until(
+        lambda: sync if (sync := gateway.get("status")["sync"])["state"] == "stopped" else None, "sync to stop", 60
+    )
+    assert "restore the run" in stopped["error"] and store in stopped["error"], stopped
+    sent = uploaded(gateway, "predictions")
+    mlflow.create_run("orphan", store)
+    until(lambda: uploaded(gateway, "predictions") > sent + 20, "sync to go on", 120)
+    assert gateway.stop() == 0
+    numbers = mlflow.read("orphan")["streams"]["predictions"]
+    assert numbers == list(range(sent + 1, numbers[-1] + 1)), "what came since, each once"
+
+
 def test_a_run_of_another_store_is_left_alone(daemon, bundle, tmp_path, mlflow):
     """Two gateways of one name: the second must not write into the run of the first."""
     text = without_registry(scene.replay(tmp_path, bundle()), "twice")

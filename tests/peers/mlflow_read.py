@@ -1,6 +1,6 @@
-"""Reads a gateway's run with MLflow's own client and prints it as one line of JSON; or sets one of its tags.
+"""Reads a gateway's run with MLflow's own client and prints it as one line of JSON; or does what a person might to it.
 
-    mlflow_read.py URL GATEWAY [TAG VALUE]
+    mlflow_read.py URL GATEWAY [tag KEY VALUE | delete | create STORE]
 """
 
 import json
@@ -11,15 +11,21 @@ import mlflow
 import pandas as pd
 
 
-def main(url: str, gateway: str, *tag: str) -> None:
+def main(url: str, gateway: str, *deed: str) -> None:
     mlflow.set_tracking_uri(url)
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name("explaind")
+    if deed[:1] == ("create",):
+        client.create_run(experiment.experiment_id, tags={"explaind.gateway": gateway, "explaind.store": deed[1]})
+        return
     runs = client.search_runs([experiment.experiment_id], f"tags.`explaind.gateway` = '{gateway}'")
     assert len(runs) == 1, f"{len(runs)} runs of {gateway}"
     [run] = runs
-    if tag:
-        client.set_tag(run.info.run_id, *tag)
+    if deed[:1] == ("tag",):
+        client.set_tag(run.info.run_id, *deed[1:])
+        return
+    if deed[:1] == ("delete",):
+        client.delete_run(run.info.run_id)
         return
     folder = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=gateway))
     streams = {}

@@ -30,6 +30,7 @@ class MLflow(Process):
         quiet["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
         super().__init__(command, folder / "mlflow.log", port, quiet)
         self.url = f"http://127.0.0.1:{port}"
+        self.artifacts = folder / "artifacts"
 
     def _end(self, with_signal: signal.Signals, seconds: float) -> int:
         """Its workers are processes of their own, and go with it."""
@@ -51,15 +52,31 @@ class MLflow(Process):
 
     def set_tag(self, gateway: str, key: str, value: str) -> None:
         """Sets a tag of a gateway's run, as a person at central would."""
-        command = [PYTHON, PEERS / "mlflow_read.py", self.url, gateway, key, value]
+        self._do(gateway, "tag", key, value)
+
+    def delete_run(self, gateway: str) -> None:
+        """Deletes a gateway's run, as a person at central could."""
+        self._do(gateway, "delete")
+
+    def create_run(self, gateway: str, store: str) -> None:
+        """Makes a run for a gateway's store by hand."""
+        self._do(gateway, "create", store)
+
+    def _do(self, *what: str) -> None:
+        gateway, *rest = what
+        command = [PYTHON, PEERS / "mlflow_read.py", self.url, gateway, *rest]
         subprocess.run(command, check=True, capture_output=True, timeout=120, env=self.env)
 
 
 class LossyUplink:
-    """A way to a server on which some requests arrive and their answers do not."""
+    """A way to a server on which some requests arrive and their answers do not.
+
+    `loss` is the share of answers that get lost. With `swallow`, uploads do not even arrive.
+    """
 
     def __init__(self, port: int, loss: float):
         self.to, self.loss, self.lost = port, loss, 0
+        self.swallow = False
         self.random = random.Random(7)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
@@ -92,10 +109,12 @@ class LossyUplink:
         except OSError:
             pass
 
-    @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         try:
             while piece := source.recv(65536):
+                if self.swallow and piece.startswith(b"PUT "):
+                    self.lost += 1
+                    break
                 sink.sendall(piece)
             sink.shutdown(socket.SHUT_WR)
         except OSError:
