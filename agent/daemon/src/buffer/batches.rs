@@ -166,7 +166,7 @@ impl Buffer {
         let core = &self.0;
         let mut state = core.writing()?;
         let mut write = Write::new(&core.base, &state);
-        write.batch.insert(keys::CLAIMED, &[]);
+        write.batch.insert(keys::CLAIMED, []);
         write.batch.remove(keys::DOUBT);
         let ticket = core.apply(&mut state, write)?;
         state.claimed = true;

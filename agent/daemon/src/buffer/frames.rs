@@ -60,7 +60,7 @@ impl FrameTable {
         }
         let number = new.0.last().map_or(known.next, |(_, last, _)| last.saturating_add(1));
         let key = keys::frame(number);
-        batch.insert(&key, sealed(&key, &frame)?);
+        batch.insert(key, sealed(&key, &frame)?);
         new.0.push((content, number, Arc::new(frame)));
         Ok(number)
     }

@@ -129,7 +129,7 @@ pub(super) fn load(
 /// Notes for later starts that something was lost that says what was sent.
 fn keep_doubt(base: &Base) -> Result<(), BufferError> {
     let mut batch = Batch::default();
-    batch.insert(keys::DOUBT, &[]);
+    batch.insert(keys::DOUBT, []);
     base.store.apply(batch)?;
     base.store.flush()
 }
@@ -254,7 +254,7 @@ impl Before<'_> {
 fn create(store: &Store, side_path: &Path, store_id: Uuid, before: &Before<'_>) -> Result<Side, BufferError> {
     let unstorable = |error: codec::Unreadable| BufferError::Unstorable(error.to_string());
     let mut batch = Batch::default();
-    batch.insert(keys::FORMAT, &[FORMAT]);
+    batch.insert(keys::FORMAT, [FORMAT]);
     batch.insert(keys::STORE_ID, codec::seal(keys::STORE_ID, store_id.as_bytes()).map_err(unstorable)?);
     for stream in Stream::ALL {
         let key = keys::cursor(stream);

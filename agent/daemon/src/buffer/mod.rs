@@ -431,7 +431,14 @@ impl Core {
         if needs == Needs::Store {
             self.check()?;
         }
-        state.prepare(&mut write)?;
+        match state.prepare(&mut write) {
+            // Numbers that cannot be promised cannot be given out.
+            Err(error @ BufferError::Io { .. }) => {
+                self.commit.fail(&error);
+                return Err(BufferError::Broken(error.to_string()));
+            }
+            other => other?,
+        }
         let entry = write.journal_entry();
         let batch = std::mem::take(&mut write.batch);
         let again = (needs == Needs::Journal).then(|| batch.clone());

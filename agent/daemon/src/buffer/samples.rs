@@ -226,7 +226,7 @@ impl Buffer {
         let mut value = store.get(&key).unwrap().unwrap().to_vec();
         value[2] ^= 1;
         let mut batch = super::batch::Batch::default();
-        batch.insert(&key, value);
+        batch.insert(key, value);
         store.apply(batch).unwrap();
         store.flush().unwrap();
     }

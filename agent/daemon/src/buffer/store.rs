@@ -177,7 +177,7 @@ mod tests {
         assert!(store.is_empty().unwrap());
         let mut batch = Batch::default();
         for n in 0..100u8 {
-            batch.insert(&[b'k', n], &[n]);
+            batch.insert([b'k', n], [n]);
         }
         store.apply(batch).unwrap();
         store.flush().unwrap();

@@ -110,8 +110,8 @@ impl<'a> Write<'a> {
         cursor.next += 1;
         cursor.records += 1;
         cursor.bytes += codec::weight(&key, &value) + codec::weight(&index_key, &index_value);
-        self.batch.insert(&key, value);
-        self.batch.insert(&index_key, index_value);
+        self.batch.insert(key, value);
+        self.batch.insert(index_key, index_value);
         if journal::keeps(stream) {
             self.items.push(Item::new(stream, sequence, stored));
         }
@@ -169,8 +169,8 @@ impl<'a> Write<'a> {
         cursor.next = cursor.next.max(sequence.saturating_add(1));
         cursor.records += 1;
         cursor.bytes += codec::weight(&key, &value) + codec::weight(&index_key, &index_value);
-        self.batch.insert(&key, value);
-        self.batch.insert(&index_key, index_value);
+        self.batch.insert(key, value);
+        self.batch.insert(index_key, index_value);
         if let Some(prediction) = record.raised_by() {
             self.pin(prediction)?;
         }
@@ -186,7 +186,7 @@ impl<'a> Write<'a> {
             // It may be in another place as well, and the entry lead there.
             if self.base.locate(other.id())? == Some((stream, sequence)) {
                 weight += codec::weight(&index_key, &index_value);
-                self.batch.remove(&index_key);
+                self.batch.remove(index_key);
             }
         }
         self.batch.insert(keys::quarantined_record(stream, sequence), sealed);
@@ -278,7 +278,7 @@ impl<'a> Write<'a> {
         let key = keys::settlement(prediction.sequence);
         let value = self.seal(Stream::Predictions, &key, &StoredSettlement::of(&settlement, frame))?;
         self.cursors[Stream::Predictions].bytes += codec::weight(&key, &value);
-        self.batch.insert(&key, value);
+        self.batch.insert(key, value);
         self.settled.insert(prediction.sequence);
         prediction.settlement = Some(settlement);
         self.news.push(Arc::new(prediction));
@@ -297,13 +297,13 @@ impl<'a> Write<'a> {
         match (bounds, content) {
             (Some(bounds), Some(content)) => {
                 let value = self.seal(stream, &key, &(bounds, content))?;
-                self.batch.insert(&key, value);
+                self.batch.insert(key, value);
             }
             (Some(bounds), None) => {
                 let value = self.seal(stream, &key, &bounds)?;
-                self.batch.insert(&key, value);
+                self.batch.insert(key, value);
             }
-            (None, _) => self.batch.remove(&key),
+            (None, _) => self.batch.remove(key),
         }
         self.batches[stream] = closed;
         self.contents[stream] = content;
@@ -314,7 +314,7 @@ impl<'a> Write<'a> {
     pub(super) fn gap(&mut self, stream: Stream, first: u64, last: u64) -> Result<(), BufferError> {
         let key = keys::gap(stream, first);
         let value = self.seal(stream, &key, &last)?;
-        self.batch.insert(&key, value);
+        self.batch.insert(key, value);
         Ok(())
     }
 
@@ -322,11 +322,11 @@ impl<'a> Write<'a> {
     pub(super) fn evict(&mut self, stream: Stream, sequence: u64, sealed: &[u8]) -> Result<(), BufferError> {
         let key = keys::record(stream, sequence);
         let mut weight = codec::weight(&key, sealed);
-        self.batch.remove(&key);
+        self.batch.remove(key);
         if let Ok(stored) = codec::open::<StoredRecord>(&key, sealed) {
             let (index_key, index_value) = index_entry(stored.id(), stream, sequence)?;
             weight += codec::weight(&index_key, &index_value);
-            self.batch.remove(&index_key);
+            self.batch.remove(index_key);
             if let Some((prediction, kind)) = stored.explains() {
                 weight += self.forget_extra(&keys::extra(prediction, kind), sequence)?;
             }
@@ -334,8 +334,8 @@ impl<'a> Write<'a> {
         if stream == Stream::Predictions {
             let key = keys::settlement(sequence);
             weight += self.base.store.get(&key)?.map_or(0, |sealed| codec::weight(&key, &sealed));
-            self.batch.remove(&key);
-            self.batch.remove(&keys::pinned(sequence));
+            self.batch.remove(key);
+            self.batch.remove(keys::pinned(sequence));
         }
         let cursor = &mut self.cursors[stream];
         cursor.bytes = cursor.bytes.saturating_sub(weight);
@@ -355,7 +355,7 @@ impl<'a> Write<'a> {
         let cursor = &mut self.cursors[Stream::Explanations];
         cursor.bytes = (cursor.bytes + weight).saturating_sub(before);
         self.entries.insert(key, weight);
-        self.batch.insert(&key, value);
+        self.batch.insert(key, value);
         Ok(())
     }
 
@@ -388,11 +388,11 @@ impl<'a> Write<'a> {
     /// Puts a record that cannot be read where nobody trips over it.
     pub(super) fn quarantine(&mut self, stream: Stream, sequence: u64, sealed: &[u8]) -> Result<(), BufferError> {
         let key = keys::record(stream, sequence);
-        self.batch.remove(&key);
+        self.batch.remove(key);
         if stream == Stream::Explanations {
             self.lost_extras.insert(sequence);
         }
-        self.batch.insert(&keys::quarantined_record(stream, sequence), sealed);
+        self.batch.insert(keys::quarantined_record(stream, sequence), sealed);
         self.gap(stream, sequence, sequence)?;
         let cursor = &mut self.cursors[stream];
         cursor.bytes = cursor.bytes.saturating_sub(codec::weight(&key, sealed));
@@ -403,8 +403,8 @@ impl<'a> Write<'a> {
     /// Like [`quarantine`](Self::quarantine), for a settlement.
     pub(super) fn quarantine_settlement(&mut self, sequence: u64, sealed: &[u8]) {
         let key = keys::settlement(sequence);
-        self.batch.remove(&key);
-        self.batch.insert(&keys::quarantined_settlement(sequence), sealed);
+        self.batch.remove(key);
+        self.batch.insert(keys::quarantined_settlement(sequence), sealed);
         let cursor = &mut self.cursors[Stream::Predictions];
         cursor.bytes = cursor.bytes.saturating_sub(codec::weight(&key, sealed));
     }
@@ -437,7 +437,7 @@ impl<'a> Write<'a> {
             if cursor != self.before[stream] {
                 let key = keys::cursor(stream);
                 let value = self.seal(stream, &key, &cursor)?;
-                self.batch.insert(&key, value);
+                self.batch.insert(key, value);
             }
         }
         Ok(())
@@ -460,7 +460,7 @@ impl<'a> Write<'a> {
                 .and_then(|(stream, sequence)| (stream == Stream::Predictions).then_some(sequence)),
         };
         if let Some(sequence) = sequence {
-            self.batch.insert(&keys::pinned(sequence), &[]);
+            self.batch.insert(keys::pinned(sequence), []);
         }
         Ok(())
     }

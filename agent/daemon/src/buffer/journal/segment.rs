@@ -103,7 +103,7 @@ impl Segment {
 }
 
 fn fill(mut file: &File, number: u64, size: u64) -> io::Result<()> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     file.write_all(&header(number))?;
     let mut left = size.saturating_sub(HEADER as u64);
     while left > 0 {

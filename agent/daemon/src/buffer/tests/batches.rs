@@ -20,7 +20,7 @@ fn what_is_sent_ahead_is_neither_waited_for_nor_evicted_before_its_turn() {
     let buffer = open(folder.path());
     assert_eq!((buffer.waiting(Stream::Health), buffer.in_doubt()), (30, false));
     let mut batch = crate::buffer::batch::Batch::default();
-    batch.remove(&keys::cursor(Stream::Health));
+    batch.remove(keys::cursor(Stream::Health));
     buffer.0.base.store.apply(batch).unwrap();
     drop(buffer);
     let buffer = open(folder.path());
@@ -40,7 +40,7 @@ fn numbers_without_records_hold_up_nothing() {
     buffer.mark_sent(Stream::Health, (31, 40)).unwrap();
     let mut batch = crate::buffer::batch::Batch::default();
     for sequence in (1..=5).chain(21..=30).chain(41..=44) {
-        batch.remove(&keys::record(Stream::Health, sequence));
+        batch.remove(keys::record(Stream::Health, sequence));
     }
     buffer.0.base.store.apply(batch).unwrap();
     assert_eq!(buffer.pending(Stream::Health).unwrap().unwrap().oldest.sequence, 6);
@@ -59,8 +59,8 @@ fn a_store_of_an_earlier_version_goes_on() {
     let (cursor_key, bounds_key) = (keys::cursor(Stream::Health), keys::batch(Stream::Health));
     let mut batch = crate::buffer::batch::Batch::default();
     let cursor = (1u64, 11u64, 2u64, 10u64, 10u64, 4000u64);
-    batch.insert(&cursor_key, codec::seal(&cursor_key, &cursor).unwrap());
-    batch.insert(&bounds_key, codec::seal(&bounds_key, &(3u64, 7u64, bounds.closed_at.as_micros())).unwrap());
+    batch.insert(cursor_key, codec::seal(&cursor_key, &cursor).unwrap());
+    batch.insert(bounds_key, codec::seal(&bounds_key, &(3u64, 7u64, bounds.closed_at.as_micros())).unwrap());
     buffer.0.base.store.apply(batch).unwrap();
     drop(buffer);
     let buffer = open(folder.path());

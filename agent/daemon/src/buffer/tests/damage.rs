@@ -71,7 +71,7 @@ fn a_restart_finds_bad_records_bad_settlements_and_gaps() {
     spoil(&buffer, &keys::settlement(9));
     let mut batch = Batch::default();
     for sequence in 20..=22 {
-        batch.remove(&keys::record(Stream::Predictions, sequence));
+        batch.remove(keys::record(Stream::Predictions, sequence));
     }
     buffer.0.base.store.apply(batch).unwrap();
     drop(buffer);
@@ -96,7 +96,7 @@ fn a_lost_cursor_is_counted_anew() {
     let buffer = open(folder.path());
     let before = buffer.stat();
     let mut batch = Batch::default();
-    batch.remove(&keys::cursor(Stream::Predictions));
+    batch.remove(keys::cursor(Stream::Predictions));
     buffer.0.base.store.apply(batch).unwrap();
     drop(buffer);
     let buffer = open(folder.path());
@@ -156,7 +156,7 @@ fn a_store_of_a_later_version_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let buffer = open(folder.path());
     let mut batch = Batch::default();
-    batch.insert(keys::FORMAT, &[9]);
+    batch.insert(keys::FORMAT, [9]);
     buffer.0.base.store.apply(batch).unwrap();
     drop(buffer);
     let refused = try_open(folder.path(), &Config::default());

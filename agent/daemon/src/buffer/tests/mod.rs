@@ -3,9 +3,9 @@
 mod batches;
 mod bounds;
 mod damage;
-mod speed;
 mod journal;
 mod outage;
+mod speed;
 
 use std::fs;
 use std::path::Path;
