@@ -10,6 +10,7 @@ pub mod closed;
 pub mod counterfactual;
 pub mod exact;
 pub mod faithfulness;
+mod mixing;
 pub mod neighbours;
 mod players;
 mod questions;
@@ -25,6 +26,7 @@ use cells::TreeTables;
 use closed::Closed;
 use exact::Enumeration;
 use faithfulness::Deletion;
+use mixing::Mixing;
 pub use players::Players;
 use sampling::Sampler;
 use window::{Share, Spreading};
@@ -79,7 +81,8 @@ pub enum ExplainError {
 /// What one explanation may cost, in rows that the model is asked about.
 ///
 /// It bounds what is estimated, and what is enumerated, but for the few thousand rows that [`exact::affords`] grants
-/// whatever the budget. Trees and closed forms ask about one row.
+/// whatever the budget. Trees and closed forms ask about one row. Of a network in two halves ([`Model::halves`]) a row
+/// counts as one that only the second half is asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// Rows.
@@ -147,7 +150,8 @@ impl Explainer {
                 }
                 None => {
                     let ask = |rows: &[f32]| model.explained(rows).map_err(ExplainError::from);
-                    Way::Sampling(Sampler::new(players, background, &outputs, seed(&model, &[]), &ask)?)
+                    let (halves, seed) = (model.halves()?, seed(&model, &[]));
+                    Way::Sampling(Sampler::through(halves, players, background, &outputs, seed, &ask)?)
                 }
             },
         };
@@ -290,13 +294,17 @@ impl Explainer {
         }
         let that_matter = window::that_matter(&found.shares);
         let budget = self.budget.evaluations / FOR_INTERVALS / that_matter.len().max(1) as u64;
-        let background = &self.model.background().rows;
+        let mixing = match &self.way {
+            Way::Sampling(sampler) => sampler.mixing(),
+            _ => Mixing { players: self.players, background: &self.model.background().rows, sums: None },
+        };
+        let explained = mixing.with(row);
         for feature in that_matter {
             let intervals: Vec<IntervalShare> = match &found.values {
                 Some(values) => window::added_up(&self.players, values, feature),
                 None => {
                     let ask = |rows: &[f32]| self.ask(rows);
-                    let spreading = Spreading { players: self.players, background, row, ask: &ask };
+                    let spreading = Spreading { explained: &explained, ask: &ask };
                     let share = Share { value: found.shares[feature], standard_error: found.standard_errors[feature] };
                     let (intervals, asked) = spreading.over_time(feature, share, budget, random)?;
                     explanation.evaluations += asked;

@@ -8,34 +8,41 @@
 //! Shapley value estimation", JMLR 23, section 4.1, on antithetic orders).
 //!
 //! Walks visit the background rows in random order and each of them before any twice, so once all were visited none of
-//! the error comes from the background. Until then most of it does, and most of that is the same for whatever row is
-//! explained: how far a background row lies from the others. It was computed at load, as the shares of a few reference
-//! rows against every background row, and is taken off (a difference estimator: Särndal, Swensson, Wretman 1992, "Model
-//! assisted survey sampling", section 6.3). One walk in [`AGAIN`] goes to a row that was visited before, which tells how
+//! the error comes from the background. Until then most of it does, and most of that was seen before: at load, in the
+//! shares of a few reference rows against every background row ([`profiles`]). It is taken off. One walk in [`AGAIN`] goes to a row that was visited before, which tells how
 //! much chance there is in one walk.
+//!
+//! Of a network in two halves only the second is asked: walks then go through the sums between the two.
 //!
 //! Efficiency needs no care: every walk adds up to the change from its background row to the explained row, and what is
 //! taken off adds up to the same number for all background rows but for their own output.
 
-use std::collections::BTreeMap;
+mod profiles;
+mod tally;
 
+use self::profiles::{Profiles, Weights};
+pub(super) use self::tally::variance;
+use self::tally::{Tally, Visited, within};
 use super::ExplainError;
+use super::mixing::{Explained, Mixing, Sums};
 use super::players::Players;
 use super::questions::{Ask, Questions};
+use crate::model::Halves;
 use crate::random::Random;
 
 /// Attributions are good enough when no standard error is above this share of the outputs' spread over the background.
 pub const TOLERANCE: f64 = 0.01;
 /// Fewest walks: with fewer, their spread says nothing. They are made even where the budget is less.
 const FEWEST_WALKS: usize = 8;
+/// Background rows that are visited before an error is believed to be small, where there are as many: weights fitted to
+/// fewer may suit them by chance.
+const PROOF: usize = 32;
 /// Most walks, whatever the budget: an end also where walks ask nothing, since the row is like the background's.
 const MOST_WALKS: usize = 100_000;
-/// Walks between two looks at the error.
-const ROUND: usize = 16;
+/// Fewest and most walks between two looks at the error: a part of those so far, so that looking costs little.
+const ROUND: (usize, usize) = (16, 256);
 /// One walk in so many goes to a row that was visited before.
 const AGAIN: usize = 6;
-/// How much the features' common spread weighs in each one's, in walks.
-const PRIOR: f64 = 4.0;
 /// Reference rows whose shares are computed at load: this many where [`PREPARATION`] pays for them.
 const REFERENCES: usize = 8;
 /// Model evaluations that preparing may take.
@@ -46,13 +53,12 @@ const PREPARATION: usize = 32_768;
 pub struct Sampler {
     players: Players,
     background: Vec<f32>,
-    /// The model's output for each background row.
+    /// Where the second half of a network is asked, not all of it.
+    sums: Option<Box<Sums>>,
+    /// The output for each background row, of the model or of the second half.
     outputs: Vec<f64>,
-    /// Per background row, per feature: what is taken off a walk's shares. Empty where that would cost too much: then the
-    /// row's output in equal parts, which keeps efficiency.
-    known: Vec<f64>,
-    /// Its mean over the background, which is put back.
-    known_mean: Vec<f64>,
+    /// What is taken off the shares of walks.
+    known: Profiles,
     /// Standard error below which no more is asked.
     enough: f64,
 }
@@ -92,6 +98,22 @@ impl Sampler {
         seed: [u8; 32],
         ask: &Ask<'_>,
     ) -> Result<Self, ExplainError> {
+        Self::through(None, players, background, outputs, seed, ask)
+    }
+
+    /// Like [`new`](Self::new), for a network in two halves: the second is asked about mixed rows, `ask` only about the
+    /// explained ones.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new), and [`ExplainError::Model`] when the second half gives no answer.
+    pub fn through(
+        halves: Option<Halves>,
+        players: Players,
+        background: &[f32],
+        outputs: &[f64],
+        seed: [u8; 32],
+        ask: &Ask<'_>,
+    ) -> Result<Self, ExplainError> {
         let width = players.width();
         if width == 0 || outputs.is_empty() || background.len() != outputs.len() * width {
             return Err(ExplainError::Background { values: background.len(), width });
@@ -99,41 +121,50 @@ impl Sampler {
         let mut sampler = Self {
             players,
             background: background.to_vec(),
+            sums: halves.and_then(|halves| Sums::new(halves, &players, background)).map(Box::new),
             outputs: outputs.to_vec(),
-            known: Vec::new(),
-            known_mean: Vec::new(),
+            known: Profiles::of_outputs(players.count(), outputs),
             enough: enough(outputs),
         };
+        if sampler.sums.is_some() {
+            // Walks begin and end with the same half, so that a feature that it ignores has no share at all.
+            let rows: Vec<f32> =
+                background.chunks_exact(width).flat_map(|row| sampler.mixing().with(row).whole()).collect();
+            sampler.outputs = sampler.mixing().answers(&rows, ask)?;
+        }
         sampler.known = sampler.prepare(Random::new(seed), ask)?;
-        let mean =
-            |player| (0..outputs.len()).map(|row| sampler.known(row, player)).sum::<f64>() / outputs.len() as f64;
-        sampler.known_mean = (0..players.count()).map(mean).collect();
         Ok(sampler)
     }
 
-    /// The mean shares of a few reference rows against every background row; empty where not even one is affordable.
-    fn prepare(&self, mut random: Random, ask: &Ask<'_>) -> Result<Vec<f64>, ExplainError> {
+    /// What rows are mixed from.
+    pub(super) fn mixing(&self) -> Mixing<'_> {
+        Mixing { players: self.players, background: &self.background, sums: self.sums.as_deref() }
+    }
+
+    /// The shares of a few reference rows against every background row; the outputs in equal parts where not even one row's
+    /// are affordable, which keeps efficiency.
+    fn prepare(&self, mut random: Random, ask: &Ask<'_>) -> Result<Profiles, ExplainError> {
         let (count, rows) = (self.players.count(), self.outputs.len());
         let price = rows.saturating_mul(2 * count);
         let references = (PREPARATION / price.max(1)).min(REFERENCES).min(rows);
         if references == 0 {
-            return Ok(Vec::new());
+            return Ok(Profiles::of_outputs(count, &self.outputs));
         }
         let mut order: Vec<usize> = (0..rows).collect();
         order.sort_by(|&a, &b| self.outputs[a].total_cmp(&self.outputs[b]));
-        let mut known = vec![0.0; rows * count];
-        let mut questions = Questions::new(self.players.width(), ask);
+        let mixing = self.mixing();
+        let answers = |rows: &[f32]| mixing.answers(rows, ask);
+        let mut questions = Questions::new(mixing.width(), &answers);
+        let mut tables = Vec::with_capacity(references);
         for reference in (0..references).map(|part| order[(2 * part + 1) * rows / (2 * references)]) {
             questions.forget();
-            let start = |background| self.start(self.row(reference), background, &mut random, &mut questions);
+            let explained = mixing.with(mixing.row(reference));
+            let start = |background| start(&explained, background, &mut random, &mut questions);
             let walks: Vec<Walk> = (0..rows).map(start).collect::<Result<_, _>>()?;
             questions.settle()?;
-            for (walk, known) in walks.iter().zip(known.chunks_exact_mut(count)) {
-                let shares = self.shares(walk, self.outputs[reference], &questions);
-                known.iter_mut().zip(shares).for_each(|(mean, share)| *mean += share / references as f64);
-            }
+            tables.push(walks.iter().flat_map(|walk| self.shares(walk, self.outputs[reference], &questions)).collect());
         }
-        Ok(known)
+        Ok(Profiles::new(count, rows, tables))
     }
 
     /// Estimates the attributions of `row` from at most `budget` evaluations (and [`FEWEST_WALKS`] walks at least).
@@ -146,63 +177,44 @@ impl Sampler {
             return Err(ExplainError::Width { expected: self.players.width(), got: row.len() });
         }
         let mut random = Random::new(seed);
-        let mut questions = Questions::new(self.players.width(), ask);
-        let place = questions.put(row)?;
+        let mixing = self.mixing();
+        let explained = mixing.with(row);
+        let answers = |rows: &[f32]| mixing.answers(rows, ask);
+        let mut questions = Questions::new(mixing.width(), &answers);
+        let place = questions.put(&explained.whole())?;
         questions.settle()?;
-        let output = questions.answer(place);
+        let end = questions.answer(place);
+        let (output, whole) = match mixing.sums {
+            None => (end, 0),
+            Some(_) => (ask(row)?.first().copied().unwrap_or(f64::NAN), 1),
+        };
         let mut tally = Tally::default();
         let mut visits = Visits::new(self.outputs.len(), &mut random);
         let price = 2 * self.players.count().saturating_sub(1) as u64;
         loop {
             questions.forget();
-            let mut walks = Vec::with_capacity(ROUND);
+            let round = (tally.walks / 4).clamp(ROUND.0, ROUND.1);
+            let mut walks = Vec::with_capacity(round);
             let mut spent = false;
-            while walks.len() < ROUND && !spent {
-                walks.push(self.start(row, visits.next(&mut random), &mut random, &mut questions)?);
+            while walks.len() < round && !spent {
+                walks.push(start(&explained, visits.next(&mut random), &mut random, &mut questions)?);
                 let enough_walks = tally.walks + walks.len() >= FEWEST_WALKS;
-                spent = enough_walks && questions.put_in_all().saturating_add(price) > budget;
+                spent = enough_walks && questions.put_in_all().saturating_add(price + whole) > budget;
             }
             questions.settle()?;
             for walk in &walks {
-                tally.add(walk.background, self.shares(walk, output, &questions));
+                tally.add(walk.background, self.shares(walk, end, &questions));
             }
-            let standard_errors = self.standard_errors(&tally);
-            let good = standard_errors.iter().all(|&error| error <= self.enough);
+            let weights = self.known.weights(&tally);
+            let standard_errors = self.standard_errors(&tally, &weights);
+            let proven = tally.rows.len() >= PROOF.min(self.outputs.len());
+            let good = proven && standard_errors.iter().all(|&error| error <= self.enough);
             if spent || good || tally.walks >= MOST_WALKS {
-                let attributions = self.attributions(&tally);
-                return Ok(Estimate { output, attributions, standard_errors, evaluations: questions.asked() });
+                let attributions = self.attributions(&tally, &weights);
+                let evaluations = questions.asked() + whole;
+                return Ok(Estimate { output, attributions, standard_errors, evaluations });
             }
         }
-    }
-
-    fn row(&self, background: usize) -> &[f32] {
-        &self.background[background * self.players.width()..][..self.players.width()]
-    }
-
-    /// Puts the questions of a pair of walks.
-    fn start(
-        &self,
-        row: &[f32],
-        background: usize,
-        random: &mut Random,
-        questions: &mut Questions<'_>,
-    ) -> Result<Walk, ExplainError> {
-        let from = self.row(background);
-        let mut order = self.players.differing(from, row);
-        random.shuffle(&mut order);
-        let mut places = Vec::with_capacity(2 * order.len());
-        let between = order.len().saturating_sub(1);
-        let mut mixed = from.to_vec();
-        for &player in &order[..between] {
-            self.players.take(&mut mixed, row, player);
-            places.push(questions.put(&mixed)?);
-        }
-        mixed.copy_from_slice(from);
-        for &player in order.iter().rev().take(between) {
-            self.players.take(&mut mixed, row, player);
-            places.push(questions.put(&mixed)?);
-        }
-        Ok(Walk { background, order, places })
     }
 
     /// Each feature's share in the change from the background row's output to `output`: the mean over both ways.
@@ -224,28 +236,32 @@ impl Sampler {
         shares
     }
 
-    /// What is taken off a walk's shares.
-    fn known(&self, background: usize, player: usize) -> f64 {
-        let count = self.players.count();
-        match self.known.get(background * count + player) {
-            Some(known) => *known,
-            None => -self.outputs[background] / count as f64,
-        }
-    }
-
-    /// The mean over the visited rows of what walks found beyond what is known, and the known mean.
-    fn attributions(&self, tally: &Tally) -> Vec<f64> {
-        let rows = tally.rows.len().max(1) as f64;
-        let beyond = |player: usize| {
-            let beyond = tally.rows.iter().map(|(&row, visited)| visited.mean(player) - self.known(row, player));
-            beyond.sum::<f64>() / rows
+    /// The mean over the background of what walks found: of rows that were visited as it is, of the others as those of the
+    /// one fold tell, corrected by what the other fold taught; and both the other way round.
+    fn attributions(&self, tally: &Tally, weights: &Weights) -> Vec<f64> {
+        let beyond = |weights: &[f64], row: usize, visited: &Visited, player: usize| {
+            visited.mean(player) - self.known.known(weights, row, player)
         };
-        self.known_mean.iter().enumerate().map(|(player, known)| beyond(player) + known).collect()
+        let mean = |weights: &[f64], fold: usize, player: usize| {
+            let rows = tally.rows.iter().filter(|(_, visited)| visited.fold == fold);
+            let (count, sum) = rows.fold((0.0, 0.0), |(count, sum), (&row, visited)| {
+                (count + 1.0, sum + beyond(weights, row, visited, player))
+            });
+            (sum / f64::max(count, 1.0), count)
+        };
+        let rows = self.outputs.len() as f64;
+        let told = |weights: &[f64], fold: usize, player: usize| {
+            let ((told, _), (taught, seen)) = (mean(weights, fold, player), mean(weights, 1 - fold, player));
+            told + (taught - told) * seen / rows
+        };
+        (0..self.players.count())
+            .map(|player| (told(&weights[0], 0, player) + told(&weights[1], 1, player)) / 2.0)
+            .collect()
     }
 
     /// The standard errors of a sample in two stages: rows drawn from the background without putting back, then walks.
     /// Source: Cochran 1977, "Sampling techniques", 3rd edition, section 10.3.
-    fn standard_errors(&self, tally: &Tally) -> Vec<f64> {
+    fn standard_errors(&self, tally: &Tally, weights: &Weights) -> Vec<f64> {
         let (rows, share) = (tally.rows.len() as f64, tally.rows.len() as f64 / self.outputs.len() as f64);
         let deviation = |player| tally.rows.values().map(|row| row.deviation(player)).sum::<f64>().max(0.0);
         let deviations: Vec<f64> = (0..self.players.count()).map(deviation).collect();
@@ -253,7 +269,9 @@ impl Sampler {
         let shrink: f64 = tally.rows.values().map(|row| 1.0 / row.walks as f64).sum::<f64>() / (rows * rows);
         (0..self.players.count())
             .map(|player| {
-                let beyond = tally.rows.iter().map(|(&row, visited)| visited.mean(player) - self.known(row, player));
+                let beyond = tally.rows.iter().map(|(&row, visited)| {
+                    visited.mean(player) - self.known.known(&weights[visited.fold], row, player)
+                });
                 let between = variance(beyond);
                 match within.get(player) {
                     // A feature that did the same in every walk, as one does that the model ignores. That rows agree says
@@ -267,18 +285,29 @@ impl Sampler {
     }
 }
 
-/// The variance of one walk's shares on the same background row, from their squared deviations and so many degrees of
-/// freedom; empty for none.
-///
-/// From few second walks it would often come out far too small, where they happened to agree. So it is drawn towards the
-/// mean over all features, as if that had been seen in [`PRIOR`] more.
-fn within(deviations: &[f64], freedom: usize) -> Vec<f64> {
-    if freedom == 0 {
-        return Vec::new();
+/// Puts the questions of a pair of walks.
+fn start(
+    explained: &Explained<'_>,
+    background: usize,
+    random: &mut Random,
+    questions: &mut Questions<'_>,
+) -> Result<Walk, ExplainError> {
+    let Mixing { players, .. } = explained.mixing;
+    let mut order = players.differing(explained.mixing.row(background), explained.row);
+    random.shuffle(&mut order);
+    let between = order.len().saturating_sub(1);
+    let mut places = Vec::with_capacity(2 * between);
+    let mut mixed = explained.mixed(background);
+    for &player in &order[..between] {
+        mixed.take(player);
+        places.push(questions.put(&mixed.values)?);
     }
-    let freedom = freedom as f64;
-    let mean = deviations.iter().sum::<f64>() / freedom / deviations.len() as f64;
-    deviations.iter().map(|deviation| (deviation + PRIOR * mean) / (freedom + PRIOR)).collect()
+    mixed.restart();
+    for &player in order.iter().rev().take(between) {
+        mixed.take(player);
+        places.push(questions.put(&mixed.values)?);
+    }
+    Ok(Walk { background, order, places })
 }
 
 /// Which background row is walked next: each of them, in a random order, with visits to earlier ones in between; then
@@ -305,57 +334,6 @@ impl Visits {
         self.fresh += 1;
         self.order[index]
     }
-}
-
-/// What the walks found, by background row.
-#[derive(Default)]
-struct Tally {
-    walks: usize,
-    rows: BTreeMap<usize, Visited>,
-}
-
-/// What the walks to one background row found, by feature.
-struct Visited {
-    walks: usize,
-    /// The first walk's shares, from which the others are counted, so that sums of squares lose nothing.
-    first: Vec<f64>,
-    sums: Vec<f64>,
-    squares: Vec<f64>,
-}
-
-impl Tally {
-    fn add(&mut self, row: usize, shares: Vec<f64>) {
-        self.walks += 1;
-        let Some(visited) = self.rows.get_mut(&row) else {
-            let zeros = vec![0.0; shares.len()];
-            self.rows.insert(row, Visited { walks: 1, first: shares, sums: zeros.clone(), squares: zeros });
-            return;
-        };
-        visited.walks += 1;
-        for (player, share) in shares.into_iter().enumerate() {
-            let off = share - visited.first[player];
-            visited.sums[player] += off;
-            visited.squares[player] += off * off;
-        }
-    }
-}
-
-impl Visited {
-    fn mean(&self, player: usize) -> f64 {
-        self.first[player] + self.sums[player] / self.walks as f64
-    }
-
-    /// The sum of squared distances from the mean.
-    fn deviation(&self, player: usize) -> f64 {
-        self.squares[player] - self.sums[player] * self.sums[player] / self.walks as f64
-    }
-}
-
-/// The sample variance; zero of fewer than two values.
-pub(super) fn variance(values: impl Iterator<Item = f64> + Clone) -> f64 {
-    let count = values.clone().count();
-    let mean = values.clone().sum::<f64>() / count.max(1) as f64;
-    values.map(|value| (value - mean).powi(2)).sum::<f64>() / count.saturating_sub(1).max(1) as f64
 }
 
 /// The standard error that is good enough, and never less than rounding allows.

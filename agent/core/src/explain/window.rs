@@ -5,6 +5,7 @@
 //! they are Owen values (Owen 1977, "Values of games with a priori unions"), estimated by sampling.
 
 use super::ExplainError;
+use super::mixing::{Explained, Mixing};
 use super::players::Players;
 use super::questions::{Ask, Questions};
 use super::sampling::variance;
@@ -58,9 +59,8 @@ pub(super) struct Share {
 
 /// Estimates how one feature's share spreads over time.
 pub(super) struct Spreading<'a> {
-    pub(super) players: Players,
-    pub(super) background: &'a [f32],
-    pub(super) row: &'a [f32],
+    pub(super) explained: &'a Explained<'a>,
+    /// Answers inputs.
     pub(super) ask: &'a Ask<'a>,
 }
 
@@ -75,8 +75,10 @@ impl Spreading<'_> {
         budget: u64,
         random: &mut Random,
     ) -> Result<(Vec<IntervalShare>, u64), ExplainError> {
-        let stretches = stretches(self.players.steps());
-        let mut questions = Questions::new(self.players.width(), self.ask);
+        let Mixing { players, .. } = self.explained.mixing;
+        let stretches = stretches(players.steps());
+        let answers = |rows: &[f32]| self.explained.mixing.answers(rows, self.ask);
+        let mut questions = Questions::new(self.explained.mixing.width(), &answers);
         let mut visits = Vec::new();
         for background in self.order(budget, stretches.len(), random) {
             visits.push(self.visit(background, feature, &stretches, random, &mut questions)?);
@@ -85,7 +87,7 @@ impl Spreading<'_> {
         let found: Vec<Vec<f64>> = visits.iter().map(|visit| visit.shares(stretches.len(), &questions)).collect();
         let visits = found.len().max(1) as f64;
         let interval = |(part, &(from, to)): (usize, &(usize, usize))| {
-            let length = (to - from) as f64 / self.players.steps() as f64;
+            let length = (to - from) as f64 / players.steps() as f64;
             // Of each visit, how far the stretch does more than its length's part of all that the feature does.
             let beyond = found.iter().map(|shares| shares[part] - length * shares.iter().sum::<f64>());
             let (mean, chance) = (beyond.clone().sum::<f64>() / visits, variance(beyond) / visits);
@@ -102,7 +104,7 @@ impl Spreading<'_> {
 
     /// The background rows to visit, in random order: each once, and again while the budget lasts.
     fn order(&self, budget: u64, stretches: usize, random: &mut Random) -> Vec<usize> {
-        let rows = self.background.len() / self.players.width();
+        let rows = self.explained.mixing.rows();
         let price = 2 * (stretches as u64 + 1);
         let visits = usize::try_from(budget / price).unwrap_or(usize::MAX).clamp(FEWEST_VISITS, 4 * rows.max(1));
         let mut order: Vec<usize> = (0..rows).collect();
@@ -120,8 +122,8 @@ impl Spreading<'_> {
         random: &mut Random,
         questions: &mut Questions<'_>,
     ) -> Result<Visit, ExplainError> {
-        let from = &self.background[background * self.players.width()..][..self.players.width()];
-        let mut others: Vec<usize> = (0..self.players.count()).filter(|&player| player != feature).collect();
+        let count = self.explained.mixing.players.count();
+        let mut others: Vec<usize> = (0..count).filter(|&player| player != feature).collect();
         random.shuffle(&mut others);
         let (before, after) = others.split_at(random.below(others.len() + 1));
         let mut order: Vec<usize> = (0..stretches.len()).collect();
@@ -129,13 +131,13 @@ impl Spreading<'_> {
         let mut places = Vec::with_capacity(2 * (order.len() + 1));
         let backwards: Vec<usize> = order.iter().rev().copied().collect();
         for (present, order) in [(before, &order), (after, &backwards)] {
-            let mut mixed = from.to_vec();
-            present.iter().for_each(|&player| self.players.take(&mut mixed, self.row, player));
-            places.push(questions.put(&mixed)?);
+            let mut mixed = self.explained.mixed(background);
+            present.iter().for_each(|&player| mixed.take(player));
+            places.push(questions.put(&mixed.values)?);
             for &part in order {
                 let (from, to) = stretches[part];
-                self.players.stretch(feature, from, to).for_each(|column| mixed[column] = self.row[column]);
-                places.push(questions.put(&mixed)?);
+                mixed.take_stretch(feature, from, to);
+                places.push(questions.put(&mixed.values)?);
             }
         }
         Ok(Visit { order, places })
@@ -197,8 +199,8 @@ mod tests {
         for defect in [0, 5, 12, 25] {
             let mut row: Vec<f32> = background[60..120].to_vec();
             (defect..defect + 5).for_each(|step| row[2 * step] = 6.0);
-            let spreading =
-                Spreading { players: Players::of_window(2, 30), background: &background, row: &row, ask: &ask };
+            let mixing = Mixing { players: Players::of_window(2, 30), background: &background, sums: None };
+            let spreading = Spreading { explained: &mixing.with(&row), ask: &ask };
             let share = Share { value: 20.0, standard_error: 0.0 };
             let (intervals, asked) = spreading.over_time(0, share, 500, &mut Random::new([1; 32])).expect("answers");
             assert!((intervals.iter().map(|interval| interval.value).sum::<f64>() - 20.0).abs() < 1e-9);
@@ -216,8 +218,8 @@ mod tests {
             Ok(rows.chunks_exact(12).map(|x| x.iter().map(|&x| f64::from(x)).sum::<f64>() / 12.0).collect())
         };
         let background: Vec<f32> = (0..8 * 12).map(|i| -((i / 12) as f32)).collect();
-        let players = Players::of_window(1, 12);
-        let spreading = Spreading { players, background: &background, row: &[1.0; 12], ask: &ask };
+        let mixing = Mixing { players: Players::of_window(1, 12), background: &background, sums: None };
+        let spreading = Spreading { explained: &mixing.with(&[1.0; 12]), ask: &ask };
         for standard_error in [0.0, 0.6] {
             let share = Share { value: 4.5, standard_error };
             let (intervals, _) = spreading.over_time(0, share, 70, &mut Random::new([1; 32])).expect("answers");

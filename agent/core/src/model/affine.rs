@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use tract_onnx::pb::GraphProto;
+use tract_onnx::pb::{GraphProto, NodeProto};
 
 use super::error::ModelError;
 use super::sum::WeightedSum;
@@ -46,10 +46,14 @@ pub(super) fn probe(
     Ok(Some(sums))
 }
 
+/// What `Cast` calls float32.
+const FLOAT: i64 = tract_onnx::pb::tensor_proto::DataType::Float as i64;
+
 /// What a tensor is made of.
 #[derive(Clone, Copy, PartialEq)]
-enum Made {
+pub(super) enum Made {
     Constants,
+    /// Sums of the inputs times constants.
     Sums,
     Anything,
 }
@@ -57,6 +61,11 @@ enum Made {
 /// Whether `tensor` is a sum of the graph's one input's values times constants. Operators that are not known to keep it
 /// so count as if they did not.
 pub(super) fn is_affine(graph: &GraphProto, tensor: &str) -> bool {
+    made(graph).get(tensor) == Some(&Made::Sums)
+}
+
+/// What each tensor of a graph is made of.
+pub(super) fn made(graph: &GraphProto) -> HashMap<&str, Made> {
     let mut made: HashMap<&str, Made> = graph.input.iter().map(|input| (input.name.as_str(), Made::Sums)).collect();
     made.extend(graph.initializer.iter().map(|constant| (constant.name.as_str(), Made::Constants)));
     for node in &graph.node {
@@ -66,15 +75,18 @@ pub(super) fn is_affine(graph: &GraphProto, tensor: &str) -> bool {
             .filter(|name| !name.is_empty())
             .map(|name| made.get(name.as_str()).copied().unwrap_or(Made::Anything))
             .collect();
-        // Graphs inside an operator read what its inputs do not show.
-        let branches = node.attribute.iter().any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty());
-        let result = if branches { Made::Anything } else { of_operator(&node.op_type, &inputs) };
+        let result = if has_branches(node) { Made::Anything } else { of_operator(node, &inputs) };
         made.extend(node.output.iter().map(|output| (output.as_str(), result)));
     }
-    made.get(tensor) == Some(&Made::Sums)
+    made
 }
 
-fn of_operator(operator: &str, inputs: &[Made]) -> Made {
+/// Whether an operator has graphs inside, which read what its inputs do not show.
+pub(super) fn has_branches(node: &NodeProto) -> bool {
+    node.attribute.iter().any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty())
+}
+
+fn of_operator(node: &NodeProto, inputs: &[Made]) -> Made {
     use Made::{Anything, Constants, Sums};
     if inputs.iter().all(|made| *made == Constants) {
         return Constants;
@@ -83,23 +95,25 @@ fn of_operator(operator: &str, inputs: &[Made]) -> Made {
         return Anything;
     }
     let sums = inputs.iter().filter(|made| **made == Sums).count();
-    match operator {
+    match node.op_type.as_str() {
         "Add" | "Sub" | "Concat" | "Sum" => Sums,
         "Mul" | "MatMul" | "Gemm" | "Conv" if sums == 1 => Sums,
         // What is divided, averaged or moved may be a sum; by what, or whereto, must be known.
         "Div" | "Identity" | "Neg" | "Flatten" | "Reshape" | "Transpose" | "Squeeze" | "Unsqueeze" | "AveragePool"
-        | "GlobalAveragePool"
+        | "GlobalAveragePool" | "Scaler"
             if sums == 1 && inputs.first() == Some(&Sums) =>
         {
             Sums
         }
+        // The graph's input is float32, and this leaves it so.
+        "Cast" if inputs == [Sums] && node.attribute.iter().any(|to| to.name == "to" && to.i == FLOAT) => Sums,
         _ => Anything,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tract_onnx::pb::{NodeProto, TensorProto, ValueInfoProto};
+    use tract_onnx::pb::{AttributeProto, TensorProto, ValueInfoProto};
 
     use super::*;
 
@@ -137,6 +151,15 @@ mod tests {
         ];
         for (nodes, expected) in cases {
             assert_eq!(is_affine(&graph(nodes), &format!("t{}", nodes.len() - 1)), expected, "{nodes:?}");
+        }
+    }
+
+    #[test]
+    fn what_leaves_float32_as_it_is_leaves_sums_sums() {
+        for (to, expected) in [(1, true), (6, false)] {
+            let mut graph = graph(&[("Scaler", &["x"]), ("Cast", &["t0"]), ("MatMul", &["t1", "w"])]);
+            graph.node[1].attribute.push(AttributeProto { name: "to".to_owned(), i: to, ..Default::default() });
+            assert_eq!(is_affine(&graph, "t2"), expected, "to {to}");
         }
     }
 

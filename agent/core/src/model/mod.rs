@@ -7,6 +7,7 @@ mod ensemble;
 mod error;
 mod golden;
 mod graph;
+mod halves;
 mod linear;
 pub mod manifest;
 mod network;
@@ -28,6 +29,7 @@ pub use self::error::{BundleError, ModelError, Place};
 use self::golden::Golden;
 pub use self::golden::Verified;
 use self::graph::Wiring;
+pub use self::halves::Halves;
 pub use self::manifest::{Decision, Feature, InputSpec, Manifest, OutputKind, Threshold};
 use self::network::Network;
 use self::operators::Shown;
@@ -280,6 +282,19 @@ impl Model {
         }
         let outputs = self.engine.run(row)?;
         Ok(Some(reconstruction::parts(row, &outputs, self.manifest.features.len())))
+    }
+
+    /// The explained quantity in two halves, where the model is a network whose first half is affine.
+    ///
+    /// # Errors
+    /// [`ModelError`] when the model fails to run.
+    pub fn halves(&self) -> Result<Option<Halves>, ModelError> {
+        match &self.engine {
+            Engine::Network(General { network, .. }) if !self.is_reconstruction() && self.space != Space::Margin => {
+                Halves::of(network, self.column, &self.background.rows)
+            }
+            Engine::Trees(_) | Engine::Network(_) => Ok(None),
+        }
     }
 
     /// The column of the output tensor that is predicted, decided on and explained; all of them for a reconstruction.

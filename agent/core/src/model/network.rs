@@ -11,6 +11,7 @@ use tract_onnx::prelude::*;
 
 use super::affine;
 use super::error::ModelError;
+use super::halves::Cut;
 use super::operators;
 
 /// Rows that the batch plan takes at once.
@@ -30,6 +31,8 @@ pub(crate) struct Network {
     shape: Vec<usize>,
     columns: usize,
     affine: bool,
+    /// Where it could be cut in two; of no use where all of it is affine.
+    cut: Option<Box<Cut>>,
 }
 
 impl Network {
@@ -39,11 +42,35 @@ impl Network {
     /// A sentence on what the file has that is wrong or not supported.
     pub(crate) fn load(model: &ModelProto, tensor: &str, shape: &[usize]) -> Result<Self, String> {
         let model = prune(model, tensor, shape)?;
-        let (one, columns) = fenced(|| plan(&model, shape, 1)).and_then(|result| result)?;
-        let many = fenced(|| plan(&model, shape, BATCH)).and_then(|result| result);
-        let many = many.ok().filter(|(_, batched)| *batched == columns).map(|(plan, _)| plan);
         let affine = model.graph.as_ref().is_some_and(|graph| affine::is_affine(graph, tensor));
-        Ok(Self { one, many, shape: shape.to_vec(), columns, affine })
+        let cut = if affine { None } else { Cut::of(&model, tensor).map(Box::new) };
+        let (network, _) = Self::of(&model, shape)?;
+        Ok(Self { affine, cut, ..network })
+    }
+
+    /// Prepares a whole model with one input, of `shape` (without the batch), and one output. Also returns the output's
+    /// shape.
+    pub(super) fn of(model: &ModelProto, shape: &[usize]) -> Result<(Self, Vec<usize>), String> {
+        let (one, output) = fenced(|| plan(model, shape, 1)).and_then(|result| result)?;
+        let many = fenced(|| plan(model, shape, BATCH)).and_then(|result| result);
+        let many = many.ok().filter(|(_, batched)| *batched == output).map(|(plan, _)| plan);
+        let columns = output.iter().product();
+        Ok((Self { one, many, shape: shape.to_vec(), columns, affine: false, cut: None }, output))
+    }
+
+    /// Where the network could be cut in two.
+    pub(super) fn cut(&self) -> Option<&Cut> {
+        self.cut.as_deref()
+    }
+
+    /// The shape of one input.
+    pub(super) fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Whether it takes batches.
+    pub(super) fn takes_batches(&self) -> bool {
+        self.many.is_some()
     }
 
     /// Whether the tensor is nothing but sums of the inputs times constants.
@@ -63,6 +90,7 @@ impl Network {
         for block in rows.chunks(BATCH * width) {
             let count = block.len() / width;
             match &self.many {
+                Some(many) if count == BATCH => out.extend(self.run_plan(many, BATCH, block)?),
                 Some(many) if count >= WORTH_A_BATCH => {
                     let mut input = block.to_vec();
                     // Copies of a real row: whatever they cost, they cannot overflow where it does not.
@@ -220,8 +248,8 @@ fn set_shape(declared: &mut Option<TypeProto>, batch: usize, shape: &[usize]) {
     *declared = Some(TypeProto { value: Some(Value::TensorType(tensor)), ..Default::default() });
 }
 
-/// One plan, and the number of columns of its output.
-fn plan(model: &ModelProto, shape: &[usize], batch: usize) -> Result<(Plan, usize), String> {
+/// One plan, and the shape of its output without the batch.
+fn plan(model: &ModelProto, shape: &[usize], batch: usize) -> Result<(Plan, Vec<usize>), String> {
     let mut model = model.clone();
     if let Some(input) = model.graph.as_mut().and_then(|graph| graph.input.last_mut()) {
         set_shape(&mut input.r#type, batch, shape);
@@ -240,7 +268,7 @@ fn plan(model: &ModelProto, shape: &[usize], batch: usize) -> Result<(Plan, usiz
     let (plan, output) =
         build().map_err(|error| format!("tract cannot run it ({}); export the model again", reason(&error)))?;
     match output.split_first() {
-        Some((&rows, rest)) if rows == batch => Ok((plan, rest.iter().product())),
+        Some((&rows, rest)) if rows == batch => Ok((plan, rest.to_vec())),
         _ => {
             Err(format!("its output has the shape {output:?} for {batch} rows; the output needs one row per input row"))
         }
