@@ -2,11 +2,15 @@
 //!
 //!     stopwatch FOLDER TENSOR classification|regression
 //!
-//! `FOLDER` holds `model.onnx`, `background.csv` and `rows.f32` (flat rows, little-endian). Each line on stdin asks for one
-//! thing and gets one line of JSON. `prepare`, `predict`, `explain` and `attribute` (the attributions alone) give seconds, the
-//! latter three per row, or with a number behind them for so many rows at once; `bytes` is the size of the tables,
-//! `values` the attributions of the first rows.
+//! `FOLDER` holds `model.onnx`, `background.csv` and `rows.f32` (flat rows, little-endian); columns `name@0`, `name@1`, …
+//! make a window. Each line on stdin asks for one thing and gets one line of JSON. `prepare`, `predict`, `explain` and
+//! `attribute` (the attributions alone) give seconds, the latter three per row, or with a number behind them for so many
+//! rows at once; `bytes` is the size of the tables, `values` the attributions of the first rows. `estimate N` explains each
+//! row from `N` evaluations at most and gives the seconds for it, its attributions, their standard errors, and the
+//! evaluations; how attributions were found, `method` says.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -31,6 +35,8 @@ const SINGLE: usize = 500;
 struct Stopwatch {
     model: Arc<Model>,
     explainer: Explainer,
+    /// By their budgets.
+    estimators: BTreeMap<u64, Explainer>,
     tables: Option<TreeTables>,
     rows: Vec<f32>,
 }
@@ -40,7 +46,7 @@ fn main() -> Outcome<()> {
     let [folder, tensor, kind] = arguments.as_slice() else {
         return Err("usage: stopwatch FOLDER TENSOR classification|regression".into());
     };
-    let stopwatch = Stopwatch::new(Path::new(folder), tensor, kind)?;
+    let mut stopwatch = Stopwatch::new(Path::new(folder), tensor, kind)?;
     for line in io::stdin().lock().lines() {
         let answer = stopwatch.answer(&line?)?;
         writeln!(io::stdout(), "{answer}")?;
@@ -52,7 +58,16 @@ impl Stopwatch {
     fn new(folder: &Path, tensor: &str, kind: &str) -> Outcome<Self> {
         let background = read(&folder.join("background.csv"))?;
         let mut manifest = "schema = 1\nname = \"measured\"\nversion = \"1\"\n".to_owned();
-        for name in String::from_utf8_lossy(&background).lines().next().unwrap_or("").split(',') {
+        let header = String::from_utf8_lossy(&background).lines().next().unwrap_or("").to_owned();
+        let columns: Vec<&str> = header.split(',').collect();
+        let features: Vec<&str> = match columns.iter().filter_map(|column| column.strip_suffix("@0")).collect() {
+            window if Vec::is_empty(&window) => columns,
+            window => {
+                write!(manifest, "[input]\nkind = \"window\"\nsteps = {}\n", columns.len() / window.len())?;
+                window
+            }
+        };
+        for name in features {
             writeln!(manifest, "[[feature]]\nname = \"{name}\"")?;
         }
         let labels = if kind == "classification" { "labels = [\"no\", \"yes\"]\n" } else { "" };
@@ -64,10 +79,13 @@ impl Stopwatch {
         let rows = bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)).collect();
         let explainer = Explainer::new(Arc::clone(&model), BUDGET)?;
         let tables = model.trees().map(|trees| TreeTables::new(trees, &model.background().rows)).transpose()?;
-        Ok(Self { model, explainer, tables, rows })
+        Ok(Self { model, explainer, estimators: BTreeMap::new(), tables, rows })
     }
 
-    fn answer(&self, question: &str) -> Outcome<serde_json::Value> {
+    fn answer(&mut self, question: &str) -> Outcome<serde_json::Value> {
+        if let Some(evaluations) = question.strip_prefix("estimate ") {
+            return self.estimate(evaluations.parse()?);
+        }
         let tables = || self.tables.as_ref().ok_or("not a sum of trees");
         let (verb, count) = question.split_once(' ').map_or((question, None), |(verb, count)| (verb, Some(count)));
         let many = match count {
@@ -97,6 +115,10 @@ impl Stopwatch {
                 drop(black_box(tables.attributions_of_rows(black_box(rows))?));
                 now() - start
             }
+            ("method", _) => {
+                let row = self.rows.get(..self.model.width()).ok_or("there is no row")?;
+                return Ok(format!("{:?}", self.explainer.explain(row)?.method).into());
+            }
             ("bytes", _) => return Ok(tables()?.bytes().into()),
             ("values", _) => {
                 let values = self.rows.chunks_exact(self.model.width()).take(20).map(|row| {
@@ -108,6 +130,29 @@ impl Stopwatch {
             _ => return Err(format!("{question} is not known").into()),
         };
         Ok(time.as_secs_f64().into())
+    }
+
+    /// What each row takes and gets from so many evaluations.
+    fn estimate(&mut self, evaluations: u64) -> Outcome<serde_json::Value> {
+        let explainer = match self.estimators.entry(evaluations) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Explainer::new(Arc::clone(&self.model), Budget { evaluations })?),
+        };
+        let mut answers = Vec::new();
+        for row in self.rows.chunks_exact(self.model.width()) {
+            let start = now();
+            let explanation = black_box(explainer.explain(black_box(row))?);
+            let seconds = (now() - start).as_secs_f64();
+            let (values, standard_errors): (Vec<f64>, Vec<f64>) =
+                explanation.attributions.iter().map(|share| (share.value, share.standard_error)).unzip();
+            answers.push(serde_json::json!({
+                "seconds": seconds,
+                "values": values,
+                "standard_errors": standard_errors,
+                "evaluations": explanation.evaluations,
+            }));
+        }
+        Ok(answers.into())
     }
 
     /// The median over rows of what a call takes.
