@@ -2,7 +2,7 @@
 //!
 //! Which attributions a part of a tree gives to a row depends only on which side of the part's own thresholds the row's
 //! values lie: on one cell of a small grid. So trees are cut into parts, every cell of every grid is filled once, and a
-//! row is explained by adding up one stored vector per part.
+//! row is explained by adding up one stored vector per part. Parts that tell much the same apart share one: see [`table`].
 //!
 //! How finely trees are cut is a matter of memory. Few large parts are quicker to add up than many small ones; the
 //! smallest part is a single leaf, whose cells are the ways of satisfying the features on its path. [`cut`] finds the
@@ -13,9 +13,11 @@ mod cut;
 mod fill;
 mod grid;
 mod group;
+mod table;
 
 use cut::Plan;
 use group::{Group, Scratch};
+use table::tables;
 
 use super::ExplainError;
 use super::tree::TreeShapley;
@@ -55,7 +57,12 @@ impl TreeTables {
             return Err(ExplainError::Background { values: background.len(), width });
         }
         let plan = Plan::within(bytes.min(u32::MAX as usize), sum);
-        let groups = plan.groups.iter().map(|trees| Group::new(trees, width, background)).collect();
+        let spare = plan.spare / plan.groups.len().max(1);
+        let groups = plan.groups.into_iter().map(|trees| {
+            let (trees, tables) = tables(trees, plan.price, spare, width);
+            Group::new(&trees, tables, width, background)
+        });
+        let groups = groups.collect();
         let walked = TreeSum { width, base: 0.0, trees: plan.walked };
         let walked = if walked.trees.is_empty() { None } else { Some(TreeShapley::new(&walked, background)?) };
         Ok(Self { width, groups, walked })

@@ -332,6 +332,7 @@ fn depth(tree: &Tree) -> usize {
 
 /// The same tree for all that attributions can tell: a split between equal leaves is a leaf, and the commonest value is
 /// taken from all leaves, since what all leaves gain or lose together is nobody's doing, and a leaf of zero costs nothing.
+/// Where no value is there twice it is the middle one: the less is left in the leaves, the more digits their shares keep.
 pub(super) fn simplified(tree: &Tree) -> Tree {
     let mut values = vec![None; tree.nodes.len()];
     for (index, node) in tree.nodes.iter().enumerate().rev() {
@@ -357,10 +358,18 @@ pub(super) fn simplified(tree: &Tree) -> Tree {
             }
         });
     }
-    // A value that is there once may be far from all others, which would lose digits.
-    let commonest = counts.into_iter().max_by_key(|&(bits, count)| (count, bits));
-    let commonest = commonest.filter(|&(_, count)| count > 1 || nodes.len() == 1);
-    let commonest = commonest.map_or(0.0, |(bits, _)| f64::from_bits(bits));
+    let commonest = counts.iter().map(|(&bits, &count)| (count, bits)).max();
+    let commonest = match commonest {
+        Some((1, _)) => {
+            // Not just any: one far from all others would lose digits, and so might the larger of two in the middle.
+            let mut values: Vec<f64> = counts.into_keys().map(f64::from_bits).collect();
+            values.sort_unstable_by(f64::total_cmp);
+            let (below, above) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
+            if above.abs() < below.abs() { above } else { below }
+        }
+        Some((_, bits)) => f64::from_bits(bits),
+        None => 0.0,
+    };
     for node in &mut nodes {
         if let Node::Leaf(value) = node {
             *value -= commonest;

@@ -2,11 +2,12 @@
 //!
 //! A part may begin at any node whose grid is small enough. Given a price for a byte, the best parts of a tree follow
 //! from the leaves up: a node is either one part or what its children are. The price is the lowest at which everything
-//! fits. Where no price is high enough, the last trees go without tables.
+//! fits three quarters of the memory: what joining parts takes comes from the rest. Where no price is high enough, the last
+//! trees go without tables.
 
 use super::super::tree::simplified;
 use super::grid::{Grid, Rooted, ascending, cuts_of};
-use super::group::{BLOCK, Layout, step_bytes};
+use super::group::{Layout, Size};
 use crate::model::tree::{Node, Tree, TreeSum};
 
 /// Larger trees tell so many cells apart that walking them is the better bargain.
@@ -26,6 +27,10 @@ pub(super) struct Plan {
     /// Simplified trees with their parts, in groups that share ranks.
     pub(super) groups: Vec<Vec<(Tree, Vec<Grid>)>>,
     pub(super) walked: Vec<Tree>,
+    /// What a byte is worth, where a part more for a row is worth one.
+    pub(super) price: f64,
+    /// Bytes that are left.
+    pub(super) spare: usize,
 }
 
 impl Plan {
@@ -52,21 +57,24 @@ impl Plan {
         let fitting = most(trees.len(), |count| size(&shared(&trees[..count], sum.width), high) <= bytes);
         walked.extend(trees.drain(fitting..).map(|candidates| candidates.original.clone()));
         let groups = shared(&trees, sum.width);
-        if size(&groups, low) <= bytes {
+        let most = bytes / 4 * 3;
+        if size(&groups, low) <= most {
             high = low;
         }
         for _ in 0..HALVINGS {
             let middle = low.midpoint(high);
-            if size(&groups, middle) <= bytes {
+            if size(&groups, middle) <= most {
                 high = middle;
             } else {
                 low = middle;
             }
         }
-        let cut = groups.iter().map(|group| group.cut(high.exp2(), layout));
+        let price = high.exp2();
+        let spare = bytes.saturating_sub(size(&groups, high));
+        let cut = groups.iter().map(|group| group.cut(price, layout));
         // Where all that the trees say is the same for any row there are no parts.
         let groups = cut.filter(|trees| trees.iter().any(|(_, parts)| !parts.is_empty())).collect();
-        Self { groups, walked }
+        Self { groups, walked, price, spare }
     }
 }
 
@@ -138,7 +146,7 @@ impl<'a> Candidates<'a> {
                 below?;
                 continue;
             };
-            let bytes = grid.cells() * layout.lanes(grid.axes.len()) * size_of::<f32>();
+            let bytes = layout.cell_bytes(grid.cells(), grid.axes.len());
             least[index] = below.map_or(bytes, |below| below.min(bytes));
             nodes[index] = Some(Candidate { bytes, features: grid.axes.iter().map(|axis| axis.feature).collect() });
         }
@@ -215,28 +223,16 @@ fn shared<'a>(mut trees: &'a [Candidates<'a>], width: usize) -> Vec<Shared<'a>> 
 }
 
 impl Shared<'_> {
-    /// How many bytes the tables will take.
+    /// How many bytes the tables will take at most.
     fn bytes(&self, price: f64, width: usize, layout: Layout) -> usize {
-        let (mut cells, mut parts, mut axes) = (0, 0, 0);
-        // Per feature how many blocks of parts have it, and the number of parts up to the last of them.
-        let mut blocks = vec![(0_usize, 0_usize); width];
+        let mut size = Size::new(width);
         for tree in self.trees {
             for part in tree.parts(price, &self.ranks, layout) {
                 let Some(candidate) = &tree.nodes[part as usize] else { continue };
-                cells += candidate.bytes;
-                axes += candidate.features.len();
-                for &feature in &candidate.features {
-                    let (count, end) = &mut blocks[feature as usize];
-                    if parts >= *end {
-                        *count += 1;
-                        *end = (parts + 1).next_multiple_of(BLOCK);
-                    }
-                }
-                parts += 1;
+                size.add(candidate.bytes, candidate.features.iter().copied());
             }
         }
-        let steps = blocks.iter().zip(&self.ranks).map(|(&(count, _), &ranks)| step_bytes(count, ranks));
-        cells + layout.part_bytes(parts, axes) + steps.sum::<usize>()
+        size.bytes(&self.ranks, layout)
     }
 
     fn cut(&self, price: f64, layout: Layout) -> Vec<(Tree, Vec<Grid>)> {

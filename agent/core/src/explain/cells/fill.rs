@@ -6,34 +6,86 @@
 
 use super::super::weights::Weights;
 use super::grid::{Grid, Rooted};
-use crate::model::tree::Node;
+use super::group::{Layout, NARROW};
+use super::table::Table;
+use crate::model::tree::{Node, Tree};
 
-/// The sides that background rows take in one tree.
-pub(super) struct Sides {
+/// The numbers of all cells of some tables, with [`NARROW`] zeros at the very end, and per table where its cells begin.
+pub(super) fn filled(
+    trees: &[Tree],
+    tables: &[Table],
+    layout: Layout,
+    background: &[f32],
+    width: usize,
+) -> (Vec<f32>, Vec<u32>) {
+    let rooted: Vec<Rooted<'_>> = trees.iter().map(Rooted::new).collect();
+    let axes = tables.iter().flat_map(|table| &table.parts).map(|part| part.grid.axes.len());
+    let mut filler = Filler::new(axes.max().unwrap_or(0));
+    let total = tables.iter().map(|table| table.cells * layout.lanes(table.axes.len())).sum::<usize>();
+    let mut cells = Vec::with_capacity(total + NARROW);
+    let mut starts = Vec::with_capacity(tables.len());
+    let (mut sums, mut numbers) = (Vec::new(), Vec::new());
+    for table in tables {
+        // Fits: there is not so much memory for tables.
+        starts.push(cells.len() as u32);
+        let lanes = layout.lanes(table.axes.len());
+        sums.clear();
+        sums.resize(table.cells * lanes, 0.0);
+        for part in &table.parts {
+            table.cells_of(&part.grid, &mut numbers);
+            let axes = &part.grid.axes;
+            let lane = |feature: u32| match layout {
+                Layout::Narrow(_) => feature as usize,
+                Layout::Wide => table.axes.partition_point(|axis| axis.feature < feature),
+            };
+            let lane_of: Vec<usize> = axes.iter().map(|axis| lane(axis.feature)).collect();
+            let tree = &rooted[part.tree];
+            let filled = filler.cells(tree, &part.grid, &Sides::new(tree, part.grid.node, background, width));
+            for (sums, &number) in sums.chunks_exact_mut(lanes).zip(&numbers) {
+                let cell = &filled[usize::from(number) * axes.len()..][..axes.len()];
+                cell.iter().zip(&lane_of).for_each(|(value, &lane)| sums[lane] += value);
+            }
+        }
+        cells.extend(sums.iter().map(|&value: &f64| value as f32));
+    }
+    cells.resize(total + NARROW, 0.0);
+    (cells, starts)
+}
+
+/// The sides that background rows take in a part of a tree, and on the path to it.
+struct Sides {
     rows: usize,
-    /// Per node and row: all ones where the row takes the `yes` side.
+    /// Per node of the tree where its rows begin.
+    starts: Vec<usize>,
+    /// Per split and row: all ones where the row takes the `yes` side.
     yes: Vec<u16>,
 }
 
 impl Sides {
-    pub(super) fn new(nodes: &[Node], background: &[f32], width: usize) -> Self {
+    fn new(tree: &Rooted<'_>, part: u32, background: &[f32], width: usize) -> Self {
         let rows = background.len() / width;
-        let mut yes = Vec::with_capacity(nodes.len() * rows);
-        for node in nodes {
-            match node {
-                Node::Leaf(_) => yes.resize(yes.len() + rows, 0),
-                Node::Split(split) => {
-                    let values = background.iter().skip(split.feature as usize).step_by(width);
-                    yes.extend(values.map(|&value| if split.goes_yes(value) { u16::MAX } else { 0 }));
-                }
-            }
+        let mut starts = vec![0; tree.tree.nodes.len()];
+        let mut yes = Vec::new();
+        let below = tree.below(part).filter_map(|(node, kind)| match kind {
+            Node::Split(split) => Some((node, split)),
+            Node::Leaf(_) => None,
+        });
+        for (node, split) in below.chain(tree.path(part).map(|(node, split, _)| (node, split))) {
+            starts[node as usize] = yes.len();
+            let values = background.iter().skip(split.feature as usize).step_by(width);
+            yes.extend(values.map(|&value| if split.goes_yes(value) { u16::MAX } else { 0 }));
         }
-        Self { rows, yes }
+        Self { rows, starts, yes }
+    }
+
+    /// Of all rows at a split.
+    fn at(&self, node: u32) -> &[u16] {
+        &self.yes[self.starts[node as usize]..][..self.rows]
     }
 }
 
 /// Fills part after part, keeping its scratch space.
-pub(super) struct Filler {
+struct Filler {
     weights: Weights,
     /// Per background row the features of a leaf's path that it satisfies.
     patterns: Vec<u16>,
@@ -48,16 +100,9 @@ pub(super) struct Filler {
     totals: Vec<f64>,
 }
 
-/// A feature on a leaf's path: which of the part's axes, and which lane of a cell it is.
-#[derive(Clone, Copy)]
-struct Place {
-    axis: usize,
-    lane: usize,
-}
-
 impl Filler {
     /// For paths over up to `most` features.
-    pub(super) fn new(most: usize) -> Self {
+    fn new(most: usize) -> Self {
         Self {
             weights: Weights::new(most),
             patterns: Vec::new(),
@@ -69,15 +114,9 @@ impl Filler {
         }
     }
 
-    /// The attributions of every cell, one after the other, `lanes` numbers each; `lane` tells where a feature's belongs.
-    pub(super) fn cells(
-        &mut self,
-        tree: &Rooted<'_>,
-        grid: &Grid,
-        sides: &Sides,
-        lanes: usize,
-        lane: impl Fn(usize) -> usize,
-    ) -> &[f64] {
+    /// The attributions of every cell, one after the other, a number for each axis.
+    fn cells(&mut self, tree: &Rooted<'_>, grid: &Grid, sides: &Sides) -> &[f64] {
+        let lanes = grid.axes.len();
         self.totals.clear();
         self.totals.resize(grid.cells() * lanes, 0.0);
         for (leaf, node) in tree.below(grid.node) {
@@ -85,7 +124,7 @@ impl Filler {
             if value == 0.0 {
                 continue;
             }
-            let places = self.patterns_of(tree, leaf, grid, sides, &lane);
+            let places = self.patterns_of(tree, leaf, grid, sides);
             self.count(places.len());
             self.share(&places, value / sides.rows as f64, lanes);
             self.meet(tree, leaf, grid, &places);
@@ -99,27 +138,19 @@ impl Filler {
         &self.totals
     }
 
-    /// Notes which features on a leaf's path each background row satisfies. Gives these features: bit by bit.
-    fn patterns_of(
-        &mut self,
-        tree: &Rooted<'_>,
-        leaf: u32,
-        grid: &Grid,
-        sides: &Sides,
-        lane: impl Fn(usize) -> usize,
-    ) -> Vec<Place> {
-        let mut places: Vec<Place> = Vec::new();
+    /// Notes which features on a leaf's path each background row satisfies. Gives their axes: bit by bit.
+    fn patterns_of(&mut self, tree: &Rooted<'_>, leaf: u32, grid: &Grid, sides: &Sides) -> Vec<usize> {
+        let mut places: Vec<usize> = Vec::new();
         self.patterns.clear();
         self.patterns.resize(sides.rows, u16::MAX);
         for (node, split, yes) in tree.path(leaf) {
             let axis = grid.axes.partition_point(|axis| axis.feature < split.feature);
-            let bit = places.iter().position(|place| place.axis == axis).unwrap_or_else(|| {
-                places.push(Place { axis, lane: lane(axis) });
+            let bit = places.iter().position(|&place| place == axis).unwrap_or_else(|| {
+                places.push(axis);
                 places.len() - 1
             });
             let (bit, wanted) = (1_u16 << bit, if yes { u16::MAX } else { 0 });
-            let taken = &sides.yes[node as usize * sides.rows..][..sides.rows];
-            for (pattern, taken) in self.patterns.iter_mut().zip(taken) {
+            for (pattern, taken) in self.patterns.iter_mut().zip(sides.at(node)) {
                 *pattern &= !((taken ^ wanted) & bit);
             }
         }
@@ -138,7 +169,7 @@ impl Filler {
 
     /// Shares out a leaf's value for each pattern that an explained row may have. What a background row lacks, the
     /// explained row must have: those features are `a`. Of the others those that the explained row lacks are `c`.
-    fn share(&mut self, places: &[Place], value: f64, lanes: usize) {
+    fn share(&mut self, places: &[usize], value: f64, lanes: usize) {
         let all = self.counts.len() - 1;
         self.losses.clear();
         self.losses.resize(all + 1, 0.0);
@@ -151,9 +182,8 @@ impl Filler {
             }
             let needed = all & !background;
             gaining.clear();
-            gaining.extend(
-                places.iter().enumerate().filter(|(bit, _)| needed >> bit & 1 == 1).map(|(_, place)| place.lane),
-            );
+            gaining
+                .extend(places.iter().enumerate().filter(|(bit, _)| needed >> bit & 1 == 1).map(|(_, &place)| place));
             let value = value * f64::from(count);
             // All subsets of what the background row satisfies, the empty one last.
             let mut also = background;
@@ -173,16 +203,16 @@ impl Filler {
             }
         }
         for (row, &loss) in self.losses.iter().enumerate() {
-            for (bit, place) in places.iter().enumerate() {
+            for (bit, &place) in places.iter().enumerate() {
                 if row >> bit & 1 == 0 {
-                    self.shares[row * lanes + place.lane] -= loss;
+                    self.shares[row * lanes + place] -= loss;
                 }
             }
         }
     }
 
     /// Notes for each cell which features on a leaf's path its values satisfy.
-    fn meet(&mut self, tree: &Rooted<'_>, leaf: u32, grid: &Grid, places: &[Place]) {
+    fn meet(&mut self, tree: &Rooted<'_>, leaf: u32, grid: &Grid, places: &[usize]) {
         self.met.clear();
         self.met.push(0);
         for (index, axis) in grid.axes.iter().enumerate() {
@@ -190,7 +220,7 @@ impl Filler {
                 let mut path = tree.path(leaf).filter(|(_, split, _)| split.feature == axis.feature);
                 path.all(|(_, split, yes)| split.goes_yes(value) == yes)
             };
-            let bit = places.iter().position(|place| place.axis == index).map_or(0, |bit| 1_u16 << bit);
+            let bit = places.iter().position(|&place| place == index).map_or(0, |bit| 1_u16 << bit);
             let so_far = self.met.len();
             for &value in axis.values.iter().skip(1) {
                 let first = self.met.len();

@@ -1,11 +1,13 @@
 //! Which cells a part of a tree tells apart.
 
+use std::cmp::Reverse;
+
 use crate::model::tree::{Branch, Node, Split, Tree};
 
 /// Cells are numbered with 16 bits.
 pub(super) const MOST_CELLS: usize = 1 << 14;
 /// Features of a part. More make more patterns than cells, where values of some tell nothing apart.
-const MOST_AXES: usize = 14;
+pub(super) const MOST_AXES: usize = 14;
 
 /// Up to so many values are counted quicker than halved.
 const COUNTED: usize = 32;
@@ -55,6 +57,7 @@ impl<'a> Rooted<'a> {
 }
 
 /// All that lies below one node of a tree, with the cells that it and the path to it tell apart.
+#[derive(Debug, Clone)]
 pub(super) struct Grid {
     pub(super) node: u32,
     /// Ascending by feature.
@@ -62,6 +65,7 @@ pub(super) struct Grid {
 }
 
 /// One feature's cells in a grid.
+#[derive(Debug, Clone)]
 pub(super) struct Axis {
     pub(super) feature: u32,
     /// What one step along this axis adds to the number of a cell.
@@ -127,9 +131,72 @@ impl Axis {
         Self { feature, stride, cuts, cells, values }
     }
 
+    /// Puts the cells that are met most often first. Gives how often each is met.
+    pub(super) fn arrange(&mut self, met: impl Iterator<Item = f32>) -> Vec<usize> {
+        let mut counts = vec![0_usize; self.values.len()];
+        for value in met {
+            counts[usize::from(self.cell(value))] += 1;
+        }
+        let mut order: Vec<usize> = (0..counts.len()).collect();
+        order.sort_by_key(|&cell| Reverse(counts[cell]));
+        let mut place = vec![0_u16; order.len()];
+        // Fits, as the number of every cell does.
+        order.iter().zip(0..).for_each(|(&cell, new)| place[cell] = new);
+        self.cells.iter_mut().for_each(|cell| *cell = place[usize::from(*cell)]);
+        self.values = order.iter().map(|&cell| self.values[cell]).collect();
+        order.into_iter().map(|cell| counts[cell]).collect()
+    }
+
     /// What a value adds to the number of the cell. Fits 16 bits, as that number does.
     pub(super) fn step(&self, value: f32) -> u16 {
-        self.cells[rank(&self.cuts, value)] * self.stride as u16
+        self.cell(value) * self.stride as u16
+    }
+
+    fn cell(&self, value: f32) -> u16 {
+        self.cells[rank(&self.cuts, value)]
+    }
+
+    /// One axis that tells apart what either of two does. Not laid out yet.
+    pub(super) fn joined(&self, other: &Self) -> Self {
+        let cuts = ascending([&self.cuts[..], &other.cuts].concat());
+        let mut known = Vec::new();
+        let mut values = Vec::new();
+        let cells = representatives(&cuts).map(|value| {
+            let both = (self.cell(value), other.cell(value));
+            let cell = known.iter().rposition(|other| *other == both).unwrap_or_else(|| {
+                known.push(both);
+                values.push(value);
+                known.len() - 1
+            });
+            u16::try_from(cell).unwrap_or(u16::MAX)
+        });
+        let cells = cells.collect();
+        Self { feature: self.feature, stride: 0, cuts, cells, values }
+    }
+
+    /// How many cells an axis has that tells apart what either of two does.
+    pub(super) fn cells_with(&self, other: &Self, seen: &mut Vec<u64>) -> usize {
+        seen.clear();
+        seen.resize((self.values.len() * other.values.len()).div_ceil(64), 0);
+        let mut see = |at: usize, other_at: usize| {
+            let pair = usize::from(self.cells[at]) * other.values.len() + usize::from(other.cells[other_at]);
+            seen[pair / 64] |= 1 << (pair % 64);
+        };
+        let (mut at, mut other_at) = (0, 0);
+        loop {
+            see(at, other_at);
+            match (self.cuts.get(at), other.cuts.get(other_at)) {
+                (None, None) => break,
+                (Some(_), None) => at += 1,
+                (None, Some(_)) => other_at += 1,
+                (Some(cut), Some(other_cut)) => {
+                    (at, other_at) = (at + usize::from(cut <= other_cut), other_at + usize::from(other_cut <= cut));
+                }
+            }
+        }
+        // NaN.
+        see(at + 1, other_at + 1);
+        seen.iter().map(|word| word.count_ones() as usize).sum()
     }
 
     pub(super) fn cuts(&self) -> &[f32] {

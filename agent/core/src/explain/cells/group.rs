@@ -1,21 +1,22 @@
 //! Tables of some trees, and how a row's cells are found in them.
 //!
-//! A value's rank among all cuts of its feature says what it adds to the number of the cell in every part at once. These
-//! steps lie side by side, [`BLOCK`] parts to a block, so that adding them up is a few wide additions; then one stored
-//! vector per part is added to the row's sums. Cells are float32, as the model's own answers are; they are added in float64
+//! A value's rank among all cuts of its feature says what it adds to the number of the cell in every table at once. These
+//! steps lie side by side, [`BLOCK`] tables to a block, so that adding them up is a few wide additions; then one stored
+//! vector per table is added to the row's sums. Cells are float32, as the model's own answers are; they are added in float64
 //! but for the few of one block.
 
-use super::fill::{Filler, Sides};
-use super::grid::{Grid, Rooted, ascending, rank, representatives};
+use super::fill::filled;
+use super::grid::{ascending, rank, representatives};
+use super::table::{Table, similar};
 use crate::model::tree::Tree;
 
-/// Parts whose numbers are found together.
+/// Tables whose numbers are found together.
 pub(super) const BLOCK: usize = 8;
 
 /// Models of up to so many features keep a number for each of them in every cell.
-const NARROW: usize = 8;
+pub(super) const NARROW: usize = 8;
 
-/// One number for each part of a block.
+/// One number for each table of a block.
 type Block = [u16; BLOCK];
 
 /// How cells are stored.
@@ -23,7 +24,7 @@ type Block = [u16; BLOCK];
 pub(super) enum Layout {
     /// A number for each of the model's features, which are so many: adding a cell is one wide addition.
     Narrow(usize),
-    /// A number for each of the part's axes.
+    /// A number for each of the table's axes.
     Wide,
 }
 
@@ -32,7 +33,7 @@ impl Layout {
         if width <= NARROW { Self::Narrow(width) } else { Self::Wide }
     }
 
-    /// Numbers to a cell of a part with so many axes.
+    /// Numbers to a cell of a table with so many axes.
     pub(super) fn lanes(self, axes: usize) -> usize {
         match self {
             Self::Narrow(width) => width,
@@ -40,7 +41,11 @@ impl Layout {
         }
     }
 
-    /// What adding a cell of a part with so many axes takes, to compare with other parts.
+    pub(super) fn cell_bytes(self, cells: usize, axes: usize) -> usize {
+        cells * self.lanes(axes) * size_of::<f32>()
+    }
+
+    /// What adding a cell of a table with so many axes takes, to compare with others.
     pub(super) fn time(self, axes: usize) -> f64 {
         match self {
             Self::Narrow(_) => 1.0,
@@ -48,29 +53,53 @@ impl Layout {
         }
     }
 
-    /// Bytes that so many parts of so many axes in all take beside cells and steps.
-    pub(super) fn part_bytes(self, parts: usize, axes: usize) -> usize {
+    /// Bytes that so many tables of so many axes in all take beside cells and steps.
+    pub(super) fn beside_bytes(self, tables: usize, axes: usize) -> usize {
         let padding = NARROW * size_of::<f32>();
-        let starts = parts.next_multiple_of(BLOCK) * size_of::<u32>();
+        let starts = tables.next_multiple_of(BLOCK) * size_of::<u32>();
         match self {
-            Self::Narrow(_) => padding + starts,
+            Self::Narrow(_) => padding + starts + tables.next_multiple_of(BLOCK) * size_of::<u16>(),
             Self::Wide => padding + 2 * starts + axes * size_of::<u32>(),
         }
     }
 }
 
-/// Bytes of one feature's steps in so many blocks of parts, for so many ranks.
-pub(super) fn step_bytes(blocks: usize, ranks: usize) -> usize {
-    blocks * (size_of::<u32>() + ranks * size_of::<Block>()) + ranks * size_of::<f32>()
+/// Adds up how many bytes tables take at most, in whatever order they are.
+pub(super) struct Size {
+    cells: usize,
+    tables: usize,
+    /// Per feature how many tables have it.
+    axes: Vec<usize>,
 }
 
-/// Trees that share ranks, with the tables of all their parts.
+impl Size {
+    pub(super) fn new(width: usize) -> Self {
+        Self { cells: 0, tables: 0, axes: vec![0; width] }
+    }
+
+    /// Adds a table.
+    pub(super) fn add(&mut self, cell_bytes: usize, features: impl Iterator<Item = u32>) {
+        self.cells += cell_bytes;
+        self.tables += 1;
+        features.for_each(|feature| self.axes[feature as usize] += 1);
+    }
+
+    pub(super) fn bytes(&self, ranks: &[usize], layout: Layout) -> usize {
+        let blocks = self.tables.div_ceil(BLOCK);
+        let steps = self.axes.iter().zip(ranks).map(|(&axes, &ranks)| {
+            axes.min(blocks) * (size_of::<u32>() + ranks * size_of::<Block>()) + ranks * size_of::<f32>()
+        });
+        self.cells + layout.beside_bytes(self.tables, self.axes.iter().sum()) + steps.sum::<usize>()
+    }
+}
+
+/// Tables that share ranks.
 #[derive(Debug, Clone)]
 pub(super) struct Group {
     width: usize,
     ranks: Vec<Ranks>,
-    /// Per part where its cells begin. Whole blocks: parts that are none have one cell of zeros.
-    parts: Vec<[u32; BLOCK]>,
+    /// Per table where its cells begin. Whole blocks: tables that are none have one cell of zeros.
+    starts: Vec<[u32; BLOCK]>,
     cells: Cells,
 }
 
@@ -80,7 +109,7 @@ struct Ranks {
     feature: u32,
     /// Ascending.
     cuts: Vec<f32>,
-    /// The blocks with parts that have this feature.
+    /// The blocks with tables that have this feature.
     blocks: Vec<u32>,
     /// Per rank: one entry for each of `blocks`.
     steps: Vec<Block>,
@@ -89,12 +118,16 @@ struct Ranks {
 #[derive(Debug, Clone)]
 enum Cells {
     /// Padded at the very end, so that [`NARROW`] numbers can be read anywhere.
-    Narrow(Vec<f32>),
+    Narrow {
+        numbers: Vec<f32>,
+        /// Per table with how many cells of zeros it begins: for a row in one of them nothing is read.
+        leading: Vec<Block>,
+    },
     Wide {
         numbers: Vec<f32>,
-        /// Of all parts, one after the other.
+        /// Of all tables, one after the other.
         features: Vec<u32>,
-        /// Per part where its features end.
+        /// Per table where its features end.
         ends: Vec<[u32; BLOCK]>,
     },
 }
@@ -102,76 +135,79 @@ enum Cells {
 /// What adding needs to write on.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// Per row and part the number of the cell.
+    /// Per row and table the number of the cell.
     numbers: Vec<Block>,
     /// Per row the sums of a narrow model.
     sums: Vec<[f64; NARROW]>,
 }
 
 impl Group {
-    /// Fills the tables of trees, each cut into parts.
-    pub(super) fn new(trees: &[(Tree, Vec<Grid>)], width: usize, background: &[f32]) -> Self {
+    /// Fills tables of trees.
+    pub(super) fn new(trees: &[Tree], mut tables: Vec<Table>, width: usize, background: &[f32]) -> Self {
         let layout = Layout::of(width);
-        let grids: Vec<&Grid> = trees.iter().flat_map(|(_, grids)| grids).collect();
-        let axes = grids.iter().map(|grid| grid.axes.len());
-        let numbers = grids.iter().map(|grid| grid.cells() * layout.lanes(grid.axes.len())).sum::<usize>() + NARROW;
-        let mut filler = Filler::new(axes.clone().max().unwrap_or(0));
-        let mut cells = Vec::with_capacity(numbers);
-        let mut starts = Vec::with_capacity(grids.len());
-        for (tree, grids) in trees {
-            let rooted = Rooted::new(tree);
-            let sides = Sides::new(&tree.nodes, background, width);
-            for grid in grids {
-                // Fits: there is not so much memory for tables.
-                starts.push(cells.len() as u32);
-                let lanes = layout.lanes(grid.axes.len());
-                let lane = |axis: usize| if layout == Layout::Wide { axis } else { grid.axes[axis].feature as usize };
-                cells.extend(filler.cells(&rooted, grid, &sides, lanes, lane).iter().map(|&value| value as f32));
+        tables.iter_mut().for_each(|table| table.arrange(background, width));
+        let (numbers, starts) = filled(trees, &tables, layout, background, width);
+        let zeros = (numbers.len() - NARROW) as u32;
+        let (cells, order) = match layout {
+            Layout::Narrow(_) => {
+                let leading = starts.iter().zip(&tables).map(|(&start, table)| {
+                    let cells = numbers[start as usize..].chunks_exact(width).take(table.cells);
+                    // Fits, as the numbers of cells do.
+                    cells.take_while(|cell| cell.iter().all(|&value| value == 0.0)).count() as u16
+                });
+                let leading: Vec<u16> = leading.collect();
+                // Those that mostly add nothing together at the end, so that they are passed over together.
+                let nothing = |table: usize| {
+                    background.chunks_exact(width).filter(|row| tables[table].number(row) < leading[table]).count()
+                };
+                let mut order: Vec<usize> = (0..tables.len()).collect();
+                order.sort_by_cached_key(|&table| nothing(table));
+                let leading = blocks(order.iter().map(|&table| leading[table]), 1);
+                (Cells::Narrow { numbers, leading }, order)
             }
-        }
-        let zeros = cells.len() as u32;
-        cells.resize(cells.len() + NARROW, 0.0);
-        let cells = match layout {
-            Layout::Narrow(_) => Cells::Narrow(cells),
             Layout::Wide => {
-                let features = grids.iter().flat_map(|grid| &grid.axes).map(|axis| axis.feature).collect::<Vec<_>>();
-                let ends = axes.scan(0, |end, axes| {
-                    *end += axes as u32;
+                let order = similar(&tables, width);
+                let axes = order.iter().flat_map(|&table| &tables[table].axes);
+                let features = axes.map(|axis| axis.feature).collect::<Vec<_>>();
+                let ends = order.iter().scan(0, |end, &table| {
+                    *end += tables[table].axes.len() as u32;
                     Some(*end)
                 });
-                Cells::Wide { ends: blocks(ends, features.len() as u32), numbers: cells, features }
+                (Cells::Wide { ends: blocks(ends, features.len() as u32), numbers, features }, order)
             }
         };
-        let ranks = (0..width as u32).filter_map(|feature| Ranks::new(feature, &grids)).collect();
-        Self { width, ranks, parts: blocks(starts.into_iter(), zeros), cells }
+        let starts = blocks(order.iter().map(|&table| starts[table]), zeros);
+        let tables: Vec<&Table> = order.iter().map(|&table| &tables[table]).collect();
+        let ranks: Vec<Ranks> = (0..width as u32).filter_map(|feature| Ranks::new(feature, &tables)).collect();
+        Self { width, ranks, starts, cells }
     }
 
     pub(super) fn bytes(&self) -> usize {
         let ranks: usize = self.ranks.iter().map(Ranks::bytes).sum();
         let cells = match &self.cells {
-            Cells::Narrow(numbers) => size_of_val(&numbers[..]),
+            Cells::Narrow { numbers, leading } => size_of_val(&numbers[..]) + size_of_val(&leading[..]),
             Cells::Wide { numbers, features, ends } => {
                 size_of_val(&numbers[..]) + size_of_val(&features[..]) + size_of_val(&ends[..])
             }
         };
-        ranks + cells + size_of_val(&self.parts[..])
+        ranks + cells + size_of_val(&self.starts[..])
     }
 
     /// Adds the attributions of flat rows to their sums.
     pub(super) fn add(&self, rows: &[f32], scratch: &mut Scratch, attributions: &mut [f64]) {
-        let blocks = self.parts.len();
+        let blocks = self.starts.len();
         scratch.numbers.clear();
         scratch.numbers.resize(rows.len() / self.width * blocks, [0; BLOCK]);
         for (row, numbers) in rows.chunks_exact(self.width).zip(scratch.numbers.chunks_exact_mut(blocks)) {
             self.ranks.iter().for_each(|ranks| ranks.step(row, numbers));
         }
         match &self.cells {
-            Cells::Narrow(cells) => {
+            Cells::Narrow { numbers: cells, leading } => {
                 scratch.sums.clear();
                 scratch.sums.resize(rows.len() / self.width, [0.0; NARROW]);
-                for (block, parts) in self.parts.iter().enumerate() {
+                for (block, (starts, leading)) in self.starts.iter().zip(leading).enumerate() {
                     for (numbers, sums) in scratch.numbers.chunks_exact(blocks).zip(&mut scratch.sums) {
-                        add_narrow(cells, self.width, parts, &numbers[block], sums);
+                        add_narrow(cells, self.width, starts, &numbers[block], leading, sums);
                     }
                 }
                 for (sums, attributions) in scratch.sums.iter().zip(attributions.chunks_exact_mut(self.width)) {
@@ -180,10 +216,10 @@ impl Group {
             }
             Cells::Wide { numbers: cells, features, ends } => {
                 let mut first = 0;
-                for (block, (parts, ends)) in self.parts.iter().zip(ends).enumerate() {
+                for (block, (starts, ends)) in self.starts.iter().zip(ends).enumerate() {
                     let of_rows = scratch.numbers.chunks_exact(blocks).zip(attributions.chunks_exact_mut(self.width));
                     for (numbers, attributions) in of_rows {
-                        add_wide(cells, parts, &numbers[block], first, ends, features, attributions);
+                        add_wide(cells, starts, &numbers[block], first, ends, features, attributions);
                     }
                     first = ends[BLOCK - 1];
                 }
@@ -193,12 +229,31 @@ impl Group {
 }
 
 #[inline]
-fn add_narrow(cells: &[f32], width: usize, parts: &[u32; BLOCK], numbers: &Block, sums: &mut [f64; NARROW]) {
+fn add_narrow(
+    cells: &[f32],
+    width: usize,
+    starts: &[u32; BLOCK],
+    numbers: &Block,
+    leading: &Block,
+    sums: &mut [f64; NARROW],
+) {
     let mut added = [0.0_f32; NARROW];
-    for (&start, &number) in parts.iter().zip(numbers) {
-        let cell = cells.get(start as usize + usize::from(number) * width..).and_then(<[f32]>::first_chunk::<NARROW>);
+    let mut add = |table: usize| {
+        let start = starts[table] as usize + usize::from(numbers[table]) * width;
+        let cell = cells.get(start..).and_then(<[f32]>::first_chunk::<NARROW>);
         for (sum, value) in added.iter_mut().zip(cell.unwrap_or(&[0.0; NARROW])) {
             *sum += value;
+        }
+    };
+    // A bit for each table that adds something.
+    let mut adding = (0..BLOCK).fold(0_u32, |bits, table| bits | u32::from(numbers[table] >= leading[table]) << table);
+    if adding == (1 << BLOCK) - 1 {
+        (0..BLOCK).for_each(add);
+    } else {
+        while adding != 0 {
+            // Never past the last table, which lets the compiler leave out checks.
+            add(adding.trailing_zeros() as usize % BLOCK);
+            adding &= adding - 1;
         }
     }
     for (sum, value) in sums.iter_mut().zip(added) {
@@ -209,14 +264,14 @@ fn add_narrow(cells: &[f32], width: usize, parts: &[u32; BLOCK], numbers: &Block
 #[inline]
 fn add_wide(
     cells: &[f32],
-    parts: &[u32; BLOCK],
+    starts: &[u32; BLOCK],
     numbers: &Block,
     mut first: u32,
     ends: &[u32; BLOCK],
     features: &[u32],
     attributions: &mut [f64],
 ) {
-    for ((&start, &number), &end) in parts.iter().zip(numbers).zip(ends) {
+    for ((&start, &number), &end) in starts.iter().zip(numbers).zip(ends) {
         let features = &features[first as usize..end as usize];
         first = end;
         let cell = &cells[start as usize + usize::from(number) * features.len()..][..features.len()];
@@ -231,14 +286,14 @@ fn add_wide(
 }
 
 impl Ranks {
-    /// `None` for a feature that no grid has.
-    fn new(feature: u32, grids: &[&Grid]) -> Option<Self> {
-        let axes = grids.iter().enumerate().filter_map(|(part, grid)| {
-            let axis = grid.axes.binary_search_by_key(&feature, |axis| axis.feature).ok()?;
-            Some((part, &grid.axes[axis]))
+    /// `None` for a feature that no table has.
+    fn new(feature: u32, tables: &[&Table]) -> Option<Self> {
+        let axes = tables.iter().enumerate().filter_map(|(place, table)| {
+            let axis = table.axes.binary_search_by_key(&feature, |axis| axis.feature).ok()?;
+            Some((place, &table.axes[axis]))
         });
         let axes: Vec<_> = axes.collect();
-        let mut blocks: Vec<_> = axes.iter().map(|(part, _)| (part / BLOCK) as u32).collect();
+        let mut blocks: Vec<_> = axes.iter().map(|(place, _)| (place / BLOCK) as u32).collect();
         blocks.dedup();
         let cuts = ascending(axes.iter().flat_map(|(_, axis)| axis.cuts()).copied().collect());
         let mut steps = Vec::with_capacity((cuts.len() + 2) * blocks.len());
@@ -246,11 +301,11 @@ impl Ranks {
             let first = steps.len();
             steps.resize(first + blocks.len(), [0; BLOCK]);
             let mut at = 0;
-            for (part, axis) in &axes {
-                while blocks[at] != (part / BLOCK) as u32 {
+            for (place, axis) in &axes {
+                while blocks[at] != (place / BLOCK) as u32 {
                     at += 1;
                 }
-                steps[first + at][part % BLOCK] = axis.step(value);
+                steps[first + at][place % BLOCK] = axis.step(value);
             }
         }
         (!axes.is_empty()).then_some(Self { feature, cuts, blocks, steps })
@@ -264,7 +319,7 @@ impl Ranks {
         for (&block, steps) in self.blocks.iter().zip(steps) {
             let number = &mut numbers[block as usize];
             // Never more than there are cells.
-            *number = std::array::from_fn(|part| number[part].wrapping_add(steps[part]));
+            *number = std::array::from_fn(|table| number[table].wrapping_add(steps[table]));
         }
     }
 
@@ -274,7 +329,7 @@ impl Ranks {
 }
 
 /// Whole blocks, the last filled up.
-fn blocks(values: impl Iterator<Item = u32>, fill: u32) -> Vec<[u32; BLOCK]> {
-    let values: Vec<u32> = values.collect();
+fn blocks<T: Copy>(values: impl Iterator<Item = T>, fill: T) -> Vec<[T; BLOCK]> {
+    let values: Vec<T> = values.collect();
     values.chunks(BLOCK).map(|chunk| std::array::from_fn(|lane| chunk.get(lane).copied().unwrap_or(fill))).collect()
 }
