@@ -431,21 +431,14 @@ impl Core {
         if needs == Needs::Store {
             self.check()?;
         }
-        match state.prepare(&mut write) {
-            // Numbers that cannot be promised cannot be given out.
-            Err(error @ BufferError::Io { .. }) => {
-                self.commit.fail(&error);
-                return Err(BufferError::Broken(error.to_string()));
-            }
-            other => other?,
-        }
+        // Numbers that cannot be promised cannot be given out.
+        state.prepare(&mut write).map_err(|error| self.unwritable(error, needs))?;
         let entry = write.journal_entry();
         let batch = std::mem::take(&mut write.batch);
         let again = (needs == Needs::Journal).then(|| batch.clone());
         if let Err(error) = self.base.store.apply(batch) {
-            self.commit.fail(&error);
-            let batch = again.ok_or_else(|| BufferError::Broken(error.to_string()))?;
-            self.base.store.apply(batch)?;
+            let error = self.unwritable(error, needs);
+            self.base.store.apply(again.ok_or(error)?)?;
         }
         let news = state.adopt(&self.base, write);
         for stream in Stream::ALL {
@@ -453,6 +446,15 @@ impl Core {
         }
         self.commit.note_done(state.done());
         Ok(self.commit.enqueue(news, entry, needs))
+    }
+
+    /// The store, or what is kept beside it, could not be written to: whoever needs it is told that it is out of use.
+    fn unwritable(&self, error: BufferError, needs: Needs) -> BufferError {
+        if !matches!(error, BufferError::Io { .. } | BufferError::Damaged { .. }) {
+            return error;
+        }
+        self.commit.fail(&error);
+        if needs == Needs::Store { BufferError::Broken(error.to_string()) } else { error }
     }
 
     /// Bytes of all files.
