@@ -74,6 +74,9 @@ def test_other_spaces_on_request(bundle, tmp_path):
     names = [name for name, _ in bundles.FEATURES.values()]
     ours = [line["attributions"][name] for line in explained for name in names]
     within(ours, [value for row in golden["rows"] for value in row["shap"]], 1e-5)
+    value = done(*asked, "value").lines
+    assert [line["attributions"] for line in value] == [line["attributions"] for line in explained]
+    assert {line["space"] for line in value} == {"value"}
     assert done(*asked, "margin").lines == explain(bundle("ai4i-gbt"), inputs, tmp_path).lines
     refused = explaind("explain", "--bundle", bundle("ai4i-mlp"), "--input", table, "--space", "margin")
     assert refused.code == 65 and "margin" in one_sentence(refused.err)

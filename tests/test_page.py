@@ -306,6 +306,24 @@ def test_whether_an_explanation_was_seen_is_what_was_served(gateway):
     assert person.post("feedback", {**judged, "explanation_seen": True}).status_code == 400
 
 
+def test_a_prediction_is_explained_in_the_space_that_is_asked_for(gateway):
+    """The probability of a boosted ensemble, which explains its margin by itself: onnxruntime's Shapley values, once."""
+    alert = first_alert(gateway)
+    path = f"predictions/{alert['prediction_id']}"
+    assert gateway.get(path)["space"] == "margin"
+    found = gateway.get(path, space="probability")
+    golden = bundles.golden("ai4i-gbt")
+    reference = max(golden["rows"], key=lambda row: row["outputs"]["probabilities"][1])
+    assert (found["space"], found["id"]) == ("probability", alert["prediction_id"])
+    assert found["output"] == pytest.approx(reference["outputs"]["probabilities"][1], abs=1e-6)
+    assert found["base_value"] == pytest.approx(golden["base_value"], abs=1e-5)
+    names = [name for name, _ in bundles.FEATURES.values()]
+    assert [found["attributions"][name] for name in names] == pytest.approx(reference["shap"], abs=1e-5)
+    gateway.kill_and_restart()
+    again = gateway.get(path, space="probability")
+    assert (again["explanation_id"], again["explanation"]) == (found["explanation_id"], found["explanation"])
+
+
 def test_a_name_pointed_at_this_machine_is_refused(gateway):
     """Against DNS rebinding: the gateway answers to its own names only."""
     person = Person(gateway.url)

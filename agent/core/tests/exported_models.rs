@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use explaind_core::domain::explanation::Method;
 use explaind_core::domain::extra::Outcome;
+use explaind_core::domain::prediction::Space;
 use explaind_core::explain::counterfactual::Search;
 use explaind_core::explain::{Budget, Explainer};
 use explaind_core::model::{Files, Model, bundle};
@@ -17,6 +18,11 @@ const WIDTH: usize = 5;
 
 /// A bundle around an exported model. Its labels are the classes' numbers.
 fn bundle_of(case: &Value) -> Files {
+    bundle_with(case, true)
+}
+
+/// The same, and the manifest need not name the classes.
+fn bundle_with(case: &Value, named: bool) -> Files {
     let text = |key: &str| case[key].as_str().expect(key);
     let mut manifest = "schema = 1\nname = \"exported\"\nversion = \"1\"\n".to_owned();
     for feature in 0..WIDTH {
@@ -33,7 +39,7 @@ fn bundle_of(case: &Value) -> Files {
     if text("way") == "linear" && text("space") == "margin" {
         manifest.push_str("space = \"margin\"\n");
     }
-    if case["labels"].is_array() {
+    if case["labels"].is_array() && named {
         let classes = rows(&case["outputs"])[0].len().max(2);
         let labels: Vec<String> = (0..classes).map(|class| format!("\"{class}\"")).collect();
         writeln!(manifest, "labels = [{}]", labels.join(", ")).expect("strings take text");
@@ -90,7 +96,7 @@ fn problem(case: &Value) -> Result<(), String> {
         }
     }
     let way = case["way"].as_str().expect("a way");
-    let (trees, linear) = (model.trees().is_some(), model.linear().is_some());
+    let (trees, linear) = (model.trees().is_some(), model.linear_in(model.space()).is_some());
     if (trees, linear) != (way == "trees", way == "linear") {
         return Err(format!("trees: {trees}, linear: {linear}, and it should be {way}"));
     }
@@ -129,6 +135,57 @@ fn exported_models_run_and_are_explained_as_onnxruntime_would_have_it() {
         .filter_map(|case| problem(case).err().map(|error| format!("{}: {error}", case["name"])))
         .collect();
     assert!(problems.is_empty(), "{} of {} models:\n{}", problems.len(), corpus.len(), problems.join("\n"));
+}
+
+/// Where the manifest names no classes, the names that the file carries are those that onnxruntime gives, row by row.
+#[test]
+fn classes_have_the_names_that_the_file_carries() {
+    let corpus: Vec<Value> =
+        serde_json::from_str(include_str!("../../../tests/models/exports.json")).expect("the corpus is JSON");
+    for case in corpus.iter().filter(|case| case["kind"] == "classification") {
+        let name = case["name"].as_str().expect("a name");
+        let model = Model::load(&bundle_with(case, false)).expect(name);
+        assert!(!model.manifest().output.labels.is_empty(), "{name}");
+        for (row, label) in rows(&case["rows"]).iter().zip(case["labels"].as_array().into_iter().flatten()) {
+            let row: Vec<f32> = row.iter().map(|&value| value as f32).collect();
+            assert_eq!(model.predict(&row).expect(name).label, Some(label.to_string()), "{name}");
+        }
+    }
+}
+
+/// Each space that a model has can be asked for beside its own, and says the same in its own terms; others are refused.
+#[test]
+fn models_are_explained_in_every_space_that_they_have() {
+    let corpus: Vec<Value> =
+        serde_json::from_str(include_str!("../../../tests/models/exports.json")).expect("the corpus is JSON");
+    let budget = Budget { evaluations: 2_000 };
+    let logistic = |margin: f64| 1.0 / (1.0 + (-margin).exp());
+    for (name, spaces) in [
+        ("boosting-two", &[Space::Probability, Space::Margin, Space::Value][..]),
+        ("logistic-two-margin", &[Space::Probability, Space::Margin, Space::Value]),
+        ("forest-two", &[Space::Probability, Space::Value]),
+        ("boosting-number", &[Space::Value]),
+    ] {
+        let case = corpus.iter().find(|case| case["name"] == name).expect(name);
+        let model = Arc::new(Model::load(&bundle_of(case)).expect(name));
+        assert_eq!(model.spaces(), spaces, "{name}");
+        let row: Vec<f32> = rows(&case["rows"])[0].iter().map(|&value| value as f32).collect();
+        let predicted = model.predict(&row).expect(name).value;
+        for space in [Space::Probability, Space::Margin, Space::Value] {
+            let explainer = Explainer::in_space(Arc::clone(&model), space, budget);
+            if !spaces.contains(&space) {
+                let refusal = explainer.expect_err(name).to_string();
+                assert!(refusal.starts_with(&format!("this model has no {}; it can be", space.as_str())), "{refusal}");
+                continue;
+            }
+            let explanation = explainer.expect(name).explain(&row).expect(name);
+            assert_eq!(explanation.space, space);
+            let shown = if space == Space::Margin { logistic(explanation.output) } else { explanation.output };
+            assert!((shown - predicted).abs() < 1e-6, "{name} in {space:?}: {shown} for {predicted}");
+            let made = explanation.base_value + explanation.attributions.iter().map(|a| a.value).sum::<f64>();
+            assert!((made - explanation.output).abs() < 1e-6, "{name} in {space:?}");
+        }
+    }
 }
 
 /// A bundle in which the first two features may be set to quarters, and whose alert clears below a threshold. It need not

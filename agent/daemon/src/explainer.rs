@@ -1,11 +1,13 @@
 //! Explains what was appended, on its own thread, from a bounded queue: alerts first, never in the way of predictions.
 //!
 //! Every prediction is settled exactly once, with an explanation or with the reason why there is none. The predictions
-//! that raised an alert are then looked at once more: what would clear it, and what is like it ([`extras`]). What is
-//! left out when more comes than can be explained is the queue's policy ([`queue`]).
+//! that raised an alert are then looked at once more: what would clear it, and what is like it ([`extras`]). Other spaces
+//! are explained in when somebody asks ([`spaces`]). What is left out when more comes than can be explained is the queue's
+//! policy ([`queue`]).
 
 mod extras;
 mod queue;
+mod spaces;
 #[cfg(test)]
 mod tests;
 
@@ -25,10 +27,12 @@ pub(crate) use queue::Queue;
 
 use extras::Extras;
 use queue::{Glance, Job, Work};
+use spaces::Spaces;
 
 use crate::buffer::Buffer;
 use crate::clock;
 use crate::pace::{self, Budgets};
+use crate::question::{About, Question};
 use crate::telemetry::Metrics;
 
 /// Explanations that are stored with one flush.
@@ -61,11 +65,15 @@ pub(crate) fn run(queue: &Queue, models: &HashMap<Arc<str>, Arc<Model>>, budgets
     worker.flush();
 }
 
+/// Each model's explainer, or why there is none.
+type Explainers = HashMap<Arc<str>, Result<Explainer, String>>;
+
 struct Worker<'a> {
     queue: &'a Queue,
     metrics: &'a Metrics,
-    explainers: HashMap<Arc<str>, Result<Explainer, String>>,
+    explainers: Explainers,
     extras: Extras,
+    spaces: Spaces,
     /// Settlements that are not stored, or that the buffer refused, which are tried again with the next ones.
     owed: Vec<(Uuid, Settlement)>,
     /// Those among them that raised an alert.
@@ -82,7 +90,9 @@ impl<'a> Worker<'a> {
         let explainers = models.iter().map(prepare).collect();
         let extras = Extras::new(queue.buffer.clone(), models, budgets);
         queue.follow_up(extras.unsaid().into_iter());
-        Self { queue, metrics, explainers, extras, owed: Vec::new(), raised: Vec::new(), since: Instant::now() }
+        let spaces = Spaces::new(queue.buffer.clone(), models, budgets);
+        let (owed, raised, since) = (Vec::new(), Vec::new(), Instant::now());
+        Self { queue, metrics, explainers, extras, spaces, owed, raised, since }
     }
 
     fn work(&mut self, work: Work) {
@@ -95,15 +105,25 @@ impl<'a> Worker<'a> {
             }
             Work::Answer(question) => {
                 self.flush();
-                let answer = self.extras.answer(&question.prediction);
-                // Nobody waiting any more is no fault: what took long is on record.
-                let _ = question.answer.send(answer);
+                self.answer(question);
             }
             Work::FollowUp(prediction) => {
                 self.flush();
                 self.extras.follow_up(prediction);
             }
             Work::Settle => self.flush(),
+        }
+    }
+
+    /// Nobody waiting any more is no fault: what took long is on record.
+    fn answer(&mut self, Question { prediction, about }: Question) {
+        match about {
+            About::Counterfactuals(answer) => {
+                let _ = answer.send(self.extras.answer(&prediction));
+            }
+            About::Space(space, answer) => {
+                let _ = answer.send(self.spaces.answer(&prediction, space, &self.explainers));
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use super::prediction::Space;
 
 /// How attributions were computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Exact interventional Shapley values of a tree ensemble.
     TreeShapley,
@@ -131,11 +132,7 @@ impl Settlement {
     pub fn status(&self) -> &'static str {
         match self {
             Self::Explained { explanation, .. } => {
-                if explanation.attributions.iter().all(|a| a.standard_error == 0.0) {
-                    "exact"
-                } else {
-                    "estimated"
-                }
+                status_of(explanation.attributions.iter().map(|attribution| attribution.standard_error))
             }
             Self::Skipped { .. } => "skipped",
             Self::Failed { .. } => "failed",
@@ -157,4 +154,9 @@ impl Settlement {
             Self::Skipped { reason } | Self::Failed { reason } => Some(reason),
         }
     }
+}
+
+/// The status of an explanation whose attributions have these standard errors.
+pub(super) fn status_of(mut standard_errors: impl Iterator<Item = f64>) -> &'static str {
+    if standard_errors.all(|error| error == 0.0) { "exact" } else { "estimated" }
 }

@@ -1,4 +1,5 @@
-//! What is explained of a prediction beside its attributions: what would clear the alert, and what is like it.
+//! What is explained of a prediction beside its attributions: what would clear the alert, what is like it, and the same in
+//! another space.
 //!
 //! Each is a record of its own whose content is JSON, so that further kinds come without a new form on disk.
 
@@ -7,6 +8,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::prediction::Space;
+
 /// One such explanation. Its record's id names it in feedback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extra {
@@ -14,7 +17,7 @@ pub struct Extra {
     pub prediction_id: Uuid,
     /// What is said of it.
     pub kind: Kind,
-    /// A JSON object: [`Counterfactuals`] or [`Cases`].
+    /// A JSON object: [`Counterfactuals`], [`Cases`] or [`Figures`](super::figures::Figures).
     pub content: String,
 }
 
@@ -25,17 +28,28 @@ pub enum Kind {
     Counterfactuals,
     /// What is like it: [`Cases`].
     Cases,
+    /// Its explanation in a space that was asked for: [`Figures`](super::figures::Figures).
+    Space(Space),
 }
 
 impl Kind {
-    /// All of them, in the order in which they are said.
-    pub const ALL: [Self; 2] = [Self::Counterfactuals, Self::Cases];
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Counterfactuals,
+        Self::Cases,
+        Self::Space(Space::Margin),
+        Self::Space(Space::Probability),
+        Self::Space(Space::Value),
+    ];
+    /// What is said of alerts by itself, in this order.
+    pub const OF_ALERTS: [Self; 2] = [Self::Counterfactuals, Self::Cases];
 
-    /// The name used in records.
+    /// The name used in records. Which space it is, the content says.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Counterfactuals => "counterfactuals",
             Self::Cases => "cases",
+            Self::Space(_) => "space",
         }
     }
 }

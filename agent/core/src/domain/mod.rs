@@ -5,6 +5,7 @@ pub mod command;
 pub mod explanation;
 pub mod extra;
 pub mod feedback;
+pub mod figures;
 pub mod prediction;
 pub mod record;
 pub mod sample;

@@ -37,7 +37,8 @@ impl<'de> Deserialize<'de> for Digest {
 }
 
 /// The space in which an output is decided on and explained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Space {
     /// The raw score before the link: log-odds for logistic ensembles.
     Margin,
@@ -55,6 +56,11 @@ impl Space {
             Self::Probability => "probability",
             Self::Value => "value",
         }
+    }
+
+    /// The space of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Margin, Self::Probability, Self::Value].into_iter().find(|space| space.as_str() == name)
     }
 }
 

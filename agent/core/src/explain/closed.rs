@@ -2,6 +2,7 @@
 
 use super::ExplainError;
 use super::players::Players;
+use crate::domain::prediction::Space;
 use crate::model::{Model, Sums, WeightedSum};
 
 /// Shares of a [`WeightedSum`]. Against a background a value's share is `weight · (value − its mean)`.
@@ -108,13 +109,13 @@ pub enum Closed {
 }
 
 impl Closed {
-    /// The closed form of a model, where it has one.
+    /// The closed form of a model in this space, where it has one.
     ///
     /// # Errors
     /// [`ExplainError::Model`] when the model fails to run.
-    pub fn of(model: &Model) -> Result<Option<Self>, ExplainError> {
+    pub fn of(model: &Model, space: Space) -> Result<Option<Self>, ExplainError> {
         let background = &model.background().rows;
-        Ok(model.sums()?.map(|sums| match sums {
+        Ok(model.sums_in(space)?.map(|sums| match sums {
             Sums::Output(sum) => Self::Linear(LinearShares::new(&sum.weights, background)),
             Sums::Reconstruction(sums) => Self::Quadratic(QuadraticShares::new(&sums, background)),
         }))

@@ -224,7 +224,7 @@ mod tests {
     fn sums_of_mixed_rows_are_answered_as_the_mixed_rows_are() {
         let (model, players) = (model(), Players::of_window(14, 30));
         let background = &model.background().rows;
-        let sums = Sums::new(model.halves().expect("answers").expect("halves"), &players, background);
+        let sums = Sums::new(model.halves_in(model.space()).expect("answers").expect("halves"), &players, background);
         let sums = sums.expect("few enough");
         let inputs = Mixing { players, background, sums: None };
         let halved = Mixing { sums: Some(&sums), ..inputs };
@@ -260,7 +260,7 @@ mod tests {
     fn whichever_order_players_come_in_the_same_is_asked() {
         let (model, players) = (model(), Players::of_window(14, 30));
         let background = &model.background().rows;
-        let sums = Sums::new(model.halves().expect("answers").expect("halves"), &players, background);
+        let sums = Sums::new(model.halves_in(model.space()).expect("answers").expect("halves"), &players, background);
         let mixing = Mixing { players, background, sums: sums.as_ref() };
         let explained = mixing.with(mixing.row(1));
         let (mut there, mut back) = (explained.mixed(0), explained.mixed(0));

@@ -32,6 +32,7 @@ use sampling::Sampler;
 use window::{Share, Spreading};
 
 use crate::domain::explanation::{Attribution, Explanation, Faithfulness, IntervalShare, Method};
+use crate::domain::prediction::Space;
 use crate::model::{Feature, Model, ModelError, bundle};
 use crate::random::Random;
 
@@ -73,9 +74,21 @@ pub enum ExplainError {
         /// The bytes set aside.
         most: usize,
     },
+    /// The model has no such space.
+    #[error("this model has no {}; it can be explained as {}", space.as_str(), listed(has))]
+    Space {
+        /// What was asked for.
+        space: Space,
+        /// What there is.
+        has: Vec<Space>,
+    },
     /// The model gave no answer for the row, or for one mixed from it and the background.
     #[error("the model was asked about a row and gave no answer: {0}")]
     Model(#[from] ModelError),
+}
+
+fn listed(spaces: &[Space]) -> String {
+    spaces.iter().map(|space| space.as_str()).collect::<Vec<_>>().join(" or ")
 }
 
 /// What one explanation may cost, in rows that the model is asked about.
@@ -96,6 +109,7 @@ const FOR_INTERVALS: u64 = 3;
 #[derive(Debug)]
 pub struct Explainer {
     model: Arc<Model>,
+    space: Space,
     players: Players,
     budget: Budget,
     way: Way,
@@ -137,20 +151,33 @@ impl Explainer {
     /// # Errors
     /// [`ExplainError::Model`] when the model gives no answer for a background row, or for one mixed from two of them.
     pub fn new(model: Arc<Model>, budget: Budget) -> Result<Self, ExplainError> {
+        let space = model.space();
+        Self::in_space(model, space, budget)
+    }
+
+    /// Like [`new`](Self::new), to explain in this space instead of the model's own.
+    ///
+    /// # Errors
+    /// As of [`new`](Self::new); and [`ExplainError::Space`] when the model does not have it.
+    pub fn in_space(model: Arc<Model>, space: Space, budget: Budget) -> Result<Self, ExplainError> {
+        let has = model.spaces();
+        if !has.contains(&space) {
+            return Err(ExplainError::Space { space, has });
+        }
         let background = &model.background().rows;
         let players = Players::of_window(model.manifest().features.len(), model.manifest().steps());
-        let outputs = model.explained(background)?;
+        let outputs = model.explained_in(space, background)?;
         let base_value = outputs.iter().sum::<f64>() / outputs.len() as f64;
-        let way = match model.trees() {
-            Some(trees) => Way::Trees(TreeTables::new(trees, background)?),
-            None => match Closed::of(&model)? {
+        let way = match model.trees_in(space) {
+            Some(trees) => Way::Trees(TreeTables::new(&trees, background)?),
+            None => match Closed::of(&model, space)? {
                 Some(closed) => Way::Closed(closed),
                 None if exact::affords(players.count(), outputs.len(), budget.evaluations) => {
                     Way::Enumeration(Enumeration::new(players, background)?)
                 }
                 None => {
-                    let ask = |rows: &[f32]| model.explained(rows).map_err(ExplainError::from);
-                    let (halves, seed) = (model.halves()?, seed(&model, &[]));
+                    let ask = |rows: &[f32]| model.explained_in(space, rows).map_err(ExplainError::from);
+                    let (halves, seed) = (model.halves_in(space)?, seed(&model, &[]));
                     Way::Sampling(Sampler::through(halves, players, background, &outputs, seed, &ask)?)
                 }
             },
@@ -158,7 +185,7 @@ impl Explainer {
         let columns = |index| background.iter().skip(index).step_by(players.count());
         let features = model.manifest().features.iter().enumerate();
         let features = features.map(|(index, feature)| Facts::new(feature, columns(index))).collect();
-        Ok(Self { players, budget, way, base_value, features, model })
+        Ok(Self { space, players, budget, way, base_value, features, model })
     }
 
     /// The model that is explained.
@@ -190,7 +217,7 @@ impl Explainer {
         let attributions = attributions
             .map(|(index, facts)| facts.attribution(newest[index], found.shares[index], found.standard_errors[index]));
         let mut explanation = Explanation {
-            space: self.model.space(),
+            space: self.space,
             base_value: self.base_value,
             output: found.output,
             attributions: attributions.collect(),
@@ -238,7 +265,7 @@ impl Explainer {
     }
 
     fn ask(&self, rows: &[f32]) -> Result<Vec<f64>, ExplainError> {
-        Ok(self.model.explained(rows)?)
+        Ok(self.model.explained_in(self.space, rows)?)
     }
 
     fn shares(&self, row: &[f32], seed: [u8; 32]) -> Result<Found, ExplainError> {

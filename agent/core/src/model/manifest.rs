@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use check::MOST_BACKGROUND_ROWS;
+pub(crate) use check::{MOST_BACKGROUND_ROWS, is_name};
 use toml::de::DeTable;
 
 use super::bundle::MANIFEST;
@@ -117,7 +117,7 @@ pub struct OutputSpec {
     pub tensor: String,
     /// Its column; absent where the model's shape says which.
     pub index: Option<usize>,
-    /// Names of the classes; empty where the manifest gives none.
+    /// Names of the classes; of a loaded model those that its file carries, where the manifest gives none.
     pub labels: Vec<String>,
     /// The space to explain in; absent for `auto`.
     pub space: Option<Space>,

@@ -8,12 +8,14 @@ mod error;
 mod golden;
 mod graph;
 mod halves;
+mod labels;
 mod linear;
 pub mod manifest;
 mod network;
 mod operators;
 pub mod pack;
 mod reconstruction;
+mod space;
 mod sum;
 mod table;
 pub mod tree;
@@ -33,6 +35,7 @@ pub use self::halves::Halves;
 pub use self::manifest::{Decision, Feature, InputSpec, Manifest, OutputKind, Threshold};
 use self::network::Network;
 use self::operators::Shown;
+use self::space::choose_space;
 pub use self::sum::{Sums, WeightedSum};
 pub use self::table::Table;
 pub use self::tree::{Split, TreeSum};
@@ -106,21 +109,15 @@ impl Model {
     /// The first thing found wrong, as one sentence: a missing, unlisted or changed file, a manifest that contradicts
     /// itself or the model, a model that cannot be run, a background or golden row that cannot be read.
     pub fn load(files: &Files) -> Result<Self, BundleError> {
-        Self::load_in(files, None)
-    }
-
-    /// Like [`load`](Self::load), but explained in `space`, where one is given, instead of the manifest's.
-    ///
-    /// # Errors
-    /// As of [`load`](Self::load); and where the model has no such space.
-    pub fn load_in(files: &Files, space: Option<Space>) -> Result<Self, BundleError> {
         bundle::check(files)?;
         let text = bundle::text(files, bundle::MANIFEST)?;
         let mut manifest = Manifest::parse(text)?;
-        manifest.output.space = space.or(manifest.output.space);
         let onnx = bundle::file(files, bundle::MODEL)?;
-        let engine = load_engine(onnx, text, &manifest)?;
+        let (engine, carried) = load_engine(onnx, text, &manifest)?;
         let column = choose_column(text, &manifest, engine.columns())?;
+        if manifest.output.labels.is_empty() && carried.len() == classes(engine.columns()) {
+            manifest.output.labels = carried;
+        }
         let space = choose_space(text, &manifest, &engine)?;
         let reconstructs = manifest.output.kind == OutputKind::Reconstruction;
         let trees = match &engine {
@@ -201,10 +198,8 @@ impl Model {
             return Ok(Output { value: reconstruction::score(row, &outputs), label: None, probability: None });
         }
         let value = outputs.get(self.column).copied().unwrap_or(f64::NAN);
-        let classifier = self.manifest.output.kind == OutputKind::Classification;
         let shown = self.engine.shown();
-        let probability =
-            classifier && self.manifest.output.space != Some(Space::Value) && shown == Shown::Probabilities;
+        let probability = self.gives_probability();
         let label = self.decided(&outputs, probability, shown).and_then(|class| self.manifest.output.labels.get(class));
         Ok(Output { value, label: label.cloned(), probability: probability.then_some(value) })
     }
@@ -246,22 +241,7 @@ impl Model {
     /// # Errors
     /// [`ModelError`]: the values are no whole rows, an answer is not finite, or the model failed.
     pub fn explained(&self, rows: &[f32]) -> Result<Vec<f64>, ModelError> {
-        if !rows.len().is_multiple_of(self.width()) {
-            return Err(ModelError::Width { expected: self.width(), found: rows.len() % self.width() });
-        }
-        let values: Vec<f64> = match &self.engine {
-            engine if self.is_reconstruction() => reconstruction::scores(rows, &engine.run(rows)?, self.width()),
-            Engine::Trees(ensemble) if self.space == Space::Margin => ensemble.margins(rows, self.column)?,
-            Engine::Network(_) if self.space == Space::Margin => {
-                let sum = self.linear();
-                rows.chunks_exact(self.width()).map(|row| sum.map_or(f64::NAN, |sum| sum.of(row))).collect()
-            }
-            engine => engine.run(rows)?.into_iter().skip(self.column).step_by(engine.columns()).collect(),
-        };
-        if values.iter().any(|value| !value.is_finite()) {
-            return Err(ModelError::NonFinite);
-        }
-        Ok(values)
+        self.explained_in(self.space, rows)
     }
 
     /// Whether the model gives its input again, and is judged by how well.
@@ -282,19 +262,6 @@ impl Model {
         }
         let outputs = self.engine.run(row)?;
         Ok(Some(reconstruction::parts(row, &outputs, self.manifest.features.len())))
-    }
-
-    /// The explained quantity in two halves, where the model is a network whose first half is affine.
-    ///
-    /// # Errors
-    /// [`ModelError`] when the model fails to run.
-    pub fn halves(&self) -> Result<Option<Halves>, ModelError> {
-        match &self.engine {
-            Engine::Network(General { network, .. }) if !self.is_reconstruction() && self.space != Space::Margin => {
-                Halves::of(network, self.column, &self.background.rows)
-            }
-            Engine::Trees(_) | Engine::Network(_) => Ok(None),
-        }
     }
 
     /// The column of the output tensor that is predicted, decided on and explained; all of them for a reconstruction.
@@ -333,7 +300,8 @@ impl Model {
 }
 
 /// Reads `model.onnx` and prepares what computes the manifest's tensor.
-fn load_engine(onnx: &[u8], text: &str, manifest: &Manifest) -> Result<Engine, BundleError> {
+/// Also the names of the classes that a classifier's file carries.
+fn load_engine(onnx: &[u8], text: &str, manifest: &Manifest) -> Result<(Engine, Vec<String>), BundleError> {
     let decoded = catch_unwind(AssertUnwindSafe(|| tract_onnx::onnx().proto_model_for_read(&mut &*onnx)));
     let Ok(Ok(proto)) = decoded else {
         return Err(BundleError::model("the file is not a whole ONNX model; copy or export it again"));
@@ -343,7 +311,10 @@ fn load_engine(onnx: &[u8], text: &str, manifest: &Manifest) -> Result<Engine, B
     }
     let tensor = &manifest.output.tensor;
     check_tensor(&proto, text, tensor)?;
-    build_engine(proto, tensor, manifest).map_err(BundleError::model)
+    let classifier = proto.graph.as_ref().filter(|_| manifest.output.kind == OutputKind::Classification);
+    let carried = classifier.map(|graph| labels::carried(graph, tensor)).unwrap_or_default();
+    let engine = build_engine(proto, tensor, manifest).map_err(BundleError::model)?;
+    Ok((engine, carried))
 }
 
 fn build_engine(proto: ModelProto, tensor: &str, manifest: &Manifest) -> Result<Engine, String> {
@@ -374,6 +345,11 @@ fn check_tensor(proto: &ModelProto, text: &str, tensor: &str) -> Result<(), Bund
     Err(Manifest::error(text, "output.tensor", problem))
 }
 
+/// The classes that so many columns tell apart: a lone one says how likely the second of two is.
+fn classes(columns: usize) -> usize {
+    if columns == 1 { 2 } else { columns }
+}
+
 /// The column of the output tensor that is predicted, decided on and explained.
 fn choose_column(text: &str, manifest: &Manifest, columns: usize) -> Result<usize, BundleError> {
     let output = &manifest.output;
@@ -388,7 +364,7 @@ fn choose_column(text: &str, manifest: &Manifest, columns: usize) -> Result<usiz
         );
         return Err(Manifest::error(text, "output.kind", problem));
     }
-    let classes = if columns == 1 { 2 } else { columns };
+    let classes = classes(columns);
     if !output.labels.is_empty() && output.labels.len() != classes {
         let problem = format!("there are {} labels for {classes} classes; write one for each", output.labels.len());
         return Err(Manifest::error(text, "output.labels", problem));
@@ -402,22 +378,6 @@ fn choose_column(text: &str, manifest: &Manifest, columns: usize) -> Result<usiz
         None if columns == 1 => Ok(0),
         None if columns == 2 && output.kind == OutputKind::Classification => Ok(1),
         None => wrong(format!("\"{}\" has {columns} columns; write which is meant, counted from 0", output.tensor)),
-    }
-}
-
-/// Resolves `auto`: the margin where a link stands between the trees and the tensor, else the tensor's own value.
-fn choose_space(text: &str, manifest: &Manifest, engine: &Engine) -> Result<Space, BundleError> {
-    let scores = engine.shown() != Shown::Probabilities;
-    match (manifest.output.space, engine) {
-        (Some(Space::Margin), Engine::Network(_)) if !engine.has_link() => {
-            let problem = "only tree ensembles and linear models with a function over their scores have a margin; write \"auto\", \
-                           \"probability\" or \"value\"";
-            Err(Manifest::error(text, "output.space", problem))
-        }
-        (Some(space), _) => Ok(space),
-        (None, Engine::Trees(_)) if engine.has_link() || scores => Ok(Space::Margin),
-        (None, _) if manifest.output.kind == OutputKind::Classification && !scores => Ok(Space::Probability),
-        (None, _) => Ok(Space::Value),
     }
 }
 

@@ -42,7 +42,7 @@ pub struct PackInputs {
 /// [`BundleError`] for whatever keeps the result from being a sound bundle.
 pub fn create(inputs: PackInputs) -> Result<Files, BundleError> {
     let manifest = Manifest::parse(&inputs.manifest)?;
-    let engine = load_engine(&inputs.model, &inputs.manifest, &manifest)?;
+    let (engine, _) = load_engine(&inputs.model, &inputs.manifest, &manifest)?;
     choose_column(&inputs.manifest, &manifest, engine.columns())?;
     let background = sample(&inputs, &manifest)?;
     let golden = match &inputs.golden {

@@ -51,30 +51,19 @@ impl Sums {
 }
 
 impl Model {
-    /// The sums that the explained quantity is made of, where it is made of such.
+    /// The sums that what is explained in this space is made of, where it is made of such.
     ///
     /// # Errors
     /// [`ModelError`] when the model fails to run.
-    pub fn sums(&self) -> Result<Option<Sums>, ModelError> {
-        match self.linear() {
+    pub fn sums_in(&self, space: Space) -> Result<Option<Sums>, ModelError> {
+        match self.linear_in(space) {
             Some(sum) => Ok(Some(Sums::Output(sum.clone()))),
-            None => self.probed(),
-        }
-    }
-
-    /// The explained quantity as a weighted sum of the features, where an operator's attributes say so.
-    pub fn linear(&self) -> Option<&WeightedSum> {
-        match &self.engine {
-            Engine::Network(general) if !self.is_reconstruction() => {
-                let form = general.linear.as_ref().filter(|form| !form.has_link || self.space == Space::Margin);
-                form.and_then(|form| form.columns.get(self.column))
-            }
-            Engine::Trees(_) | Engine::Network(_) => None,
+            None => self.probed(space),
         }
     }
 
     /// The sums of a network whose operators do nothing but add up.
-    fn probed(&self) -> Result<Option<Sums>, ModelError> {
+    fn probed(&self, space: Space) -> Result<Option<Sums>, ModelError> {
         let Engine::Network(General { network, .. }) = &self.engine else { return Ok(None) };
         if !network.is_affine() {
             return Ok(None);
@@ -91,7 +80,7 @@ impl Model {
             true => Sums::Reconstruction(columns),
             false => Sums::Output(columns.swap_remove(self.column)),
         };
-        let outputs = self.explained(background)?;
+        let outputs = self.explained_in(space, background)?;
         let largest = outputs.iter().fold(0.0, |largest: f64, output| largest.max(output.abs()));
         let agree = |(row, output): (&[f32], &f64)| (sums.explained(row) - output).abs() <= ROUNDING * largest;
         Ok(self.background.iter().zip(&outputs).all(agree).then_some(sums))

@@ -1,6 +1,7 @@
 //! Where things lie in the store: one byte for the kind, then a key that sorts as it should be read.
 
 use explaind_core::domain::extra::Kind;
+use explaind_core::domain::prediction::Space;
 use explaind_core::domain::record::Stream;
 use uuid::Uuid;
 
@@ -90,6 +91,9 @@ pub(super) fn extra(prediction: Uuid, kind: Kind) -> [u8; 18] {
     key[17] = match kind {
         Kind::Counterfactuals => b'C',
         Kind::Cases => b'N',
+        Kind::Space(Space::Margin) => b'M',
+        Kind::Space(Space::Probability) => b'P',
+        Kind::Space(Space::Value) => b'V',
     };
     key
 }

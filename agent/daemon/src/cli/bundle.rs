@@ -4,7 +4,6 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use explaind_core::domain::prediction::Space;
 use explaind_core::model::pack::{self, PackInputs};
 use explaind_core::model::{Files, Model};
 
@@ -118,11 +117,6 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// Loads the bundle in a folder, for verbs that take one.
 pub(super) fn load(folder: &Path) -> Result<Model, Failure> {
-    load_in(folder, None)
-}
-
-/// Like [`load`], to be explained in this space, where one is given.
-pub(super) fn load_in(folder: &Path, space: Option<Space>) -> Result<Model, Failure> {
     let place = |message: String| format!("bundle {}: {message}", folder.display());
     if !folder.is_dir() {
         return Err(Failure::new(
@@ -131,5 +125,5 @@ pub(super) fn load_in(folder: &Path, space: Option<Space>) -> Result<Model, Fail
         ));
     }
     let files = files_of(folder).map_err(|message| Failure::new(DATA, place(message)))?;
-    Model::load_in(&files, space).map_err(|error| Failure::new(DATA, place(error.to_string())))
+    Model::load(&files).map_err(|error| Failure::new(DATA, place(error.to_string())))
 }

@@ -24,7 +24,7 @@ pub(super) struct Args {
     /// Rows to explain: a CSV with one column per feature; for windows per step and feature, feature@0 the oldest
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
-    /// Explain the probability or the margin (the raw score), instead of what the manifest says
+    /// Explain the probability, the margin (the raw score) or the tensor's own value, instead of what the manifest says
     #[arg(long, value_enum)]
     space: Option<Asked>,
     /// How to print
@@ -33,10 +33,11 @@ pub(super) struct Args {
 }
 
 /// A space to explain in.
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
+#[derive(Clone, Copy, ValueEnum)]
 enum Asked {
     Probability,
     Margin,
+    Value,
 }
 
 impl Asked {
@@ -44,6 +45,7 @@ impl Asked {
         match self {
             Self::Probability => Space::Probability,
             Self::Margin => Space::Margin,
+            Self::Value => Space::Value,
         }
     }
 }
@@ -57,20 +59,17 @@ enum Format {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let model = Arc::new(bundle::load_in(&args.bundle, args.space.map(Asked::space))?);
+    let model = Arc::new(bundle::load(&args.bundle)?);
     let table = rows(args, &model)?;
-    let explainer = Explainer::new(Arc::clone(&model), pace::assumed(&model).explanation)
-        .map_err(|error| Failure::new(DATA, error.to_string()))?;
+    let space = args.space.map_or(model.space(), Asked::space);
+    let explainer = Explainer::in_space(Arc::clone(&model), space, pace::assumed(&model).explanation)
+        .map_err(|error| Failure::new(DATA, format!("bundle {}: {error}", args.bundle.display())))?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for (index, row) in table.iter().enumerate() {
         let refuse = |error: &dyn std::fmt::Display| {
             Failure::new(DATA, format!("{}, row {index}: {error}", args.input.display()))
         };
         let output = model.predict(row).map_err(|error| refuse(&error))?;
-        if args.space == Some(Asked::Probability) && output.probability.is_none() {
-            let message = format!("{}: the model gives no probability; leave out --space", args.bundle.display());
-            return Err(Failure::new(DATA, message));
-        }
         let explanation = explainer.explain(row).map_err(|error| refuse(&error))?;
         match args.format {
             Format::Ndjson => writeln!(out, "{}", line(index, &output, &explanation)),

@@ -11,6 +11,7 @@ use explaind_core::explain::counterfactual::Search;
 use explaind_core::explain::neighbours::{Memory, Raised};
 use explaind_core::model::Model;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::{again, made};
@@ -73,7 +74,7 @@ impl Extras {
     /// settled comes by itself when it is.
     pub(super) fn unsaid(&self) -> Vec<Uuid> {
         let open = self.buffer.alerts().into_iter().filter(|alert| alert.state.is_open());
-        let sayable = |record: &Record| Kind::ALL.into_iter().any(|kind| self.is_sayable(record, kind));
+        let sayable = |record: &Record| Kind::OF_ALERTS.into_iter().any(|kind| self.is_sayable(record, kind));
         open.filter_map(|alert| self.buffer.get(alert.prediction_id?).ok().flatten())
             .filter(|record| record.settlement.is_some() && sayable(record))
             .map(|record| record.id)
@@ -137,33 +138,28 @@ impl Extras {
 
     /// What would clear the alert of a prediction, as it is stored, or searched now. What was searched for is stored;
     /// that there was nothing to search for costs nothing to find again.
-    pub(super) fn answer(&self, record: &Record) -> Answer {
+    pub(super) fn answer(&self, record: &Record) -> Answer<Counterfactuals> {
         if let Ok(Some(stored)) = self.buffer.extra(record.id, Kind::Counterfactuals)
             && let Some(found) = Found::stored(&stored)
         {
             return Ok(found);
         }
-        let counterfactuals = self.counterfactuals(record)?;
-        if !matches!(counterfactuals.outcome, Ended::Found | Ended::NoneWithinLimits) {
-            return Ok(Found { id: None, counterfactuals });
+        let content = self.counterfactuals(record)?;
+        if matches!(content.outcome, Ended::Found | Ended::NoneWithinLimits) {
+            keep(&self.buffer, record.id, Kind::Counterfactuals, &content)
+        } else {
+            Ok(Found { id: None, content })
         }
-        let new = extra(record.id, Kind::Counterfactuals, &counterfactuals).ok_or(Unanswered::Busy)?;
-        let stored = self.buffer.append(vec![new]).map_err(|error| Unanswered::Failed(error.to_string()))?;
-        // As it reads back, so that whoever asks next is told the same to the last digit.
-        stored.first().and_then(|stored| Found::stored(stored)).ok_or(Unanswered::Busy)
     }
 
     fn counterfactuals(&self, record: &Record) -> Result<Counterfactuals, Unanswered> {
         let prediction = prediction(record).ok_or(Unanswered::NotRunning)?;
-        if matches!(prediction.outcome, Outcome::Withheld(_)) {
-            return Err(Unanswered::Withheld);
-        }
-        let prepared = self.prepared(prediction).ok_or(Unanswered::NotRunning)?;
-        let row = again(prediction, Some(&prepared.model)).ok_or(Unanswered::NotRunning)?;
+        let prepared = self.searches.get(&prediction.model).ok_or(Unanswered::NotRunning)?;
+        let row = row_of(prediction, &prepared.model)?;
         // A panic, in a library on a row it cannot take, costs one answer and not the thread.
         let ask = |rows: &[f32]| prepared.model.outputs(rows);
         catch_unwind(AssertUnwindSafe(|| prepared.search.search(&row, prepared.budget, ask)))
-            .map_err(|_| Unanswered::Failed("the model failed from within; the log says how".to_owned()))?
+            .map_err(|_| Unanswered::within())?
             .map_err(|error| Unanswered::Failed(error.to_string()))
     }
 
@@ -177,7 +173,31 @@ impl Extras {
     }
 }
 
-fn prediction(record: &Record) -> Option<&Prediction> {
+/// What the model was given, for a model that made the prediction.
+pub(super) fn row_of(prediction: &Prediction, model: &Arc<Model>) -> Result<Vec<f32>, Unanswered> {
+    match &prediction.outcome {
+        Outcome::Withheld(_) => Err(Unanswered::Withheld),
+        Outcome::Predicted(_) => again(prediction, Some(model)).ok_or(Unanswered::NotRunning),
+    }
+}
+
+/// Stores an answer, and gives it as it reads back, so that whoever asks next is told the same to the last digit.
+pub(super) fn keep<T: Serialize + DeserializeOwned>(
+    buffer: &Buffer,
+    prediction_id: Uuid,
+    kind: Kind,
+    content: &T,
+) -> Answer<T> {
+    let odd = || Unanswered::Failed("the answer has a figure that is no number".to_owned());
+    let new = extra(prediction_id, kind, content).ok_or_else(odd)?;
+    let Body::Extra(Extra { content, .. }) = &new.body else { return Err(odd()) };
+    let content = serde_json::from_str(content).map_err(|_| odd())?;
+    let id = Some(new.id);
+    buffer.append(vec![new]).map_err(|error| Unanswered::Failed(error.to_string()))?;
+    Ok(Found { id, content })
+}
+
+pub(super) fn prediction(record: &Record) -> Option<&Prediction> {
     match &record.body {
         Body::Prediction(prediction) => Some(prediction),
         _ => None,

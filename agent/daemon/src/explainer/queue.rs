@@ -303,6 +303,7 @@ mod tests {
 
     use super::*;
     use crate::buffer::samples::{open, prediction};
+    use crate::question::About;
 
     fn job(n: u128, asset: &str, urgent: bool) -> Job {
         let wish = Wish::Explain { row: Vec::new(), urgent };
@@ -336,7 +337,8 @@ mod tests {
         let mut lanes = Lanes::default();
         for n in 0..3 {
             let prediction = Box::new(record.as_ref().clone());
-            lanes.questions.push_back(Question { prediction, answer: oneshot::channel().0 });
+            let about = About::Counterfactuals(oneshot::channel().0);
+            lanes.questions.push_back(Question { prediction, about });
             assert_eq!(lanes.push(job(n, "a", false)), None);
             lanes.follow_ups.push_back(Uuid::from_u128(10 + n));
         }

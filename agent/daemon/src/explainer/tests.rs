@@ -4,8 +4,10 @@ use std::path::Path;
 use std::thread;
 
 use explaind_core::domain::alert::{AlarmState, AlertTransition, Priority, Raised, Suppression};
+use explaind_core::domain::explanation::Method;
 use explaind_core::domain::extra::{Cases, Counterfactuals, Kind, Outcome as Ended};
-use explaind_core::domain::prediction::{Input, Role, Withheld};
+use explaind_core::domain::figures::Figures;
+use explaind_core::domain::prediction::{Input, Role, Space, Withheld};
 use explaind_core::domain::record::{Body, NewRecord, Record, Stream};
 use explaind_core::domain::sample::Quality;
 use explaind_core::pipeline::Made;
@@ -15,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::buffer::samples::open;
-use crate::question::{Answer, Question, Unanswered};
+use crate::question::{About, Answer, Question, Unanswered};
 
 /// Beyond the limits of a press: it fails.
 const ALARMING: [f32; 6] = [0.0, 302.0, 311.0, 1290.0, 66.0, 215.0];
@@ -123,9 +125,15 @@ impl Rig {
         }
     }
 
-    fn ask(&self, prediction: Record) -> Answer {
+    fn ask(&self, prediction: Record) -> Answer<Counterfactuals> {
         let (answer, answered) = oneshot::channel();
-        assert!(self.queue.ask(Question { prediction: Box::new(prediction), answer }));
+        assert!(self.queue.ask(Question { prediction: Box::new(prediction), about: About::Counterfactuals(answer) }));
+        answered.blocking_recv().unwrap()
+    }
+
+    fn ask_in(&self, prediction: Record, space: Space) -> Answer<Figures> {
+        let (answer, answered) = oneshot::channel();
+        assert!(self.queue.ask(Question { prediction: Box::new(prediction), about: About::Space(space, answer) }));
         answered.blocking_recv().unwrap()
     }
 
@@ -233,12 +241,12 @@ fn questions_are_answered_once_or_say_why_not() {
     let asked = rig.stored("press-1", ALARMING, false);
     let record = || rig.buffer.get(asked.id).unwrap().unwrap();
     let answer = rig.ask(record()).unwrap();
-    assert_eq!(rig.said::<Counterfactuals>(asked.id, Kind::Counterfactuals), Some(answer.counterfactuals.clone()));
+    assert_eq!(rig.said::<Counterfactuals>(asked.id, Kind::Counterfactuals), Some(answer.content.clone()));
     assert!(answer.id.is_some());
     assert_eq!(rig.ask(record()), Ok(answer), "the same record");
     let quiet = rig.stored("press-1", HARMLESS, false);
     let nothing = rig.ask(rig.buffer.get(quiet.id).unwrap().unwrap()).unwrap();
-    assert_eq!((nothing.id, nothing.counterfactuals.outcome), (None, Ended::Clear));
+    assert_eq!((nothing.id, nothing.content.outcome), (None, Ended::Clear));
     assert_eq!(rig.buffer.extra(quiet.id, Kind::Counterfactuals).unwrap(), None, "not worth a record");
 
     let mut other = record();
@@ -250,6 +258,48 @@ fn questions_are_answered_once_or_say_why_not() {
     prediction.outcome = Outcome::Withheld(Withheld::ModelNonFinite);
     assert_eq!(rig.ask(other), Err(Unanswered::Withheld));
     rig.finish();
+}
+
+#[test]
+fn another_space_is_worked_out_once_and_then_answered_from_its_record() {
+    let mut rig = Rig::new("press-failure");
+    let asked = rig.stored("press-1", ALARMING, false);
+    let record = || rig.buffer.get(asked.id).unwrap().unwrap();
+    let model = Arc::clone(&rig.models["press"]);
+    assert_eq!(model.space(), Space::Margin);
+    let found = rig.ask_in(record(), Space::Probability).unwrap();
+    let figures = &found.content;
+    assert_eq!(figures.space, Space::Probability);
+    assert!((figures.output - model.predict(&ALARMING).unwrap().value).abs() < 1e-9, "{figures:?}");
+    let made = figures.base_value + figures.attributions.values().sum::<f64>();
+    assert!((made - figures.output).abs() <= figures.additivity_gap + 1e-12);
+    assert_eq!(rig.said::<Figures>(asked.id, Kind::Space(Space::Probability)).as_ref(), Some(figures));
+    assert_eq!(rig.ask_in(record(), Space::Probability).as_ref(), Ok(&found), "the same record");
+    // Its own space too, where there was no capacity for it.
+    let own = rig.ask_in(record(), Space::Margin).unwrap();
+    assert_eq!((own.content.space, own.content.method), (Space::Margin, Method::TreeShapley));
+    assert_eq!(rig.buffer.read(Stream::Explanations, 0, 9).unwrap().len(), 2, "each once");
+
+    let mut other = record();
+    other.id = Uuid::from_u128(1);
+    let Body::Prediction(prediction) = &mut other.body else { panic!("no prediction") };
+    prediction.background_digest.0[0] ^= 1;
+    assert_eq!(rig.ask_in(other.clone(), Space::Probability), Err(Unanswered::NotRunning));
+    let Body::Prediction(prediction) = &mut other.body else { panic!("no prediction") };
+    prediction.outcome = Outcome::Withheld(Withheld::ModelNonFinite);
+    assert_eq!(rig.ask_in(other, Space::Margin), Err(Unanswered::Withheld));
+    rig.finish();
+}
+
+#[test]
+fn a_space_that_the_model_does_not_have_is_refused_in_one_sentence() {
+    let mut rig = Rig::new("press-network");
+    let asked = rig.stored("press-1", ALARMING, false);
+    let refused = rig.ask_in(rig.buffer.get(asked.id).unwrap().unwrap(), Space::Margin);
+    let sentence = "this model has no margin; it can be explained as probability or value";
+    assert_eq!(refused, Err(Unanswered::NoSuchSpace(sentence.to_owned())));
+    rig.finish();
+    assert!(rig.buffer.read(Stream::Explanations, 0, 9).unwrap().is_empty());
 }
 
 /// Twice as many predictions come as are explained, whatever the machine: an alert is the next thing that is explained

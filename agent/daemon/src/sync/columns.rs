@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{ArrayBuilder, Float64Builder, ListBuilder, MapBuilder, MapFieldNames, StringBuilder};
+use arrow_array::builder::{
+    ArrayBuilder, Float64Builder, Int32Builder, ListBuilder, MapBuilder, MapFieldNames, StringBuilder, StructBuilder,
+};
 use arrow_array::{
     ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{DataType, Field, Fields, Schema};
 use explaind_core::domain::alert::AlertTransition;
-use explaind_core::domain::explanation::{Attribution, Explanation, Settlement};
+use explaind_core::domain::explanation::{Attribution, Explanation, IntervalShare, Settlement};
 use explaind_core::domain::extra::Extra;
 use explaind_core::domain::feedback::Feedback;
 use explaind_core::domain::prediction::{Digest, Outcome, Output, Prediction};
@@ -89,6 +91,9 @@ impl<'a> Columns<'a> {
         self.number("interval_high", |_| None);
         self.number("novelty", |_| None);
         self.text("alert_id", |r| id(prediction(r)?.alert));
+        // Since schema version 2.
+        self.intervals();
+        self.numbers("errors", |r| explanation(r).map(errors).filter(|errors| !errors.is_empty()));
     }
 
     fn explanation(&mut self) {
@@ -211,6 +216,39 @@ impl<'a> Columns<'a> {
         self.add(name, Arc::new(builder.finish()));
     }
 
+    /// A map from feature to the stretches of a window's time: `from` and `to` (the step after the last) count steps from
+    /// the oldest, `value` is the stretch's share.
+    fn intervals(&mut self) {
+        let field = |name: &str, kind| Field::new(name, kind, false);
+        let fields = Fields::from(vec![
+            field("from", DataType::Int32),
+            field("to", DataType::Int32),
+            field("value", DataType::Float64),
+            field("standard_error", DataType::Float64),
+        ]);
+        let stretches = ListBuilder::new(StructBuilder::from_fields(fields.clone(), 0)).with_field(Field::new(
+            "element",
+            DataType::Struct(fields),
+            true,
+        ));
+        let mut builder = MapBuilder::new(Some(map_names()), StringBuilder::new(), stretches);
+        for record in self.records {
+            let attributions = explanation(record).map(|explanation| explanation.attributions.as_slice());
+            let spread =
+                attributions.unwrap_or_default().iter().filter(|attribution| !attribution.intervals.is_empty());
+            let mut present = false;
+            for attribution in spread {
+                present = true;
+                builder.keys().append_value(&attribution.feature);
+                let stretches = builder.values();
+                attribution.intervals.iter().for_each(|interval| append_interval(stretches.values(), interval));
+                stretches.append(true);
+            }
+            close(&mut builder, present);
+        }
+        self.add("intervals", Arc::new(builder.finish()));
+    }
+
     fn words(&mut self, name: &str, of: impl Fn(&'a Record) -> Option<&'a Vec<String>>) {
         let element = Field::new("element", DataType::Utf8, true);
         let mut builder = ListBuilder::new(StringBuilder::new()).with_field(element);
@@ -225,6 +263,22 @@ impl<'a> Columns<'a> {
         self.fields.push(Field::new(name, array.data_type().clone(), true));
         self.arrays.push(array);
     }
+}
+
+/// Every field gets a value, so none is missing when the struct ends.
+fn append_interval(builder: &mut StructBuilder, interval: &IntervalShare) {
+    let step = |step: u32| i32::try_from(step).unwrap_or(i32::MAX);
+    for (place, step) in [step(interval.from), step(interval.to)].into_iter().enumerate() {
+        if let Some(steps) = builder.field_builder::<Int32Builder>(place) {
+            steps.append_value(step);
+        }
+    }
+    for (place, figure) in [(2, interval.value), (3, interval.standard_error)] {
+        if let Some(figures) = builder.field_builder::<Float64Builder>(place) {
+            figures.append_value(figure);
+        }
+    }
+    builder.append(true);
 }
 
 /// Ends one row's map. It only fails for maps with more keys than values, and then the column is too short and refused.
@@ -257,6 +311,12 @@ fn output(record: &Record) -> Option<&Output> {
 
 fn explanation(record: &Record) -> Option<&Explanation> {
     record.settlement.as_ref()?.explanation()
+}
+
+/// Each feature's part of a reconstruction's score; nothing of other models.
+fn errors(explanation: &Explanation) -> Vec<(&str, Option<f64>)> {
+    let parts = explanation.attributions.iter().filter(|attribution| attribution.error.is_some());
+    parts.map(|attribution| (&*attribution.feature, attribution.error)).collect()
 }
 
 fn per_feature(record: &Record, of: impl Fn(&Attribution) -> f64) -> Option<Vec<(&str, Option<f64>)>> {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, MapArray, RecordBatch};
 use explaind_core::domain::alert::AlarmState::{Normal, Unacknowledged};
 use uuid::Uuid;
@@ -20,7 +20,7 @@ use super::outgoing::encode;
 use super::*;
 use crate::buffer::samples::{at, audit, explained, extra, feedback, health, open, prediction, transition, withheld};
 use crate::registry::{self, batch_path};
-use explaind_core::domain::explanation::Settlement;
+use explaind_core::domain::explanation::{IntervalShare, Settlement};
 
 fn registry(folder: &Path) -> Registry {
     Registry::new(&registry::Config::Directory(registry::DirectoryConfig { path: folder.join("registry") }))
@@ -82,6 +82,50 @@ fn map(rows: &RecordBatch, column: &str, row: usize) -> Vec<(String, Option<f64>
     let entries = column.value(row);
     let (keys, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_primitive::<Float64Type>());
     (0..entries.len()).map(|n| (keys.value(n).to_owned(), values.is_valid(n).then(|| values.value(n)))).collect()
+}
+
+/// An explanation that says more than shares: how the first feature's spreads over time, and its part of a score.
+fn explained_further(torque: f64) -> Settlement {
+    let mut settlement = explained(torque);
+    if let Settlement::Explained { explanation, .. } = &mut settlement {
+        let stretch = |from, to, value| IntervalShare { from, to, value, standard_error: 0.25 };
+        let torque = &mut explanation.attributions[0];
+        torque.intervals = vec![stretch(0, 15, 4.5), stretch(15, 30, 2.0)];
+        torque.error = Some(0.5);
+    }
+    settlement
+}
+
+#[tokio::test]
+async fn how_shares_spread_over_time_and_parts_of_a_score_arrive_as_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = open(folder.path());
+    let stored = buffer.append((0..3).map(|n| prediction(n, 65.0)).collect()).unwrap();
+    let settled = [explained(65.0), explained_further(65.0), Settlement::Skipped { reason: "none".to_owned() }];
+    buffer.settle(stored.iter().map(|record| record.id).zip(settled).collect()).unwrap();
+    sync(&buffer, registry(folder.path()), 5000).round(true, &EVER()).await.unwrap();
+    let date = status::date(clock::now().utc);
+    let rows = rows(folder.path().join(format!("registry/line-3/predictions/date={date}/1-3.parquet")));
+    let versions = rows.column_by_name("schema_version").unwrap().as_primitive::<Int32Type>();
+    assert_eq!(versions.values(), &[2, 2, 2]);
+
+    let (intervals, errors) =
+        (rows.column_by_name("intervals").unwrap().as_map(), rows.column_by_name("errors").unwrap());
+    assert_eq!(
+        [0, 1, 2].map(|row| (intervals.is_null(row), errors.is_null(row))),
+        [(true, true), (false, false), (true, true)]
+    );
+    assert_eq!(map(&rows, "errors", 1), [("Torque [Nm]".to_owned(), Some(0.5))]);
+    let entries = intervals.value(1);
+    assert_eq!(entries.column(0).as_string::<i32>().value(0), "Torque [Nm]");
+    let stretches = entries.column(1).as_list::<i32>().value(0);
+    let stretches = stretches.as_struct();
+    let steps = |name: &str| stretches.column_by_name(name).unwrap().as_primitive::<Int32Type>().values().to_vec();
+    let figures = |name: &str| stretches.column_by_name(name).unwrap().as_primitive::<Float64Type>().values().to_vec();
+    assert_eq!((steps("from"), steps("to")), (vec![0, 15], vec![15, 30]));
+    assert_eq!((figures("value"), figures("standard_error")), (vec![4.5, 2.0], vec![0.25, 0.25]));
+    let names: Vec<String> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(names[names.len() - 3..], ["alert_id", "intervals", "errors"], "added behind what there was");
 }
 
 const EVER: fn() -> CancellationToken = CancellationToken::new;

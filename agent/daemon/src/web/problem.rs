@@ -91,6 +91,7 @@ impl From<Unanswered> for Problem {
     fn from(unanswered: Unanswered) -> Self {
         match unanswered {
             Unanswered::Withheld | Unanswered::NotRunning => Self::new(StatusCode::CONFLICT, unanswered.to_string()),
+            Unanswered::NoSuchSpace(_) => Self::unacceptable(unanswered.to_string()),
             Unanswered::Busy | Unanswered::Failed(_) => Self::busy(unanswered.to_string()),
         }
     }

@@ -90,6 +90,27 @@ pub(super) struct Catalogue {
     /// From once on.
     pub(super) times: [&'static str; 12],
     pub(super) many_times: &'static str,
+
+    // The picture of the reasons: `space`; `low`, `high`; `count`; `base`, `output`; `last`; `reason`.
+    pub(super) legend: &'static str,
+    pub(super) the_margin: &'static str,
+    pub(super) the_probability: &'static str,
+    pub(super) the_value: &'static str,
+    pub(super) usually: &'static str,
+    pub(super) more: &'static str,
+    pub(super) raises: &'static str,
+    pub(super) lowers: &'static str,
+    pub(super) sum: &'static str,
+    pub(super) no_number: &'static str,
+    pub(super) over_time: &'static str,
+    pub(super) in_brackets: &'static str,
+    pub(super) errors: &'static str,
+    /// Of whom, how large, which part of all.
+    pub(super) heads_of_errors: [&'static str; 3],
+    pub(super) pending: &'static str,
+    pub(super) gone: &'static str,
+    pub(super) no_reasons: &'static str,
+    pub(super) none_computed: &'static str,
 }
 
 /// Fills a phrase's gaps. What is filled in is not looked at again, so a name with braces stays as it is.

@@ -1,5 +1,5 @@
 //! The sentences that a technician reads: what is unusual, what it is likely to mean, what would clear it ([`remedy`]) and
-//! what it was the last times ([`cases`]).
+//! what it was the last times ([`cases`]); and what stands beside the picture of the reasons ([`Picture`]).
 //!
 //! Made from records alone, so that it can be had years after the model is gone. It claims no more than they hold: a
 //! value within its usual range is called so even where it was decisive.
@@ -9,11 +9,13 @@ mod catalogue;
 mod language;
 mod measured;
 mod number;
+mod picture;
 mod remedy;
 
 pub use cases::{Judged, cases};
 pub use language::Language;
 pub use measured::{Measured, measured, number};
+pub use picture::{Picture, is_sure, minus};
 pub use remedy::remedy;
 
 use std::borrow::Cow;
@@ -105,7 +107,7 @@ fn reasons(words: &Catalogue, explanation: &Explanation, towards: f64) -> String
 
 /// The reason, called possible where its share is an estimate that may well be nothing.
 fn surely(words: &Catalogue, attribution: &Attribution, first: bool) -> String {
-    if attribution.value.abs() > SURE * attribution.standard_error {
+    if is_sure(attribution.value, attribution.standard_error) {
         return reason(words, attribution, first);
     }
     let perhaps = fill(words.perhaps, &[("reason", &reason(words, attribution, false))]);
@@ -150,8 +152,10 @@ fn headline(words: &Catalogue, output: &Output, explanation: Option<&Explanation
     if let Some(probability) = output.probability {
         let share = share(words, probability);
         return match &output.label {
-            // Up to one half the label is another class's, whose probability this is not.
-            Some(label) if probability > 0.5 => fill(words.likely, &[("what", &capitalised(label)), ("share", &share)]),
+            // Up to one half the label is another class's, whose probability this is not; and a number says nothing.
+            Some(label) if probability > 0.5 && label.chars().any(char::is_alphabetic) => {
+                fill(words.likely, &[("what", &capitalised(label)), ("share", &share)])
+            }
             _ => fill(words.risk, &[("share", &share)]),
         };
     }

@@ -144,6 +144,15 @@ fn below_one_half_the_other_label_is_not_called_likely() {
 }
 
 #[test]
+fn a_class_that_is_called_a_number_is_not_named() {
+    let output = Output { value: 0.93, label: Some("1".to_owned()), probability: Some(0.93) };
+    assert_eq!(
+        english(&prediction(Outcome::Predicted(output)), &margin(vec![torque(2.0)]), Raised::Above),
+        "Torque 65 Nm, usually 30 to 50. Risk 93 %."
+    );
+}
+
+#[test]
 fn constants_missing_values_and_unknown_ranges_have_words() {
     let constant = attribution("pressure", "bar", 1.0, 7.0, (5.0, 5.0));
     let missing = attribution("Flow", "", 1.0, f64::NAN, (1.0, 2.0));

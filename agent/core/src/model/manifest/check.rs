@@ -52,11 +52,17 @@ pub(super) fn manifest(raw: raw::Manifest) -> Result<Manifest, Fault> {
         },
     })
 }
+
+/// Whether a text may name something.
+pub(crate) fn is_name(text: &str) -> bool {
+    !text.trim().is_empty() && text.len() <= LONGEST_NAME && !text.chars().any(char::is_control)
+}
+
 fn check_name(key: &str, name: &str) -> Result<(), Fault> {
-    if name.trim().is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
-        return fault(key, format!("a name is 1 to {LONGEST_NAME} bytes of text on one line"));
+    if is_name(name) {
+        return Ok(());
     }
-    Ok(())
+    fault(key, format!("a name is 1 to {LONGEST_NAME} bytes of text on one line"))
 }
 
 fn check_input(input: &raw::Input, features: usize) -> Result<InputSpec, Fault> {

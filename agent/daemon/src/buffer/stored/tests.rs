@@ -40,6 +40,7 @@ fn every_body_survives_the_way_to_the_disk_and_back() {
         transition(1, None, (AlarmState::Normal, AlarmState::Unacknowledged), Some(Uuid::from_u128(4)), Some("ada")),
         raising(1),
         extra(1, Uuid::from_u128(4)),
+        in_space(),
     ];
     for record in records {
         let frame = frame_of(&record.body).unwrap_or(Frame::Session(Arc::new(session())));
@@ -63,6 +64,14 @@ fn raising(seconds: u64) -> NewRecord {
         transition(seconds, Some(Uuid::from_u128(2)), (AlarmState::Normal, AlarmState::Unacknowledged), None, None);
     if let Body::Alert(transition) = &mut record.body {
         transition.raised = Some(Raised::Below);
+    }
+    record
+}
+
+fn in_space() -> NewRecord {
+    let mut record = extra(1, Uuid::from_u128(4));
+    if let Body::Extra(extra) = &mut record.body {
+        extra.kind = Kind::Space(Space::Probability);
     }
     record
 }
@@ -111,6 +120,7 @@ fn the_bytes_of_version_1_do_not_change() {
         stored(fixed(raising(1))),
         hex(&postcard::to_allocvec(&StoredSettlement::of(&explained_further(), 6)).unwrap()),
         stored(fixed(extra(1, Uuid::from_u128(4)))),
+        stored(fixed(in_space())),
     ];
     let golden: Vec<&str> = include_str!("version_1.golden").lines().collect();
     assert_eq!(all.join("\n"), golden.join("\n"));
@@ -129,7 +139,8 @@ fn positions_of_variants_do_not_change() {
     use Method::{Enumeration, Linear, Quadratic, Sampling, TreeShapley};
     assert_eq!(positions(&[TreeShapley, Enumeration, Linear, Quadratic, Sampling]), [0, 1, 2, 3, 4]);
     assert_eq!(positions(&[Raised::Above, Raised::Below]), [0, 1]);
-    assert_eq!(positions(&[Kind::Counterfactuals, Kind::Cases]), [0, 1]);
+    let kinds = [Kind::Counterfactuals, Kind::Cases, Kind::Space(Space::Margin)];
+    assert_eq!(positions(&kinds), [0, 1, 2]);
     assert_eq!(positions(&[Space::Margin, Space::Probability, Space::Value]), [0, 1, 2]);
     assert_eq!(positions(&[Role::Champion, Role::Shadow, Role::Fallback]), [0, 1, 2]);
     assert_eq!(positions(&[Quality::Good, Quality::Uncertain, Quality::Bad]), [0, 1, 2]);

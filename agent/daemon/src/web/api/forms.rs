@@ -1,14 +1,12 @@
 //! The JSON of alerts, predictions and feedback. Names are those of the records' columns.
 
-use std::collections::BTreeMap;
-
 use explaind_core::domain::alert::Raised;
-use explaind_core::domain::explanation::{Attribution, Explanation};
+use explaind_core::domain::explanation::Settlement;
 use explaind_core::domain::extra::{Cases, Counterfactuals};
+use explaind_core::domain::figures::Figures;
 use explaind_core::domain::prediction::{Outcome, Prediction};
 use explaind_core::domain::record::Record;
 use explaind_core::explain::words::{self, Judged, Language};
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -36,9 +34,9 @@ pub(crate) fn alert(story: &Story) -> Value {
         "sentence": story.sentence(),
         "prediction_id": alert.prediction_id,
         "prediction": story.prediction().map(outcome),
-        "explanation_status": settlement.map_or("pending", |settlement| settlement.status()),
+        "explanation_status": status(settlement),
         "explanation_reason": settlement.and_then(|settlement| settlement.reason()),
-        "explanation": story.explanation().map(|(id, explanation)| explained(id, explanation)),
+        "explanation": story.explanation().map(|(id, explanation)| explained(id, &Figures::from(explanation))),
         "would_clear": story.would_clear(),
         "counterfactuals": story.counterfactuals.as_ref().map(|(id, found)| counterfactuals(Some(*id), found, story.language)),
         "similar": story.similar(),
@@ -49,10 +47,31 @@ pub(crate) fn alert(story: &Story) -> Value {
 
 /// A prediction with everything that is recorded of it. `None` for records of other streams.
 pub(crate) fn prediction(record: &Record, raised: Option<Raised>, language: Language) -> Option<Value> {
+    let own = story::explanation(record).map(|(id, explanation)| (id, Figures::from(explanation)));
+    with_figures(record, own.as_ref(), raised, language)
+}
+
+/// The same with the explanation in a space that was asked for.
+pub(crate) fn prediction_in(
+    record: &Record,
+    found: &(Uuid, Figures),
+    raised: Option<Raised>,
+    language: Language,
+) -> Option<Value> {
+    with_figures(record, Some(found), raised, language)
+}
+
+fn with_figures(
+    record: &Record,
+    explanation: Option<&(Uuid, Figures)>,
+    raised: Option<Raised>,
+    language: Language,
+) -> Option<Value> {
     let prediction = story::prediction(record)?;
     let settlement = record.settlement.as_ref();
-    let explanation = story::explanation(record).map(|(_, explanation)| explanation);
-    let shown = record.output_and_space();
+    let figures = explanation.map(|(_, figures)| figures);
+    let own = record.output_and_space();
+    let shown = figures.map(|figures| (figures.output, figures.space)).or(own);
     let mut object = outcome(prediction);
     let more = json!({
         "id": record.id,
@@ -69,18 +88,20 @@ pub(crate) fn prediction(record: &Record, raised: Option<Raised>, language: Lang
         "input_quality": prediction.input_quality.as_str(),
         "output": shown.map(|(output, _)| output),
         "space": shown.map(|(_, space)| space.as_str()),
-        "base_value": explanation.map(|explanation| explanation.base_value),
-        "attributions": explanation.map(|explanation| per_feature(explanation, |a| a.value)),
-        "standard_errors": explanation.map(|explanation| per_feature(explanation, |a| a.standard_error)),
-        "method": explanation.map(|explanation| explanation.method.as_str()),
-        "evaluations": explanation.map(|explanation| explanation.evaluations),
-        "additivity_gap": explanation.map(|explanation| explanation.additivity_gap),
+        "base_value": figures.map(|figures| figures.base_value),
+        "attributions": figures.map(|figures| &figures.attributions),
+        "standard_errors": figures.map(|figures| &figures.standard_errors),
+        "method": figures.map(|figures| figures.method.as_str()),
+        "evaluations": figures.map(|figures| figures.evaluations),
+        "additivity_gap": figures.map(|figures| figures.additivity_gap),
+        "intervals": figures.map(|figures| &figures.intervals).filter(|intervals| !intervals.is_empty()),
+        "errors": figures.map(|figures| &figures.errors).filter(|errors| !errors.is_empty()),
         "alert_id": prediction.alert,
         "sentence": story::sentence(record, raised, language),
-        "explanation_status": settlement.map_or("pending", |settlement| settlement.status()),
-        "explanation_reason": settlement.and_then(|settlement| settlement.reason()),
-        "explanation_id": story::explanation(record).map(|(id, _)| id),
-        "explanation": story::explanation(record).map(|(id, explanation)| explained(id, explanation)),
+        "explanation_status": figures.map_or_else(|| status(settlement), Figures::status),
+        "explanation_reason": settlement.filter(|_| figures.is_none()).and_then(|settlement| settlement.reason()),
+        "explanation_id": explanation.map(|(id, _)| id),
+        "explanation": explanation.map(|(id, figures)| explained(*id, figures)),
     });
     if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
         object.extend(more);
@@ -142,61 +163,16 @@ fn outcome(prediction: &Prediction) -> Value {
     }
 }
 
-#[derive(Serialize)]
-struct Explained<'a> {
-    id: Uuid,
-    output: f64,
-    space: &'static str,
-    base_value: f64,
-    attributions: BTreeMap<&'a str, f64>,
-    standard_errors: BTreeMap<&'a str, f64>,
-    method: &'static str,
-    evaluations: u64,
-    additivity_gap: f64,
-    /// Once more in the model's order, with what a reader needs beside the share.
-    features: Vec<Share<'a>>,
+fn status(settlement: Option<&Settlement>) -> &'static str {
+    settlement.map_or("pending", Settlement::status)
 }
 
-#[derive(Serialize)]
-struct Share<'a> {
-    feature: &'a str,
-    value: f64,
-    unit: &'a str,
-    usual: (f64, f64),
-    #[serde(skip_serializing_if = "Option::is_none")]
-    category: Option<&'a str>,
-    attribution: f64,
-}
-
-fn explained(id: Uuid, explanation: &Explanation) -> Value {
-    let explained = Explained {
-        id,
-        output: explanation.output,
-        space: explanation.space.as_str(),
-        base_value: explanation.base_value,
-        attributions: per_feature(explanation, |a| a.value),
-        standard_errors: per_feature(explanation, |a| a.standard_error),
-        method: explanation.method.as_str(),
-        evaluations: explanation.evaluations,
-        additivity_gap: explanation.additivity_gap,
-        features: explanation.attributions.iter().map(share).collect(),
-    };
-    json!(explained)
-}
-
-fn per_feature(explanation: &Explanation, part: fn(&Attribution) -> f64) -> BTreeMap<&str, f64> {
-    explanation.attributions.iter().map(|attribution| (&*attribution.feature, part(attribution))).collect()
-}
-
-fn share(attribution: &Attribution) -> Share<'_> {
-    Share {
-        feature: &attribution.feature,
-        value: attribution.input,
-        unit: &attribution.unit,
-        usual: attribution.usual,
-        category: attribution.category.as_deref(),
-        attribution: attribution.value,
+fn explained(id: Uuid, figures: &Figures) -> Value {
+    let mut object = json!(figures);
+    if let Value::Object(object) = &mut object {
+        object.insert("id".to_owned(), json!(id));
     }
+    object
 }
 
 /// One piece of feedback.

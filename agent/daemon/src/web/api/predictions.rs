@@ -2,12 +2,16 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::Uri;
+use axum::http::{StatusCode, Uri};
+use explaind_core::domain::alert::Raised;
 use explaind_core::domain::extra::Kind;
+use explaind_core::domain::figures::Figures;
+use explaind_core::domain::prediction::Space;
 use explaind_core::domain::record::{Record, Stream};
 use explaind_core::explain::words::Language;
 use serde::Deserialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{Page, base, forms, id, is, limit, scan};
 use crate::question::Found;
@@ -49,18 +53,65 @@ pub(crate) async fn list(
     .await
 }
 
-/// One prediction.
+/// In which space to explain.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Asked {
+    space: Option<String>,
+}
+
+/// One prediction; with `space`, explained in that one: as it was stored, or worked out now.
 pub(crate) async fn show(
     State(web): State<Shared>,
     Viewer(actor): Viewer,
     Reads(language): Reads,
     Path(text): Path<String>,
+    Query(asked): Query<Asked>,
 ) -> Result<Json<Value>, Problem> {
     let id = id(&text)?;
+    if let Some(space) = asked.space.as_deref().map(named).transpose()? {
+        return in_space(&web, &actor, language, id, space).await;
+    }
     web.off_thread(move |web| {
         let record = web.buffer.get(id)?;
         let value = record.as_ref().and_then(|record| served(web, record, &actor, language));
         value.map(Json).ok_or_else(|| crate::web::feedback::gone(web, id))
+    })
+    .await
+}
+
+fn named(space: &str) -> Result<Space, Problem> {
+    let unknown = || Problem::new(StatusCode::BAD_REQUEST, "space must be one of probability, margin and value");
+    Space::named(space).ok_or_else(unknown)
+}
+
+async fn in_space(
+    web: &Shared,
+    actor: &Actor,
+    language: Language,
+    id: Uuid,
+    space: Space,
+) -> Result<Json<Value>, Problem> {
+    let (record, stored) = stored(web, id, Kind::Space(space)).await?;
+    let own = story::explanation(&record).filter(|(_, explanation)| explanation.space == space);
+    let own = own.map(|(id, explanation)| Found { id: Some(id), content: Figures::from(explanation) });
+    let Found { id, content } = match own.or_else(|| stored.as_ref().and_then(Found::stored)) {
+        Some(found) => found,
+        None => web.questions.in_space(record.clone(), space).await?,
+    };
+    let value = id.and_then(|id| {
+        actor.seen.note(id);
+        forms::prediction_in(&record, &(id, content), raised(web, &record), language)
+    });
+    value.map(Json).ok_or_else(|| Problem::busy("this explanation is not on record; ask again in a moment"))
+}
+
+/// A prediction, and what is stored of this kind about it.
+async fn stored(web: &Shared, id: Uuid, kind: Kind) -> Result<(Record, Option<Record>), Problem> {
+    web.off_thread(move |web| {
+        let prediction = web.buffer.get(id)?.filter(|record| story::prediction(record).is_some());
+        let prediction = prediction.ok_or_else(|| crate::web::feedback::gone(web, id))?;
+        Ok((prediction, web.buffer.extra(id, kind)?))
     })
     .await
 }
@@ -72,28 +123,25 @@ pub(crate) async fn counterfactuals(
     Reads(language): Reads,
     Path(text): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let id = id(&text)?;
-    let (prediction, stored) = web
-        .off_thread(move |web| {
-            let prediction = web.buffer.get(id)?.filter(|record| story::prediction(record).is_some());
-            let prediction = prediction.ok_or_else(|| crate::web::feedback::gone(web, id))?;
-            Ok((prediction, web.buffer.extra(id, Kind::Counterfactuals)?))
-        })
-        .await?;
-    let Found { id, counterfactuals } = match stored.as_ref().and_then(Found::stored) {
+    let (prediction, stored) = stored(&web, id(&text)?, Kind::Counterfactuals).await?;
+    let Found { id, content } = match stored.as_ref().and_then(Found::stored) {
         Some(found) => found,
-        None => web.questions.ask(prediction).await?,
+        None => web.questions.counterfactuals(prediction).await?,
     };
     if let Some(id) = id {
         actor.seen.note(id);
     }
-    Ok(Json(forms::counterfactuals(id, &counterfactuals, language)))
+    Ok(Json(forms::counterfactuals(id, &content, language)))
+}
+
+/// Which outputs are alarming, where the prediction belongs to an alert.
+fn raised(web: &Web, record: &Record) -> Option<Raised> {
+    web.buffer.alert(story::prediction(record)?.alert?)?.raised
 }
 
 fn served(web: &Web, record: &Record, actor: &Actor, language: Language) -> Option<Value> {
     if let Some((id, _)) = story::explanation(record) {
         actor.seen.note(id);
     }
-    let alert = story::prediction(record).and_then(|prediction| web.buffer.alert(prediction.alert?));
-    forms::prediction(record, alert.and_then(|alert| alert.raised), language)
+    forms::prediction(record, raised(web, record), language)
 }

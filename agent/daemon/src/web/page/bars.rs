@@ -4,65 +4,61 @@
 //! shows is also there in words, so the picture is hidden from screen readers.
 
 use explaind_core::domain::explanation::{Attribution, Explanation};
-use explaind_core::explain::words::{Language, measured};
+use explaind_core::explain::words::{Language, Picture, measured, minus};
 use maud::{Markup, html};
 
-use super::words;
-
 /// Features shown; the rest is summed up.
-const SHOWN: usize = 6;
+pub(super) const SHOWN: usize = 6;
 
 /// The bars of one explanation.
-pub(crate) fn picture(explanation: &Explanation) -> Markup {
+pub(crate) fn picture(explanation: &Explanation, language: Language) -> Markup {
+    let words = Picture(language);
     let mut order: Vec<&Attribution> = explanation.attributions.iter().collect();
     order.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()));
     let (shown, rest) = order.split_at(order.len().min(SHOWN));
     let others: f64 = rest.iter().map(|attribution| attribution.value).sum();
     let axis = Axis::over(shown.iter().map(|attribution| attribution.value).chain([others]));
+    let [before, output, after] = words.sum(explanation.base_value, explanation.output);
     html! {
-        p .legend { "What raised (right) or lowered (left) the " (words::space(explanation.space)) }
+        p .legend { (words.legend(explanation.space)) }
         ol .bars {
             @for attribution in shown {
-                (row(attribution, axis))
+                (row(attribution, axis, words))
             }
             @if !rest.is_empty() {
                 li .others {
-                    span .name { (rest.len()) " more" }
+                    span .name { (words.more(rest.len())) }
                     span .value {}
                     span .usual {}
                     (bar(others, axis))
-                    (share(others, axis))
+                    (share(others, axis, words))
                 }
             }
         }
-        p .sum {
-            "From " (words::number(explanation.base_value)) " on average to " strong { (words::number(explanation.output)) }
-            " here."
-        }
+        p .sum { (before) strong { (output) } (after) }
     }
 }
 
-fn row(attribution: &Attribution, axis: Axis) -> Markup {
-    let shown = measured(Language::English, attribution);
+fn row(attribution: &Attribution, axis: Axis, words: Picture) -> Markup {
+    let shown = measured(words.0, attribution);
     html! {
         li class=[unusual(attribution)] {
             span .name { (shown.name) }
-            span .value { (words::minus(&shown.value)) }
+            span .value { (minus(&shown.value)) }
             span .usual {
                 @if let Some((low, high)) = shown.usual {
-                    span { "usually " (words::minus(&low)) " to " (words::minus(&high)) }
+                    span { (words.usually(&low, &high)) }
                     (gauge(attribution))
                 }
             }
             (bar(attribution.value, axis))
-            (share(attribution.value, axis))
+            (share(attribution.value, axis, words))
         }
     }
 }
 
-fn share(value: f64, axis: Axis) -> Markup {
-    let direction = if value < 0.0 { " lowers" } else { " raises" };
-    html! { span .share { (words::share(value, axis.largest)) span .unseen { (direction) } } }
+fn share(value: f64, axis: Axis, words: Picture) -> Markup {
+    html! { span .share { (words.share(value, axis.largest)) span .unseen { " " (words.direction(value)) } } }
 }
 
 /// To which side a value lies outside of what is usual. Categories have no usual range.
@@ -98,16 +94,16 @@ fn gauge(attribution: &Attribution) -> Markup {
 
 /// One scale for all bars of a picture, with its zero where both sides fit best.
 #[derive(Clone, Copy)]
-struct Axis {
-    zero: f64,
+pub(super) struct Axis {
+    pub(super) zero: f64,
     /// Width of one unit; the whole is 200 wide.
-    unit: f64,
+    pub(super) unit: f64,
     /// The largest value, to either side.
-    largest: f64,
+    pub(super) largest: f64,
 }
 
 impl Axis {
-    fn over(values: impl Iterator<Item = f64>) -> Self {
+    pub(super) fn over(values: impl Iterator<Item = f64>) -> Self {
         let finite = values.filter(|value| value.is_finite());
         let (low, high) = finite.fold((0.0, 0.0), |(low, high): (f64, f64), value| (low.min(value), high.max(value)));
         if high - low <= 0.0 {
@@ -132,7 +128,8 @@ fn bar(value: f64, axis: Axis) -> Markup {
     }
 }
 
-fn fixed(value: f64) -> String {
+/// A coordinate.
+pub(super) fn fixed(value: f64) -> String {
     format!("{value:.1}")
 }
 
@@ -172,14 +169,24 @@ mod tests {
 
     #[test]
     fn the_largest_comes_first_and_what_is_unusual_is_marked() {
-        let text =
-            picture(&explanation(vec![attribution("Speed [Nm]", -1.0, 40.0), attribution("Torque [Nm]", 4.0, 65.0)]));
-        let text = text.into_string();
+        let both = explanation(vec![attribution("Speed [Nm]", -1.0, 40.0), attribution("Torque [Nm]", 4.0, 65.0)]);
+        let text = picture(&both, Language::English).into_string();
         assert!(text.find("Torque").unwrap() < text.find("Speed").unwrap());
         assert_eq!(text.matches("unusual").count(), 1);
         assert!(text.contains("usually 30 to 50") && text.contains("65 Nm"), "{text}");
         assert!(!text.contains("Torque [Nm]"), "the value has the unit");
         assert!(!text.contains("style="));
+        let german = picture(&both, Language::German).into_string();
+        for expected in [
+            "üblich 30 bis 50",
+            "+4,00",
+            "Von \u{2212}3,1 im Mittel auf <strong>2,59</strong> hier.",
+            "erhöht",
+            "senkt",
+        ] {
+            assert!(german.contains(expected), "{expected} is not in {german}");
+        }
+        assert!(!german.contains("usually") && !german.contains("> raises<"), "{german}");
     }
 
     #[test]
@@ -195,9 +202,10 @@ mod tests {
     #[test]
     fn many_features_are_summed_up_and_odd_numbers_draw_nothing_odd() {
         let many = (0..30).map(|n| attribution(&format!("f{n}"), f64::from(n), 1.0)).collect();
-        assert!(picture(&explanation(many)).into_string().contains("24 more"));
-        let odd = picture(&explanation(vec![attribution("x", f64::NAN, f64::INFINITY)])).into_string();
+        assert!(picture(&explanation(many), Language::English).into_string().contains("24 more"));
+        let odd =
+            picture(&explanation(vec![attribution("x", f64::NAN, f64::INFINITY)]), Language::English).into_string();
         assert!(!odd.contains("=\"NaN") && !odd.contains("=\"inf"), "{odd}");
-        assert!(picture(&explanation(Vec::new())).into_string().contains("average"));
+        assert!(picture(&explanation(Vec::new()), Language::English).into_string().contains("average"));
     }
 }

@@ -4,10 +4,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use explaind_core::domain::alert::{AlarmState, Priority};
 use explaind_core::domain::feedback::{UserRole, Verdict};
+use explaind_core::explain::words::Picture;
 use maud::{Markup, PreEscaped, html};
 use uuid::Uuid;
 
-use super::{bars, words};
+use super::{bars, tables, words};
 use crate::web::access::Actor;
 use crate::web::feedback::LONGEST_COMMENT;
 use crate::web::story::Story;
@@ -51,7 +52,7 @@ pub(crate) fn closed(story: &Story, actor: &Actor) -> Markup {
             (glyph(alert.priority))
             span .asset { (alert.asset) }
             span .times { (words::when(alert.raised_at)) }
-            span .brief lang=(story.language.code()) { (story.sentence()) }
+            span .brief lang=(story.language.code()) { (words::unbroken(&story.sentence())) }
             span .verdicts { (brief(&story.said)) }
         }
         (body(story, actor))
@@ -77,9 +78,9 @@ fn body(story: &Story, actor: &Actor) -> Markup {
     html! {
         div .body {
             div .why {
-                p .sentence lang=(language) { (story.sentence()) }
-                @if let Some(remedy) = story.would_clear() { p .remedy lang=(language) { (remedy) } }
-                @if let Some(similar) = story.similar() { p .similar lang=(language) { (similar) } }
+                p .sentence lang=(language) { (words::unbroken(&story.sentence())) }
+                @if let Some(remedy) = story.would_clear() { p .remedy lang=(language) { (words::unbroken(&remedy)) } }
+                @if let Some(similar) = story.similar() { p .similar lang=(language) { (words::unbroken(&similar)) } }
                 p .reason { (words::sentence(&alert.reason)) (again(story)) }
                 (said(story))
                 @if actor.role >= UserRole::Technician {
@@ -107,17 +108,17 @@ fn again(story: &Story) -> Markup {
 /// Why the model said so, or why there is no telling.
 fn reasons(story: &Story) -> Markup {
     let settlement = story.evidence.as_ref().map(|record| record.settlement.as_ref());
+    let said = Picture(story.language);
     html! {
-        div .reasons {
+        div .reasons lang=(story.language.code()) {
             @match (settlement, story.explanation()) {
                 (_, Some((_, explanation))) => {
-                    (bars::picture(explanation))
+                    (bars::picture(explanation, story.language))
+                    (tables::tables(explanation, story.language))
                 }
-                (None, _) => { p .pending { "The values behind this alert are no longer kept on this gateway." } }
-                (Some(None), _) => { p .pending data-pending { "The reasons are being worked out…" } }
-                (Some(Some(settlement)), _) => {
-                    p .pending { "No reasons: " (settlement.reason().unwrap_or("none were computed")) "." }
-                }
+                (None, _) => { p .pending { (said.gone()) } }
+                (Some(None), _) => { p .pending data-pending { (said.pending()) } }
+                (Some(Some(settlement)), _) => { p .pending { (said.none(settlement.reason())) } }
             }
         }
     }

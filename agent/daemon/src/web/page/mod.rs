@@ -6,6 +6,7 @@ mod board;
 mod card;
 mod layout;
 mod sign;
+mod tables;
 mod words;
 
 use axum::Router;

@@ -2,34 +2,19 @@
 
 use explaind_core::domain::alert::{AlarmState, Priority};
 use explaind_core::domain::feedback::Verdict;
-use explaind_core::domain::prediction::Space;
 use explaind_core::domain::time::Timestamp;
-use explaind_core::explain::words::{self, Language};
 use maud::{Markup, html};
 
 use crate::web::time::{iso, plain};
 
-/// A number with about three significant digits.
-pub(crate) fn number(value: f64) -> String {
-    minus(&words::number(Language::English, value))
+/// A sentence in which no line ends between a number and its percent sign.
+pub(crate) fn unbroken(sentence: &str) -> String {
+    sentence.replace(" %", "\u{a0}%")
 }
 
-/// A real minus sign, which screen readers speak.
-pub(crate) fn minus(text: &str) -> String {
-    text.replace('-', "\u{2212}")
-}
-
-/// A share with its sign, to as many decimals as give the largest share of the picture three digits.
-pub(crate) fn share(value: f64, largest: f64) -> String {
-    if !value.is_finite() {
-        return "not a number".to_owned();
-    }
-    let decimals = if largest > 0.0 { (2.0 - largest.log10().floor()).clamp(0.0, 9.0) as usize } else { 0 };
-    let text = format!("{:.decimals$}", value.abs());
-    if text.bytes().all(|byte| matches!(byte, b'0' | b'.')) {
-        return "0".to_owned();
-    }
-    format!("{}{text}", if value < 0.0 { "\u{2212}" } else { "+" })
+/// A part of a hundred.
+pub(crate) fn percent(percent: f64) -> String {
+    if percent > 0.0 && percent < 1.0 { "< 1\u{a0}%".to_owned() } else { format!("{percent:.0}\u{a0}%") }
 }
 
 /// A priority as a word.
@@ -63,15 +48,6 @@ pub(crate) fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
-/// What the figures of an explanation are.
-pub(crate) fn space(space: Space) -> &'static str {
-    match space {
-        Space::Margin => "raw score",
-        Space::Probability => "probability",
-        Space::Value => "model output",
-    }
-}
-
 /// A phrase as a sentence: a capital in front, a full stop at the end.
 pub(crate) fn sentence(text: &str) -> String {
     let mut chars = text.chars();
@@ -93,18 +69,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_carry_their_sign() {
-        for (value, largest, text) in [
-            (4.213, 4.213, "+4.21"),
-            (-0.3, 4.2, "\u{2212}0.30"),
-            (0.004, 4.2, "0"),
-            (123.4, 123.4, "+123"),
-            (-0.0004, 0.001, "\u{2212}0.00040"),
-            (0.0, 0.0, "0"),
-            (f64::NAN, 1.0, "not a number"),
-        ] {
-            assert_eq!(share(value, largest), text);
-        }
+    fn percent_signs_stay_with_their_number() {
+        assert_eq!(unbroken("Failure more than 99 % likely."), "Failure more than 99\u{a0}% likely.");
+        assert_eq!(
+            (percent(41.7), percent(0.2), percent(0.0)),
+            ("42\u{a0}%".into(), "< 1\u{a0}%".into(), "0\u{a0}%".into())
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is said of an alert beside its reasons, and in which language.
 
 use axum::http::{Method, StatusCode};
+use explaind_core::domain::record::Stream;
 use serde_json::json;
 
 use super::rig::{NASTY, Rig, get, request};
@@ -70,6 +71,54 @@ async fn what_would_clear_an_alert_can_be_asked_of_any_prediction() {
     assert_eq!(browser.get(&path(prediction)).await.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(browser.get(&path(uuid::Uuid::nil())).await.status, StatusCode::NOT_FOUND);
     assert_eq!(rig.send(get(&path(prediction), &[])).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_prediction_is_explained_in_the_space_that_is_asked_for() {
+    let rig = Rig::new().await;
+    let browser = rig.sign_in("viewer").await;
+    let path = |id, space| format!("/api/v1/predictions/{id}?space={space}");
+    let (_, prediction, explanation) = rig.raise("press-7");
+    let own = browser.get(&format!("/api/v1/predictions/{prediction}")).await.json();
+    assert_eq!((&own["space"], &own["explanation_id"]), (&json!("margin"), &json!(explanation)));
+    assert_eq!(browser.get(&path(prediction, "margin")).await.json(), own, "nothing else is worked out");
+    assert_eq!(rig.records(Stream::Explanations).len(), 0);
+
+    let first = browser.get(&path(prediction, "probability")).await;
+    assert_eq!(first.status, StatusCode::OK, "{}", first.text);
+    let found = first.json();
+    assert_eq!(
+        (&found["space"], &found["output"], &found["base_value"]),
+        (&json!("probability"), &json!(0.93), &json!(0.04))
+    );
+    assert_eq!((&found["id"], &found["sentence"]), (&own["id"], &own["sentence"]), "the same prediction");
+    assert_eq!(found["explanation"]["id"], found["explanation_id"]);
+    assert_ne!(found["explanation_id"], own["explanation_id"]);
+    assert_eq!(found["explanation"]["attributions"], found["attributions"]);
+    assert_eq!(browser.get(&path(prediction, "probability")).await.json(), found, "stored, and found again");
+    let stored = rig.records(Stream::Explanations);
+    assert_eq!((stored.len(), json!(stored[0].id)), (1, found["explanation_id"].clone()));
+    let about = json!({ "prediction_id": prediction, "explanation_id": stored[0].id, "explanation_verdict": "agree" });
+    let technician = rig.sign_in("technician").await;
+    assert_eq!(technician.post("/api/v1/feedback", &about).await.json()["explanation_seen"], false);
+    technician.get(&path(prediction, "probability")).await;
+    assert_eq!(technician.post("/api/v1/feedback", &about).await.json()["explanation_seen"], true);
+
+    let refused = browser.get(&path(prediction, "value")).await;
+    assert_eq!(
+        (refused.status, refused.detail().as_str()),
+        (StatusCode::UNPROCESSABLE_ENTITY, "this model has no value")
+    );
+    let odd = browser.get(&path(prediction, "odds")).await;
+    assert_eq!(odd.status, StatusCode::BAD_REQUEST);
+    assert_eq!(odd.detail(), "space must be one of probability, margin and value");
+    let misspelt = browser.get(&format!("/api/v1/predictions/{prediction}?sapce=margin")).await;
+    assert_eq!(misspelt.status, StatusCode::BAD_REQUEST);
+    let (_, prediction, _) = rig.raise("replaced");
+    assert_eq!(browser.get(&path(prediction, "probability")).await.status, StatusCode::CONFLICT);
+    let (_, prediction, _) = rig.raise("busy");
+    assert_eq!(browser.get(&path(prediction, "probability")).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(browser.get(&path(uuid::Uuid::nil(), "margin")).await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use explaind_core::domain::command::{Command, Done, Refusal};
 use explaind_core::domain::explanation::{Attribution, Explanation, Method as Way, Settlement};
 use explaind_core::domain::extra::{Extra, Kind};
 use explaind_core::domain::feedback::UserRole;
+use explaind_core::domain::figures::Figures;
 use explaind_core::domain::prediction::{Digest, Input, Outcome, Output, Prediction, Role, Space};
 use explaind_core::domain::record::{Body as Content, NewRecord, Record, Stream};
 use explaind_core::domain::sample::Quality;
@@ -26,7 +27,7 @@ use uuid::Uuid;
 use crate::buffer::{Buffer, Config as BufferConfig, Machine, SessionInfo};
 use crate::clock;
 use crate::mailbox::mailbox;
-use crate::question::{Found, Question, Questions, Unanswered};
+use crate::question::{About, Found, Question, Questions, Unanswered};
 use crate::telemetry::Metrics;
 use crate::web::access::Peer;
 use crate::web::{Config, Parts, Shared, UsersFile, Web, router};
@@ -280,18 +281,31 @@ fn an_explanation() -> Explanation {
     }
 }
 
-/// Answers as the explainer does: of one machine the model is gone, of another it has too much to do.
+/// Answers as the explainer does: of one machine the model is gone, of another it has too much to do, and no model has
+/// the space `value`.
 fn answer(buffer: &Buffer, question: Question) -> bool {
     let Content::Prediction(prediction) = &question.prediction.body else { return false };
-    let answer = match &*prediction.asset {
+    let refused = match &*prediction.asset {
         "busy" => return false,
-        "replaced" => Err(Unanswered::NotRunning),
-        _ => {
-            let stored = store_extra(buffer, question.prediction.id, Kind::Counterfactuals, COUNTERFACTUALS);
-            Ok(Found::stored(&stored).unwrap())
-        }
+        "replaced" => Some(Unanswered::NotRunning),
+        _ => None,
     };
-    question.answer.send(answer).is_ok()
+    let stored = |kind, content: &str| store_extra(buffer, question.prediction.id, kind, content);
+    match question.about {
+        About::Counterfactuals(answer) => {
+            let found = || Found::stored(&stored(Kind::Counterfactuals, COUNTERFACTUALS)).unwrap();
+            answer.send(refused.map_or_else(|| Ok(found()), Err)).is_ok()
+        }
+        About::Space(Space::Value, answer) => {
+            answer.send(Err(Unanswered::NoSuchSpace("this model has no value".to_owned()))).is_ok()
+        }
+        About::Space(space, answer) => {
+            let explanation = Explanation { space, output: 0.93, base_value: 0.04, ..an_explanation() };
+            let content = serde_json::to_string(&Figures::from(&explanation)).unwrap();
+            let found = || Found::stored(&stored(Kind::Space(space), &content)).unwrap();
+            answer.send(refused.map_or_else(|| Ok(found()), Err)).is_ok()
+        }
+    }
 }
 
 fn store_extra(buffer: &Buffer, prediction_id: Uuid, kind: Kind, content: &str) -> Arc<Record> {
