@@ -7,7 +7,7 @@ import pytest
 
 from support import scene
 from support.cli import explaind
-from support.mlflow import LossyUplink, MLflow
+from support.mlflow import LossyUplink, MLflow, in_mlflow, uploaded, without_registry
 from support.wait import until
 
 
@@ -20,21 +20,6 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLflow]:
         yield server
     finally:
         server.close()
-
-
-def in_mlflow(url: str, **more: str) -> dict[str, str]:
-    """The environment of a gateway whose registry is there."""
-    return {"EXPLAIND__REGISTRY__TYPE": "mlflow", "EXPLAIND__REGISTRY__URL": url, **more}
-
-
-def without_registry(text: str, gateway: str) -> str:
-    """A scene's configuration for a gateway of this name, with the registry left to the environment."""
-    return text.replace('[registry]\ntype = "directory"\npath = "registry"\n', "").replace(scene.GATEWAY, gateway)
-
-
-def uploaded(gateway, stream: str) -> int:
-    """Number of the last record of a stream that the registry has."""
-    return next(one for one in gateway.get("status")["buffer"]["streams"] if one["stream"] == stream)["uploaded"]
 
 
 def test_each_record_arrives_once_although_answers_get_lost(daemon, bundle, tmp_path, mlflow):

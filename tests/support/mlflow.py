@@ -9,7 +9,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from . import ports
+from . import ports, scene
 from .paths import PEERS
 from .process import Process
 
@@ -119,3 +119,18 @@ class LossyUplink:
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             pass
+
+
+def in_mlflow(url: str, **more: str) -> dict[str, str]:
+    """The environment of a gateway whose registry is there."""
+    return {"EXPLAIND__REGISTRY__TYPE": "mlflow", "EXPLAIND__REGISTRY__URL": url, **more}
+
+
+def without_registry(text: str, gateway: str) -> str:
+    """A scene's configuration for a gateway of this name, with the registry left to the environment."""
+    return text.replace('[registry]\ntype = "directory"\npath = "registry"\n', "").replace(scene.GATEWAY, gateway)
+
+
+def uploaded(gateway, stream: str) -> int:
+    """Number of the last record of a stream that the registry has."""
+    return next(one for one in gateway.get("status")["buffer"]["streams"] if one["stream"] == stream)["uploaded"]

@@ -219,6 +219,13 @@ pub(crate) fn health(seconds: u64) -> NewRecord {
 }
 
 impl Buffer {
+    /// Takes a record out of the store as if it had never been there.
+    pub(crate) fn lose(&self, stream: Stream, sequence: u64) {
+        let mut batch = super::batch::Batch::default();
+        batch.remove(keys::record(stream, sequence));
+        self.0.base.store.apply(batch).unwrap();
+    }
+
     /// Changes a byte of what is stored of a stream's closed batch.
     pub(crate) fn spoil_bounds(&self, stream: Stream) {
         let store = &self.0.base.store;

@@ -51,6 +51,20 @@ async fn a_machine_comes_again_and_again_and_misses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn numbers_without_records_are_not_asked_for_again_and_again() {
+    let rig = Rig::new().await;
+    for _ in 0..3 {
+        rig.raise("press-7");
+    }
+    rig.web.buffer.lose(explaind_core::domain::record::Stream::Alerts, 3);
+    let central = machine(&rig, "central", UserRole::Collector);
+    let answer = pull(&rig, &central, "alerts?after=0").await;
+    assert_eq!((sequences(&answer), answer.header("explaind-next")), (vec![1, 2], "3"));
+    let answer = pull(&rig, &central, "alerts?after=2").await;
+    assert_eq!((answer.text.as_str(), answer.header("explaind-next"), answer.header("link")), ("", "3", ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn parquet_comes_to_who_asks_for_it() {
     let rig = Rig::new().await;
     rig.raise("press-7");
