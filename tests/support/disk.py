@@ -6,6 +6,7 @@ ext4 here: it stops at once, and forgets what is not on the device.
 
 import fcntl
 import os
+import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -27,7 +28,7 @@ class Disk:
         with self.image.open("wb") as image:
             image.truncate(megabytes << 20)
         run("mkfs.ext4", "-q", "-F", self.image)
-        self.mounted = False
+        self.mounted, self.mounts = False, 0
         try:
             self.mount()
         except AssertionError as error:
@@ -36,7 +37,7 @@ class Disk:
     def mount(self) -> None:
         """Power is back."""
         run("mount", "-o", "loop", self.image, self.path)
-        self.mounted = True
+        self.mounted, self.mounts = True, 1
 
     def cut(self) -> None:
         """From now on nothing reaches the device any more."""
@@ -46,11 +47,32 @@ class Disk:
         finally:
             os.close(handle)
 
+    def protect(self) -> None:
+        """It is mounted for reading only. Nobody may have a file open on it for writing."""
+        run("mount", "-o", "remount,ro", self.path)
+
+    def release(self) -> None:
+        """It takes writes again."""
+        run("mount", "-o", "remount,rw", self.path)
+
+    def give_up(self) -> None:
+        """The file system has met an error, and takes no writes any more, whoever has files open."""
+        run("mount", "-o", "remount,abort", self.path)
+
+    def put_right(self) -> None:
+        """What is on the device is mounted anew, in the same place; who has old files open keeps those."""
+        mended = self.image.with_suffix(".mended")
+        shutil.copyfile(self.image, mended)
+        checked = subprocess.run(["fsck.ext4", "-y", "-f", mended], capture_output=True, text=True, timeout=60)
+        assert checked.returncode in (0, 1), checked.stdout
+        run("mount", "-o", "loop", mended, self.path)
+        self.mounts += 1
+
     def unmount(self) -> None:
         """Nobody may have a file open on it."""
-        if self.mounted:
+        for _ in range(self.mounts if self.mounted else 0):
             run("umount", self.path)
-            self.mounted = False
+        self.mounted, self.mounts = False, 0
 
     def replug(self) -> None:
         """After a cut, and once all who used it are gone: what is on the device is there again."""

@@ -23,6 +23,11 @@ impl Batch {
         self.0.contains_key(key)
     }
 
+    /// The keys that it says something about.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.keys().map(Vec::as_slice)
+    }
+
     /// Every key with what becomes of it: its value, or `None` for one that goes.
     pub(super) fn into_changes(self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> {
         self.0.into_iter()

@@ -11,7 +11,8 @@ use super::error::BufferError;
 use super::moved::{self, Moved};
 use super::outbox::Content;
 use super::write::Write;
-use super::{Buffer, Closed, Core, keys};
+use super::{Buffer, Closed, Core, keys, verify};
+use crate::clock;
 
 impl Buffer {
     /// All records of a stream up to here are in the registry.
@@ -95,13 +96,30 @@ impl Buffer {
     }
 
     /// Fixes the bounds of a stream's next batch. On disk when it returns. One that is closed already stays as it is.
+    ///
+    /// Numbers that have no record, in it or just below, are on record themselves with it: central takes nothing for
+    /// complete that is not.
     pub(crate) fn close(&self, stream: Stream, bounds: Closed) -> Result<Closed, BufferError> {
         let core = &self.0;
+        let from = {
+            let state = core.state();
+            if let Some(earlier) = state.batches[stream] {
+                return Ok(earlier);
+            }
+            let cursor = &state.cursors[stream];
+            let below = cursor.ahead.ranges().iter().map(|(_, end)| *end).filter(|end| *end < bounds.first).max();
+            below.unwrap_or(cursor.uploaded).saturating_add(1).max(cursor.floor)
+        };
+        // Nobody waits for this: below what is visible nothing changes any more.
+        let missing = verify::undeclared(&core.base, stream, (from, bounds.last))?;
         let mut state = core.writing()?;
         if let Some(earlier) = state.batches[stream] {
             return Ok(earlier);
         }
         let mut write = Write::new(&core.base, &state);
+        for gap in missing {
+            write.missing(clock::now(), stream, gap, "records are missing from the store")?;
+        }
         write.set_batch(stream, Some(bounds), None)?;
         let ticket = core.apply(&mut state, write)?;
         drop(state);

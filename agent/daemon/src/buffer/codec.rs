@@ -53,6 +53,12 @@ pub(super) fn open<T: DeserializeOwned>(key: &[u8], sealed: &[u8]) -> Result<T, 
     }
 }
 
+/// Whether a sealed value is what was sealed for its key.
+pub(super) fn is_intact(key: &[u8], sealed: &[u8]) -> bool {
+    let parts = sealed.split_last_chunk::<4>();
+    parts.is_some_and(|(bytes, sum)| !bytes.is_empty() && checksum(key, bytes) == u32::from_le_bytes(*sum))
+}
+
 /// What a key and its sealed value count for against the bounds: about what they take on disk.
 pub(super) fn weight(key: &[u8], sealed: &[u8]) -> u64 {
     u64::try_from(key.len() + sealed.len() + OVERHEAD).unwrap_or(u64::MAX)

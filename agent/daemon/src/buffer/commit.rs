@@ -20,6 +20,7 @@ use super::cursor::PerStream;
 use super::error::BufferError;
 use super::front::Front;
 use super::journal::{self, Entry, Journal};
+use super::open::is_damage;
 use super::tail::Tail;
 use crate::telemetry::Metrics;
 
@@ -66,6 +67,8 @@ struct Queue {
     /// (the kernel forgets which pages were lost). So nothing is promised of a store that failed until it was opened
     /// again.
     failed: Option<String>,
+    /// What is wrong with the store itself: opening it again does not mend that.
+    damage: Option<String>,
     /// Writes that needed the store and did not get there: the numbers after the first, up to the second.
     failures: VecDeque<(u64, u64)>,
     /// Whether the journal did not take entries the last time. They wait, and go before all others.
@@ -158,6 +161,7 @@ impl Committer {
         }
         tracing::error!(%error, "the store takes no more records; the journal goes on with alerts, feedback and audit");
         queue.failed = Some(error.to_string());
+        queue.damage = is_damage(error).then(|| error.to_string());
         let durable = queue.durable;
         note_failures(&mut queue, durable);
         self.store.divert();
@@ -181,6 +185,16 @@ impl Committer {
     /// What the store failed with, while it is out of use.
     pub(super) fn failure(&self) -> Option<String> {
         self.queue().failed.clone()
+    }
+
+    /// What is wrong with the store itself, while it is out of use for that.
+    pub(super) fn damage(&self) -> Option<String> {
+        self.queue().damage.clone()
+    }
+
+    /// The damaged store is not there any more.
+    pub(super) fn forget_damage(&self) {
+        self.queue().damage = None;
     }
 
     /// Whether writes of all kinds are taken.

@@ -8,6 +8,7 @@
 
 use explaind_core::domain::record::{Body, NewRecord, Record, Stream};
 use explaind_core::domain::time::{Now, Timestamp};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Core;
@@ -66,10 +67,16 @@ impl Gone {
 
 impl Core {
     /// Makes room for an append, or says that there is none.
-    pub(super) fn make_room(&self, state: &mut State, at: Now, new: &[NewRecord]) -> Result<(), BufferError> {
+    pub(super) fn make_room(
+        self: &Arc<Self>,
+        state: &mut State,
+        at: Now,
+        new: &[NewRecord],
+    ) -> Result<(), BufferError> {
         if due(state.measured, at, MEASURE_EVERY) {
             state.measured = Some(at);
             self.metrics.buffer_bytes(self.bytes_on_disk());
+            self.renew_if_sparse(state);
         }
         if due(state.aged, at, AGE_EVERY) {
             state.aged = Some(at);

@@ -5,13 +5,14 @@
 //! readers find them, until a store is opened again that has them from the journal. What lies here is bounded by what
 //! the journal has room for, and, after a start on such a disk, by what it holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 
 use super::batch::Batch;
 use super::error::BufferError;
+use super::open::is_damage;
 use super::store::{Entry, Store};
 
 /// Keys with their values; `None` for those that are gone.
@@ -25,6 +26,10 @@ pub(super) struct Front {
     diverted: AtomicBool,
     /// Set once the store could not even be read.
     unreadable: AtomicBool,
+    /// Keys that were written to, while somebody wants to know.
+    changes: Mutex<Option<BTreeSet<Vec<u8>>>>,
+    /// Called when a read finds damage.
+    damaged: OnceLock<Box<dyn Fn(&BufferError) + Send + Sync>>,
 }
 
 impl Front {
@@ -35,6 +40,8 @@ impl Front {
             overlay: RwLock::default(),
             diverted: AtomicBool::new(false),
             unreadable: AtomicBool::new(false),
+            changes: Mutex::default(),
+            damaged: OnceLock::new(),
         }
     }
 
@@ -45,11 +52,51 @@ impl Front {
             overlay: RwLock::default(),
             diverted: AtomicBool::new(true),
             unreadable: AtomicBool::new(true),
+            changes: Mutex::default(),
+            damaged: OnceLock::new(),
         }
+    }
+
+    /// Has `call` called when a read of the store finds it damaged. Only the first of such calls counts.
+    pub(super) fn on_damage(&self, call: impl Fn(&BufferError) + Send + Sync + 'static) {
+        let _ = self.damaged.set(Box::new(call));
+    }
+
+    /// From now on the keys of all writes are noted, or no more.
+    pub(super) fn note_changes(&self, on: bool) {
+        *self.changes.lock().unwrap_or_else(PoisonError::into_inner) = on.then(BTreeSet::new);
+    }
+
+    /// The keys that were written to since the last such call.
+    ///
+    /// # Errors
+    /// When there are more than `most`, or the store was out of use meanwhile.
+    pub(super) fn take_changes(&self, most: usize) -> Result<BTreeSet<Vec<u8>>, BufferError> {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(taken) = changes.as_mut().map(std::mem::take) else {
+            return Err(BufferError::Broken("the store was out of use".to_owned()));
+        };
+        if taken.len() > most {
+            return Err(BufferError::Unstorable("more changes at a time than can be followed".to_owned()));
+        }
+        Ok(taken)
+    }
+
+    /// Has another store take the place of this one, which it returns. Readers wait meanwhile. The store is gone when
+    /// the other one cannot be had.
+    pub(super) fn swap(
+        &self,
+        other: impl FnOnce() -> Result<Store, BufferError>,
+    ) -> Result<Option<Store>, BufferError> {
+        let mut slot = self.store.write().unwrap_or_else(PoisonError::into_inner);
+        let old = slot.take();
+        *slot = Some(other()?);
+        Ok(old)
     }
 
     /// From now on the store is not written to.
     pub(super) fn divert(&self) {
+        self.note_changes(false);
         self.diverted.store(true, Ordering::Release);
     }
 
@@ -98,6 +145,9 @@ impl Front {
         if self.is_diverted() {
             self.overlay.write().unwrap_or_else(PoisonError::into_inner).extend(batch.into_changes());
             return Ok(());
+        }
+        if let Some(changes) = &mut *self.changes.lock().unwrap_or_else(PoisonError::into_inner) {
+            changes.extend(batch.keys().map(<[u8]>::to_vec));
         }
         self.with(|store| store.apply(batch))
     }
@@ -156,6 +206,12 @@ impl Front {
                     tracing::error!(%error, "the store can no longer be read");
                 }
                 Ok(nothing)
+            }
+            Err(error) if is_damage(&error) => {
+                if let Some(call) = self.damaged.get() {
+                    call(&error);
+                }
+                Err(error)
             }
             answer => answer,
         }

@@ -133,6 +133,63 @@ pub(super) fn number(key: &[u8]) -> Option<u32> {
     key.last_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
+/// Whether it is as long as keys of its kind are.
+pub(super) fn is_plausible(key: &[u8]) -> bool {
+    let streamed = |code: &u8| stream(*code).is_some();
+    match key {
+        [CURSOR | BATCH, code] => streamed(code),
+        [RECORD | GAP, code, rest @ ..] => streamed(code) && rest.len() == 8,
+        [QUARANTINE, code, rest @ ..] => (streamed(code) || *code == SETTLEMENT) && rest.len() == 8,
+        [SETTLEMENT | PINNED, rest @ ..] => rest.len() == 8,
+        [FRAME, rest @ ..] => rest.len() == 4,
+        [INDEX, rest @ ..] => rest.len() == 16,
+        [EXTRA, rest @ ..] => rest.len() == 17,
+        _ => [FORMAT, STORE_ID, CLAIMED, MACHINE, MOVED, DOUBT].contains(&key),
+    }
+}
+
+/// Whether what lies under it carries no checksum.
+pub(super) fn is_unsealed(key: &[u8]) -> bool {
+    matches!(key.first(), Some(&(PINNED | QUARANTINE))) || [FORMAT, CLAIMED, DOUBT].contains(&key)
+}
+
+/// Whether what lies under it changes, or goes, as the store goes on.
+pub(super) fn is_changing(key: &[u8]) -> bool {
+    matches!(key.first(), Some(&(CURSOR | BATCH | b'm')))
+}
+
+/// Whether it is a stream's cursor, or the bounds of its batch.
+pub(super) fn says_where_a_stream_stands(key: &[u8]) -> bool {
+    matches!(key.first(), Some(&(CURSOR | BATCH)))
+}
+
+/// Whether what lies under it is needed for as long as the store is.
+pub(super) fn is_lasting(key: &[u8]) -> bool {
+    matches!(key.first(), Some(&(FRAME | GAP | QUARANTINE)))
+}
+
+/// The kind of a key that belongs to a number of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Numbered {
+    /// A record.
+    Record(Stream, u64),
+    /// The settlement of a prediction.
+    Settlement(u64),
+    /// A prediction that an alert names.
+    Pinned(u64),
+}
+
+/// What a key belongs to, if that is a number.
+pub(super) fn numbered(key: &[u8]) -> Option<Numbered> {
+    let number = sequence(key)?;
+    match key {
+        [RECORD, code, ..] if key.len() == 10 => Some(Numbered::Record(stream(*code)?, number)),
+        [SETTLEMENT, ..] if key.len() == 9 => Some(Numbered::Settlement(number)),
+        [PINNED, ..] if key.len() == 9 => Some(Numbered::Pinned(number)),
+        _ => None,
+    }
+}
+
 fn short(kind: u8, number: u32) -> [u8; 5] {
     let mut key = [kind; 5];
     key[1..].copy_from_slice(&number.to_be_bytes());
@@ -155,6 +212,28 @@ fn streamed(kind: u8, stream: Stream, sequence: u64) -> [u8; 10] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_says_what_it_belongs_to() {
+        let id = Uuid::from_u128(7);
+        for stream in Stream::ALL {
+            assert_eq!(numbered(&record(stream, 7)), Some(Numbered::Record(stream, 7)));
+            let keys: [&[u8]; 4] =
+                [&record(stream, 7), &gap(stream, 7), &quarantined_record(stream, 7), &cursor(stream)];
+            assert!(keys.into_iter().all(is_plausible));
+        }
+        assert_eq!(numbered(&settlement(7)), Some(Numbered::Settlement(7)));
+        assert_eq!(
+            (numbered(&pinned(7)), numbered(&frame(7)), numbered(MACHINE)),
+            (Some(Numbered::Pinned(7)), None, None)
+        );
+        let keys: [&[u8]; 6] = [&settlement(1), &quarantined_settlement(1), &pinned(1), &frame(1), &index(id), MOVED];
+        assert!(keys.into_iter().all(is_plausible));
+        assert!(is_plausible(&extra(id, Kind::Cases)) && is_plausible(&batch(Stream::Audit)));
+        assert!(![&b""[..], b"r", b"rP1234567", b"c?", b"m/else", b"r?12345678"].into_iter().any(is_plausible));
+        assert!(is_changing(DOUBT) && is_changing(&cursor(Stream::Audit)) && !is_changing(&frame(1)));
+        assert!(is_lasting(&frame(1)) && is_unsealed(&pinned(1)) && !is_unsealed(&record(Stream::Audit, 1)));
+    }
 
     #[test]
     fn keys_sort_by_sequence_and_say_it() {

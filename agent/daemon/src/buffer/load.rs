@@ -28,7 +28,7 @@ use super::{Closed, SessionInfo, codec, keys};
 use crate::clock;
 
 /// The layout that is written, and the newest that can be read.
-const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 1;
 const PAGE: usize = 1000;
 
 /// A store, ready to be used.

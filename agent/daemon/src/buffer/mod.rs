@@ -11,8 +11,10 @@
 //!   batch has the same bytes for ever.
 //! - A store belongs to one machine. On another it goes on under another id, with numbers far above (`moved`).
 //! - What is not uploaded is never evicted. Each eviction is itself a record, in the same write.
-//! - What cannot be read is set aside, never deleted, and a record says so. sled's errors and panics end in a
-//!   [`BufferError`] or, at the start, in a store that is set aside: never in the end of the daemon.
+//! - What cannot be read is set aside, and a record says so; of stores that were set aside the newest two are kept.
+//!   sled's errors and panics end in a [`BufferError`], and in a fresh store with all that the bytes of the damaged one
+//!   allow (see `salvage`), at the start and while the daemon runs: never in the end of the daemon.
+//! - A number without a record is on record itself before what comes after it is sent (see `verify`).
 //! - Alerts, feedback, audit and health are in the journal before they are acknowledged, and come back from there when
 //!   the store loses them, all of it even (see `journal`).
 //! - When the store takes no writes (a disk that is full, read-only or broken) predictions are refused, and what the
@@ -32,7 +34,8 @@
 //! buffer.high_water            what must outlive the store (see `side`)
 //! buffer.last                  the last numbers given out (see `tail`)
 //! buffer.outbox/               closed batches on their way to the registry (see `outbox`)
-//! buffer.damaged-<time>/       a store that did not open, set aside
+//! buffer.damaged-<time>/       a store that was damaged, set aside
+//! buffer.draft/, .fresh/, .old/  a store that is about to take another's place (see `generation`)
 //! ```
 //!
 //! All lies in one sled tree, since a batch is all-or-nothing within a tree only. Keys (`keys`), where S is a stream's
@@ -72,6 +75,7 @@ mod error;
 mod evict;
 mod frames;
 mod front;
+mod generation;
 mod guard;
 mod journal;
 mod keys;
@@ -82,7 +86,9 @@ mod open;
 mod outbox;
 mod read;
 mod recover;
+mod renew;
 mod report;
+mod salvage;
 #[cfg(test)]
 pub(crate) mod samples;
 mod side;
@@ -118,6 +124,7 @@ use commit::{Committer, Needs, Ticket};
 use open::Opening;
 use outbox::Outbox;
 use recover::Tending;
+use renew::Renewing;
 use state::State;
 use write::Write;
 
@@ -254,6 +261,7 @@ struct Core {
     outbox: Outbox,
     opening: Opening,
     tending: Mutex<Tending>,
+    renewing: Renewing,
     /// Dropped last: the next process may come in.
     _lock: std::fs::File,
 }
@@ -288,10 +296,20 @@ impl Buffer {
     /// alert, feedback, audit or health go on the reserve until that is used up as well. [`BufferError::Broken`] while the
     /// store takes no writes: for appends that bring a prediction or an extra.
     pub(crate) fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Arc<Record>>, BufferError> {
+        let kept = records.iter().all(|record| journal::keeps(record.body.stream()));
+        if !kept {
+            return self.try_append(records, Needs::Store);
+        }
+        match self.try_append(records.clone(), Needs::Journal) {
+            // It was met on the way, and the store is out of use now; what the journal keeps does not need it.
+            Err(error) if open::is_damage(&error) => self.try_append(records, Needs::Journal),
+            done => done,
+        }
+    }
+
+    fn try_append(&self, records: Vec<NewRecord>, needs: Needs) -> Result<Vec<Arc<Record>>, BufferError> {
         let core = &self.0;
         let Some(at) = records.first().map(|record| record.at) else { return Ok(Vec::new()) };
-        let kept = records.iter().all(|record| journal::keeps(record.body.stream()));
-        let needs = if kept { Needs::Journal } else { Needs::Store };
         let mut state = core.writing_for(needs)?;
         core.spare_for_people(&records)?;
         // While the store takes no writes there is no room to be made; the journal's files are the bound then.
@@ -459,7 +477,9 @@ impl Core {
 
     /// Bytes of all files.
     fn bytes_on_disk(&self) -> u64 {
-        self.base.store.bytes_on_disk().saturating_add(self.commit.journal().bytes_on_disk())
+        let beside = generation::bytes_beside(&self.opening.path);
+        let store = self.base.store.bytes_on_disk().saturating_add(beside);
+        store.saturating_add(self.commit.journal().bytes_on_disk())
     }
 
     /// The record with an id, whether it is durable yet or not.

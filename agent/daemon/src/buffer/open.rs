@@ -12,12 +12,14 @@ use rustix::io::Errno;
 use super::commit::Committer;
 use super::cursor::PerStream;
 use super::error::BufferError;
+use super::generation::{self, beside, move_aside};
 use super::journal::Journal;
 use super::load::{self, Loaded};
 use super::recover::Tending;
+use super::renew::Renewing;
 use super::report::Note;
+use super::salvage::{self, Salvaged};
 use super::side::Side;
-use super::store::sync_folder;
 use super::tail::Tail;
 use super::{Config, Core, SessionInfo};
 use crate::telemetry::Metrics;
@@ -34,23 +36,86 @@ pub(super) struct Opening {
 }
 
 impl Opening {
-    /// Opens the store and makes it and the journal say the same. A store that is damaged beyond opening is set aside.
+    /// Opens the store and makes it and the journal say the same. What can be read of a damaged one goes into a fresh
+    /// one first; one of which nothing can be read is set aside.
     ///
-    /// `last`: the highest number of each stream that is known to have been given out.
+    /// `last`: the highest number of each stream that is known to have been given out. `damage`: what is known to be
+    /// wrong with the store.
     pub(super) fn load(
         &self,
         last: &PerStream<u64>,
         now: Now,
         journal: &mut Journal,
         mut notes: Vec<Note>,
+        damage: Option<String>,
     ) -> Result<Loaded, BufferError> {
-        match load::load(self, last, now, journal, &mut notes) {
-            Err(BufferError::Damaged { detail, .. }) => {
-                notes.push(Note::SetAside { what: "store", to: move_aside(&self.path, now)?, reason: detail });
-                load::load(self, last, now, journal, &mut notes)
+        generation::tidy(&self.path)?;
+        let hole = || "messages of its log are spoilt, and others follow".to_owned();
+        let mut damage = damage.or_else(|| salvage::is_needed(&self.path).then(hole));
+        // Three tries: as it is, read out, and without it.
+        for _ in 0..2 {
+            if let Some(reason) = damage.take() {
+                self.read_out(&reason, now, &mut notes)?;
             }
-            other => other,
+            match load::load(self, last, now, journal, &mut notes) {
+                Err(error) if is_damage(&error) => damage = Some(error.to_string()),
+                other => return other,
+            }
         }
+        if let Some(reason) = damage {
+            notes.push(Note::SetAside { what: "store", to: move_aside(&self.path, now)?, reason });
+        }
+        load::load(self, last, now, journal, &mut notes)
+    }
+
+    /// Has a fresh store take the damaged one's place, with what can be read of it.
+    fn read_out(&self, reason: &str, now: Now, notes: &mut Vec<Note>) -> Result<(), BufferError> {
+        tracing::error!(reason, "the store is damaged: what can be read of it goes into a fresh one");
+        let found = self.prepare(now)?;
+        self.replace(found, reason, now, notes)
+    }
+
+    /// Reads the store out into a draft; it may be open meanwhile, as long as nothing is written to it. `None` when there
+    /// is nothing to read, or no room for it.
+    ///
+    /// # Errors
+    /// When the disk takes no writes at all, or a later version wrote the store.
+    pub(super) fn prepare(&self, now: Now) -> Result<Option<Salvaged>, BufferError> {
+        generation::tidy(&self.path)?;
+        let side = Side::read(&self.side_path()).ok().flatten().and_then(Result::ok);
+        for attempt in 0..2 {
+            match salvage::read_out(&self.path, &generation::draft(&self.path), side.as_ref(), now) {
+                Err(error @ BufferError::Newer { .. }) => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, "what can be read of the store does not get into a fresh one");
+                    generation::discard_draft(&self.path);
+                    probe(&self.path, PROBE_BYTES)?;
+                    if attempt == 0 {
+                        generation::make_room(&self.path);
+                    }
+                }
+                other => return other,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Puts what was [prepared](Self::prepare) into the store's place, or nothing. Nobody has the store open.
+    pub(super) fn replace(
+        &self,
+        found: Option<Salvaged>,
+        reason: &str,
+        now: Now,
+        notes: &mut Vec<Note>,
+    ) -> Result<(), BufferError> {
+        let to = match &found {
+            Some(_) => generation::take_over(&self.path, Some(now))?.unwrap_or_else(|| self.path.clone()),
+            None if self.path.exists() => move_aside(&self.path, now)?,
+            None => return Ok(()),
+        };
+        notes.push(Note::SetAside { what: "store", to, reason: reason.to_owned() });
+        notes.extend(found.map(Note::Salvaged));
+        Ok(())
     }
 
     /// Where the side file is.
@@ -79,12 +144,17 @@ pub(super) fn open(
     let writable = probe(path, PROBE_BYTES);
     let mut notes = Vec::new();
     if let Some(Err(reason)) = Side::read(&side_path)? {
-        notes.push(Note::SetAside { what: "high_water", to: move_aside(&side_path, now)?, reason });
+        // On a disk that takes no writes it stays, and the next start does it.
+        match move_aside(&side_path, now) {
+            Ok(to) => notes.push(Note::SetAside { what: "high_water", to, reason }),
+            Err(error) if takes_no_writes(&error) => tracing::warn!(%error, reason, "what makes no sense stays"),
+            Err(error) => return Err(error),
+        }
     }
-    let (tail, last) = Tail::open(&beside(path, ".last"))?;
+    let (tail, last) = Tail::open(&beside(path, ".last"));
     let (mut journal, found) = Journal::open(&beside(path, ".journal"), config.journal_segment(), now)?;
     notes.extend(found);
-    let (loaded, failure) = match writable.and_then(|()| opening.load(&last, now, &mut journal, notes)) {
+    let (loaded, failure) = match writable.and_then(|()| opening.load(&last, now, &mut journal, notes, None)) {
         Err(error) if takes_no_writes(&error) => {
             let Some(loaded) = load::load_journal(&opening, &last, &journal)? else {
                 return Err(error);
@@ -104,14 +174,28 @@ pub(super) fn open(
         outbox,
         opening,
         tending: Mutex::new(Tending::default()),
+        renewing: Renewing::default(),
         _lock: lock,
     });
     core.tend_failures();
+    core.notice_damage();
     if let Some(error) = failure {
         core.commit.fail(&error);
     }
     core.stat();
     Ok(core)
+}
+
+/// Whether it is what the disk holds that is at fault. An error of the disk counts as well when a store is opened: that the
+/// disk takes writes was seen just before.
+pub(super) fn is_damage(error: &BufferError) -> bool {
+    match error {
+        BufferError::Damaged { .. } => true,
+        BufferError::Io { source, doing, .. } => {
+            matches!(*doing, "open" | "read") && source.raw_os_error() == Some(Errno::IO.raw_os_error())
+        }
+        _ => false,
+    }
 }
 
 /// Whether it is the disk that refuses, for now, and not what is on it or who asks.
@@ -122,18 +206,19 @@ fn takes_no_writes(error: &BufferError) -> bool {
         || source.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
-/// Holds `<store>.lock` for as long as the file is open.
+/// Holds `<store>.lock` for as long as the file is open. On a disk that takes no writes the file that is there will do, or
+/// the folder.
 fn lock(path: &Path) -> Result<File, BufferError> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(|error| BufferError::io("create", parent, error))?;
-    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(|error| BufferError::io("create", folder, error))?;
     let lock = beside(path, ".lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&lock)
-        .map_err(|error| BufferError::io("open", &lock, error))?;
+    let opened = File::options().create(true).truncate(false).write(true).open(&lock);
+    let file = match opened.map_err(|error| BufferError::io("open", &lock, error)) {
+        Err(error) if takes_no_writes(&error) => {
+            File::open(&lock).or_else(|_| File::open(folder)).map_err(|_| error)?
+        }
+        other => other?,
+    };
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(BufferError::InUse { path: path.to_owned() }),
@@ -158,32 +243,7 @@ pub(super) fn probe(path: &Path, room: usize) -> Result<(), BufferError> {
     written.and(removed).map_err(|error| BufferError::io("write to the folder of", path, error))
 }
 
-/// Renames what cannot be used; nothing is deleted.
-fn move_aside(path: &Path, now: Now) -> Result<PathBuf, BufferError> {
-    let stamp = now.utc.as_micros().div_euclid(1_000_000);
-    let stamp = jiff::Timestamp::from_second(stamp)
-        .map_or_else(|_| stamp.to_string(), |time| time.strftime("%Y%m%dT%H%M%SZ").to_string());
-    for attempt in 0.. {
-        let suffix = if attempt == 0 { format!(".damaged-{stamp}") } else { format!(".damaged-{stamp}-{attempt}") };
-        let target = beside(path, &suffix);
-        if fs::symlink_metadata(&target).is_ok() {
-            continue;
-        }
-        fs::rename(path, &target).map_err(|error| BufferError::io("set aside", path, error))?;
-        path.parent().map_or(Ok(()), sync_folder)?;
-        return Ok(target);
-    }
-    Err(BufferError::io("set aside", path, io::ErrorKind::AlreadyExists.into()))
-}
-
 /// What must outlive the store at `path`.
 pub(super) fn side_file(path: &Path) -> PathBuf {
     beside(path, ".high_water")
-}
-
-/// `/x/buffer` and `.lock` make `/x/buffer.lock`.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }

@@ -1,5 +1,7 @@
 //! Reading back: only what is on disk, and never what is damaged.
 
+use std::collections::BTreeSet;
+
 use explaind_core::domain::extra::Kind;
 use explaind_core::domain::record::{Record, Stream};
 use uuid::Uuid;
@@ -80,12 +82,27 @@ impl Buffer {
 
     /// Predictions whose explanation is not settled, the oldest first: what a restart interrupted.
     pub(crate) fn unsettled(&self) -> Result<Vec<Record>, BufferError> {
-        let sequences: Vec<u64> = self.0.state().unsettled.iter().copied().collect();
+        let core = &self.0;
+        let sequences: Vec<u64> = core.state().unsettled.iter().copied().collect();
         let mut records = Vec::with_capacity(sequences.len());
+        let (mut bad, mut lost) = (Vec::new(), BTreeSet::new());
         for sequence in sequences {
-            if let Some(Ok(record)) = self.0.base.record(Stream::Predictions, sequence, 0)? {
-                records.push(record);
+            match core.base.record(Stream::Predictions, sequence, 0) {
+                Ok(Some(Ok(record))) => records.push(record),
+                Ok(Some(Err(reason))) => bad.push((sequence, reason)),
+                Ok(None) => drop(lost.insert(sequence)),
+                Err(error) => {
+                    tracing::warn!(%error, sequence, "a prediction that is not explained yet cannot be read");
+                    lost.insert(sequence);
+                }
             }
+        }
+        if !bad.is_empty() {
+            core.set_aside(Stream::Predictions, &bad);
+        }
+        if !lost.is_empty() {
+            // Nobody explains them: should they turn up in what is read out of the store, they are settled there.
+            core.state().unsettled.retain(|sequence| !lost.contains(sequence));
         }
         Ok(records)
     }

@@ -5,6 +5,9 @@
 //! readers see both the store and what the journal took. A thread of its own, which lives only then, looks every few
 //! seconds whether the disk takes writes, with some room to spare, so that the store is not opened for one write. Then
 //! it does what a start does: closes what there is, opens the store, and puts into it what the journal has.
+//!
+//! A store that is damaged fails in the same way, whether a read or a write met the damage, and is not opened as it is:
+//! what can be read of it goes into a fresh one (`salvage`), at once.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -58,45 +61,82 @@ impl Core {
         });
     }
 
-    fn wait(&self) -> Duration {
-        let mut tending = self.tending.lock().unwrap_or_else(PoisonError::into_inner);
-        if tending.recovered.take().is_some_and(|recovered| recovered.elapsed() > CALM) {
-            tending.backoff.reset();
-        }
-        tending.backoff.next()
+    /// From now on a read that finds the store damaged puts it out of use, until what it has is in a fresh one.
+    pub(super) fn notice_damage(self: &Arc<Self>) {
+        let core = Arc::downgrade(self);
+        self.base.store.on_damage(move |error| {
+            if let Some(core) = core.upgrade() {
+                core.commit.fail(error);
+            }
+        });
     }
 
-    /// Opens the store again, if the disk takes writes.
+    /// How long to wait before the next try. For the first after a while there is no need to wait when it is not the
+    /// disk that failed.
+    fn wait(&self, first: bool) -> Duration {
+        let mut tending = self.tending.lock().unwrap_or_else(PoisonError::into_inner);
+        let recovered = tending.recovered.take();
+        if recovered.is_some_and(|recovered| recovered.elapsed() > CALM) {
+            tending.backoff.reset();
+        }
+        let calm = recovered.is_none_or(|recovered| recovered.elapsed() > CALM);
+        let wait = tending.backoff.next();
+        if first && calm && self.commit.damage().is_some() { Duration::ZERO } else { wait }
+    }
+
+    /// Opens the store again, if the disk takes writes. One that is damaged is read out into a fresh one first: nobody
+    /// waits for that, since nothing is written to it any more.
     ///
     /// # Errors
     /// Why not. Then all is as it was, or the store is closed and only what is in memory can be read.
     pub(super) fn recover(&self, now: Now) -> Result<(), BufferError> {
-        // Nothing is numbered meanwhile.
-        let mut state = self.state();
         if self.check().is_ok() {
             return Ok(());
         }
         probe(&self.opening.path, ROOM)?;
+        let _alone = self.renewing.alone();
+        let damage = self.commit.damage();
+        let read_out = match damage {
+            Some(_) => {
+                // What sled still has in memory is worth a try.
+                let _ = self.base.store.flush();
+                self.opening.prepare(now)?
+            }
+            None => None,
+        };
+        // Nothing is numbered meanwhile.
+        let mut state = self.state();
         self.commit.make_durable(self.commit.newest(Needs::Journal))?;
         let seen = self.commit.numbers();
         let mut slot = self.base.store.close();
         forget_pages(&self.opening.path);
+        let mut notes = Vec::new();
+        if let Some(reason) = damage {
+            self.opening.replace(read_out, &reason, now, &mut notes)?;
+            self.commit.forget_damage();
+        }
         let Loaded { base, state: fresh, visible, book, .. } =
-            self.opening.load(&seen, now, &mut self.commit.journal(), Vec::new())?;
+            self.opening.load(&seen, now, &mut self.commit.journal(), notes, None)?;
         *slot = base.store.take();
         drop(slot);
         self.base.renew(&base);
-        *state = fresh;
+        let waiting = std::mem::replace(&mut *state, fresh).unsettled;
         self.commit.resume(&visible, book);
         self.tending.lock().unwrap_or_else(PoisonError::into_inner).recovered = Some(Instant::now());
         tracing::info!("the store works again: predictions are taken");
 
-        // Predictions whose flush failed and which are there all the same: nobody waits for them, and nobody is going to
-        // explain them.
+        // Predictions whose flush failed and which are there all the same, and those whose explanation was lost: nobody
+        // waits for them, and nobody is going to explain them.
         let mut write = Write::new(&self.base, &state);
-        for sequence in state.unsettled.range(seen[Stream::Predictions].saturating_add(1)..) {
+        let shown = seen[Stream::Predictions];
+        for sequence in state.unsettled.iter().filter(|sequence| **sequence > shown || !waiting.contains(sequence)) {
             if let Some(Ok(prediction)) = self.base.record(Stream::Predictions, *sequence, 0)? {
-                let reason = "the store failed when it was written, so it was not shown".to_owned();
+                let reason = if *sequence > shown {
+                    "the store failed when it was written, so it was not shown"
+                } else {
+                    "the store was damaged, and the explanation is lost"
+                };
+                let reason = reason.to_owned();
                 write.settle(prediction, Settlement::Skipped { reason })?;
             }
         }
@@ -111,12 +151,11 @@ fn tend(core: &Weak<Core>) {
     let mut said = false;
     loop {
         let Some(wait) = core.upgrade().map(|core| {
-            if !std::mem::replace(&mut said, true)
-                && let Some(reason) = core.commit.failure()
-            {
+            let first = !std::mem::replace(&mut said, true);
+            if first && let Some(reason) = core.commit.failure() {
                 Buffer(core.clone()).report(clock::now(), "buffer", "degraded", vec![("reason".to_owned(), reason)]);
             }
-            core.wait()
+            core.wait(first)
         }) else {
             return;
         };

@@ -11,6 +11,7 @@ use super::cursor::PerStream;
 use super::error::BufferError;
 use super::journal::Journal;
 use super::moved;
+use super::salvage::{self, Salvaged};
 use super::state::State;
 use super::verify::{Findings, Range};
 use super::write::Write;
@@ -20,6 +21,8 @@ use super::write::Write;
 pub(super) enum Note {
     /// Files that made no sense were set aside.
     SetAside { what: &'static str, to: PathBuf, reason: String },
+    /// What could be read of a damaged store is in a fresh one.
+    Salvaged(Salvaged),
     /// This store is new, and takes over from one that is gone.
     Replaced { lost: Uuid },
     /// Numbers from `first` to `known` were given out, and the store has no such records (any more); to be safe, its
@@ -97,6 +100,13 @@ fn add_note(write: &mut Write<'_>, now: Now, note: &Note) -> Result<(), BufferEr
         Note::SetAside { what, to, reason } => {
             let evidence = [("what", (*what).to_owned()), ("to", to.display().to_string()), ("reason", reason.clone())];
             write.health(now, "set_aside", &evidence)
+        }
+        Note::Salvaged(found) => {
+            let mut evidence = vec![("records", salvage::total(&found.records).to_string())];
+            evidence.extend(Stream::ALL.map(|stream| (stream.as_str(), found.records[stream].to_string())));
+            evidence.push(("complete", found.complete.to_string()));
+            evidence.push(("seconds", format!("{:.1}", found.took.as_secs_f64())));
+            write.health(now, "salvaged", &evidence)
         }
         Note::Replaced { lost } => {
             let first = write.cursors[Stream::Predictions].next;

@@ -13,6 +13,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use explaind_core::domain::record::Stream;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -62,6 +63,10 @@ impl Side {
         match File::open(path).and_then(|file| file.take(LARGEST).read_to_end(&mut text)) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // A bad sector is as good as rubbish.
+            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
+                return Ok(Some(Err(error.to_string())));
+            }
             Err(error) => return Err(BufferError::io("read", path, error)),
         }
         let parsed = serde_json::from_slice(&text)

@@ -153,7 +153,8 @@ pub(super) fn sync_folder(folder: &Path) -> Result<(), BufferError> {
     File::open(folder).and_then(|handle| handle.sync_all()).map_err(|error| BufferError::io("sync", folder, error))
 }
 
-fn bytes_below(folder: &Path) -> u64 {
+/// Bytes of all files below a folder.
+pub(super) fn bytes_below(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     entries
         .flatten()

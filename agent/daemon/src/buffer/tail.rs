@@ -6,47 +6,56 @@
 //! never ahead of store and journal together, and where it is, they have lost records.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use explaind_core::domain::record::Stream;
 
 use super::codec;
 use super::cursor::PerStream;
-use super::error::BufferError;
 
 /// What the checksum is taken with.
 const KEY: &[u8] = b"explaind tail";
 /// Fixed, so that each write covers the one before.
 const LENGTH: usize = 64;
 
-/// The open file.
+/// The file, while it can be opened.
 pub(super) struct Tail {
-    file: File,
+    path: PathBuf,
+    file: Mutex<Option<File>>,
 }
 
 impl Tail {
-    /// Opens or creates the file, and says what it knows; zeros when it is new or makes no sense.
-    pub(super) fn open(path: &Path) -> Result<(Self, PerStream<u64>), BufferError> {
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(|error| BufferError::io("open", path, error))?;
+    /// Opens or creates the file, and says what it knows; zeros when it is new, makes no sense or cannot be read. A disk
+    /// that takes no writes is asked again at each note.
+    pub(super) fn open(path: &Path) -> (Self, PerStream<u64>) {
+        let file = open(path).ok();
         let mut bytes = [0; LENGTH];
+        let readable = file.as_ref().map_or_else(|| File::open(path), File::try_clone);
         // A short file is a new one, or as good as new.
-        let known = file.read_exact_at(&mut bytes, 0).ok().and_then(|()| read(&bytes)).unwrap_or_default();
-        Ok((Self { file }, known))
+        let known = readable.and_then(|file| file.read_exact_at(&mut bytes, 0)).ok().and_then(|()| read(&bytes));
+        (Self { path: path.to_owned(), file: Mutex::new(file) }, known.unwrap_or_default())
     }
 
     /// Notes the last numbers. It is a safeguard, so that it may fail holds up nothing.
     pub(super) fn note(&self, last: &PerStream<u64>) {
-        if let Err(error) = self.file.write_all_at(&bytes(last), 0) {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = match &mut *file {
+            Some(file) => file.write_all_at(&bytes(last), 0),
+            closed => open(&self.path).and_then(|opened| closed.insert(opened).write_all_at(&bytes(last), 0)),
+        };
+        if let Err(error) = noted {
+            // It may lie on a disk that is there no more.
+            *file = None;
             tracing::debug!(%error, "the last numbers could not be noted beside the store");
         }
     }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options().create(true).truncate(false).read(true).write(true).open(path)
 }
 
 /// The numbers in the order of [`Stream::ALL`], little-endian, then a checksum, then zeros. Files of before the stream
@@ -84,26 +93,26 @@ mod tests {
     fn numbers_are_found_again_and_rubbish_is_not_believed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("buffer.last");
-        let (tail, known) = Tail::open(&path).unwrap();
+        let (tail, known) = Tail::open(&path);
         assert_eq!(known, PerStream::default());
         let mut last = PerStream::default();
         last[Stream::Predictions] = 7;
         last[Stream::Health] = u64::MAX;
         tail.note(&last);
-        assert_eq!(Tail::open(&path).unwrap().1, last);
+        assert_eq!(Tail::open(&path).1, last);
         for bit in 0..52 * 8 {
             let mut damaged = bytes(&last);
             damaged[bit / 8] ^= 1 << (bit % 8);
             std::fs::write(&path, damaged).unwrap();
-            assert_eq!(Tail::open(&path).unwrap().1, PerStream::default(), "bit {bit}");
+            assert_eq!(Tail::open(&path).1, PerStream::default(), "bit {bit}");
         }
         let mut earlier = bytes(&last);
         let sum = codec::checksum(KEY, &earlier[..40]).to_le_bytes();
         earlier[40..].fill(0);
         earlier[40..44].copy_from_slice(&sum);
         std::fs::write(&path, earlier).unwrap();
-        assert_eq!(Tail::open(&path).unwrap().1, last, "as an earlier version wrote it");
+        assert_eq!(Tail::open(&path).1, last, "as an earlier version wrote it");
         std::fs::write(&path, b"short").unwrap();
-        assert_eq!(Tail::open(&path).unwrap().1, PerStream::default());
+        assert_eq!(Tail::open(&path).1, PerStream::default());
     }
 }

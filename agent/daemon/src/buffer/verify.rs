@@ -1,6 +1,10 @@
-//! What is checked of a stream at the start: that its newest numbers are dense, and that their records can be read.
+//! What is checked of a stream: that its numbers are dense, and that its records can be read.
 //!
-//! The work is bounded. Older records are checked whenever they are read.
+//! At the start the newest records are read, and of those below only whether they are there, for as long as that takes no
+//! longer than a few seconds. Records are read again whenever they are used; and before a batch closes its numbers are looked
+//! through ([`undeclared`]), so that no number goes missing without a record that says so.
+
+use std::time::{Duration, Instant};
 
 use explaind_core::domain::record::Stream;
 use sled::IVec;
@@ -15,6 +19,8 @@ use super::stored::StoredSettlement;
 /// The newest records of each stream that are checked.
 const CHECKED: usize = 20_000;
 const PAGE: usize = 1000;
+/// How long is looked for gaps below them, at the start.
+const LOOKED_FOR: Duration = Duration::from_secs(3);
 
 /// A range of numbers, both ends included.
 pub(super) type Range = (u64, u64);
@@ -43,6 +49,7 @@ pub(super) fn verify(base: &Base, stream: Stream, cursor: &Cursor) -> Result<Fin
         let entries = base.store.descending(&lowest, &keys::record(stream, expected), PAGE)?;
         if entries.is_empty() {
             gaps.push((cursor.floor, expected));
+            expected = 0;
             break;
         }
         checked += entries.len();
@@ -55,9 +62,72 @@ pub(super) fn verify(base: &Base, stream: Stream, cursor: &Cursor) -> Result<Fin
             check(base, stream, sequence, sealed, &mut findings)?;
         }
     }
-    let known = known_gaps(base, stream)?;
-    findings.gaps = gaps.into_iter().rev().flat_map(|gap| uncovered(gap, &known)).collect();
+    gaps.reverse();
+    if expected >= cursor.floor && expected > 0 {
+        let deadline = Instant::now().checked_add(LOOKED_FOR);
+        let mut below = missing(base, stream, (cursor.floor, expected), deadline)?;
+        below.append(&mut gaps);
+        gaps = join(below);
+    }
+    findings.gaps = undeclared_of(base, stream, gaps)?;
     Ok(findings)
+}
+
+/// Numbers of a range that have no record, and that nothing says of: what a batch over them must not pass over.
+pub(super) fn undeclared(base: &Base, stream: Stream, range: Range) -> Result<Vec<Range>, BufferError> {
+    let missing = missing(base, stream, range, None)?;
+    if missing.is_empty() { Ok(missing) } else { undeclared_of(base, stream, missing) }
+}
+
+/// What of these ranges nothing says that it is empty.
+fn undeclared_of(base: &Base, stream: Stream, missing: Vec<Range>) -> Result<Vec<Range>, BufferError> {
+    let known = known_gaps(base, stream)?;
+    Ok(missing.into_iter().flat_map(|gap| uncovered(gap, &known)).collect())
+}
+
+/// Numbers of a range that have no record, ascending: as far as the time allows.
+fn missing(
+    base: &Base,
+    stream: Stream,
+    (first, last): Range,
+    deadline: Option<Instant>,
+) -> Result<Vec<Range>, BufferError> {
+    let mut gaps = Vec::new();
+    let mut expected = first;
+    loop {
+        let entries = base.store.ascending(&keys::record(stream, expected), &keys::record(stream, last), PAGE)?;
+        for sequence in entries.iter().filter_map(|(key, _)| keys::sequence(key)) {
+            if sequence > expected {
+                gaps.push((expected, sequence - 1));
+            }
+            match sequence.checked_add(1) {
+                Some(next) => expected = next,
+                None => return Ok(gaps),
+            }
+        }
+        if entries.len() < PAGE {
+            break;
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(gaps);
+        }
+    }
+    if expected <= last {
+        gaps.push((expected, last));
+    }
+    Ok(gaps)
+}
+
+/// Ranges that touch, ascending, as one.
+fn join(gaps: Vec<Range>) -> Vec<Range> {
+    let mut joined: Vec<Range> = Vec::with_capacity(gaps.len());
+    for (first, last) in gaps {
+        match joined.last_mut() {
+            Some((_, end)) if first == end.saturating_add(1) => *end = last,
+            _ => joined.push((first, last)),
+        }
+    }
+    joined
 }
 
 fn check(base: &Base, stream: Stream, sequence: u64, sealed: IVec, findings: &mut Findings) -> Result<(), BufferError> {
@@ -117,5 +187,6 @@ mod tests {
         assert_eq!(uncovered((5, 9), &[(1, 4), (6, 6), (8, 20)]), [(5, 5), (7, 7)]);
         assert_eq!(uncovered((5, 9), &[(1, 5), (6, 6), (30, 40)]), [(7, 9)]);
         assert_eq!(uncovered((1, u64::MAX), &[(2, u64::MAX)]), [(1, 1)]);
+        assert_eq!(join(vec![(1, 3), (4, 4), (6, 7), (8, 9)]), [(1, 4), (6, 9)]);
     }
 }

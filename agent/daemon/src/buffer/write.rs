@@ -389,8 +389,11 @@ impl<'a> Write<'a> {
     pub(super) fn quarantine(&mut self, stream: Stream, sequence: u64, sealed: &[u8]) -> Result<(), BufferError> {
         let key = keys::record(stream, sequence);
         self.batch.remove(key);
-        if stream == Stream::Explanations {
-            self.lost_extras.insert(sequence);
+        match stream {
+            Stream::Explanations => drop(self.lost_extras.insert(sequence)),
+            // Nobody explains it, and no batch waits for that.
+            Stream::Predictions => drop(self.settled.insert(sequence)),
+            _ => {}
         }
         self.batch.insert(keys::quarantined_record(stream, sequence), sealed);
         self.gap(stream, sequence, sequence)?;

@@ -113,7 +113,10 @@ impl Journal {
     /// When a later version wrote it, or it cannot be listed. That no segment can be made is found out when one is needed.
     pub(super) fn open(folder: &Path, segment_bytes: u64, now: Now) -> Result<(Self, Vec<Note>), BufferError> {
         fs::create_dir_all(folder).map_err(|error| BufferError::io("create", folder, error))?;
-        folder.parent().map_or(Ok(()), sync_folder)?;
+        if let Err(error) = folder.parent().map_or(Ok(()), sync_folder) {
+            // A disk that takes no writes: what is there can be read all the same.
+            tracing::warn!(%error, "the name of the journal's folder may not last");
+        }
         let mut journal = Self {
             folder: folder.to_owned(),
             segment_bytes,

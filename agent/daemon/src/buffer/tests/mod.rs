@@ -3,8 +3,11 @@
 mod batches;
 mod bounds;
 mod damage;
+mod earlier;
 mod journal;
 mod outage;
+mod renew;
+mod salvage;
 mod speed;
 
 use std::fs;

@@ -142,6 +142,12 @@ impl Small {
         None
     }
 
+    /// Makes it take writes or not; nobody may have a file open for writing.
+    fn remount(&self, how: &str) {
+        let done = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.0).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+
     /// Takes all room that is left.
     fn fill(&self) -> PathBuf {
         let path = self.0.join("filler");
@@ -247,4 +253,42 @@ fn the_journals_reserve_ends_with_a_refusal_and_goes_on_when_there_is_room() {
     drop(buffer);
     let again = open_again(folder.path());
     assert_eq!(again.read(Stream::Feedback, 0, 10_000).unwrap(), read);
+}
+
+#[test]
+fn a_start_on_a_read_only_disk_shows_what_the_journal_has_and_goes_on_once_it_takes_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = Small::mount(folder.path(), "24m") else { return };
+    let buffer = open(folder.path());
+    let one = prediction(1, 65.0);
+    let raise = transition(1, None, (Normal, Unacknowledged), Some(one.id), None);
+    let (alert, named) = (raise.id, one.id);
+    buffer.append(vec![one, raise]).unwrap();
+    buffer.append(vec![feedback(1, named)]).unwrap();
+    let (alerts, store) = (buffer.alerts(), buffer.store_id());
+    drop(buffer);
+    disk.remount("ro");
+
+    let buffer = open_again(folder.path());
+    assert!(buffer.stat().degraded.unwrap().contains("Read-only"), "{:?}", buffer.stat().degraded);
+    assert_eq!((buffer.alerts(), buffer.store_id()), (alerts, store));
+    assert_eq!(buffer.read(Stream::Feedback, 0, 9).unwrap().len(), 1);
+    assert!(matches!(buffer.append(vec![prediction(2, 1.0)]), Err(BufferError::Broken(_))));
+    let seen = transition(3, Some(alert), (Unacknowledged, Acknowledged), None, Some("ada"));
+    let refused = buffer.append(vec![seen.clone()]).unwrap_err().to_string();
+    assert!(refused.contains("journal"), "{refused}");
+    assert!(buffer.0.recover(at(60)).is_err() && buffer.unsettled().unwrap().is_empty());
+    assert!(try_open(folder.path(), &Config::default()).is_err(), "nobody else gets in");
+
+    disk.remount("rw");
+    buffer.0.recover(at(90)).unwrap();
+    let stored = buffer.append(vec![seen]).unwrap();
+    assert_eq!(stored[0].sequence, 2);
+    buffer.append(vec![prediction(91, 1.0)]).unwrap();
+    assert_eq!(buffer.alert(alert).unwrap().acknowledged_by.as_deref(), Some("ada"));
+    assert!(buffer.get(named).unwrap().is_some() && buffer.store_id() == store);
+    drop(buffer);
+    let buffer = open_again(folder.path());
+    assert_eq!(sequences(&buffer.read(Stream::Alerts, 0, 9).unwrap()), [1, 2]);
+    assert_eq!(states(&buffer), Vec::<String>::new(), "nothing was lost");
 }
