@@ -311,6 +311,10 @@ fn go_on(state: &mut State, stream: Stream, given: u64, new_store: bool, journal
     {
         notes.push(Note::PassedOver { stream, first: last.saturating_add(1), last: cursor.last() });
     }
+    if new_store && !journal::keeps(stream) && given > uploaded && given <= cursor.last() {
+        // Nobody has those that were not sent.
+        notes.push(Note::Behind { stream, first: uploaded.saturating_add(1), known: given, last: cursor.last() });
+    }
     cursor.uploaded = cursor.uploaded.max(uploaded);
     let mut doubt = false;
     for range in ahead {

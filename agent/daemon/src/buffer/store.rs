@@ -140,7 +140,11 @@ fn locked(error: &io::Error) -> bool {
 fn classify(doing: &'static str, path: &Path, error: sled::Error) -> BufferError {
     match error {
         sled::Error::Io(error)
-            if !matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) =>
+            // What is not found is a file that a page of the store refers to.
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::NotFound
+            ) =>
         {
             BufferError::io(doing, path, error)
         }

@@ -15,7 +15,7 @@ fn a_store_of_an_earlier_version_with_a_full_queue_is_taken_over() {
     assert!(unpacked.success());
     let buffer = open(folder.path());
     assert_eq!(reports(&buffer), [], "nothing is wrong with it");
-    assert_eq!(buffer.alerts().len(), 21);
+    assert_eq!(buffer.alerts().len(), 2);
     let stored = |stream| buffer.read(stream, 0, 10_000).unwrap();
     let expected = [
         (Stream::Predictions, 248),
