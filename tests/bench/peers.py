@@ -233,7 +233,7 @@ def kernel_over(ask, rows, background, seed, **how):
 
 
 def beside(seconds, error, ours):
-    """What is said of the time that ours takes to an error, and how many times as long the peer took, where that is known."""
+    """What is said of the time that ours takes to an error, and, where known, how many times as long the peer took."""
     times, errors = zip(*sorted(ours))
     errors = np.minimum.accumulate(errors)
     if error < errors[-1]:
@@ -249,7 +249,8 @@ def enumerated(ask, row, background):
     """Shapley values from all sets of features."""
     players = len(row)
     sets = (np.arange(1 << players)[:, None] >> np.arange(players) & 1).astype(bool)
-    means = [ask(np.where(some[:, None], row, background).reshape(-1, players)) for some in np.array_split(sets, 256)]
+    parts = np.array_split(sets, min(256, len(sets)))
+    means = [ask(np.where(some[:, None], row, background).reshape(-1, players)) for some in parts]
     means = np.concatenate(means).astype(np.float64).reshape(-1, len(background)).mean(axis=1)
     sizes = sets.sum(axis=1)
     weight = np.array([factorial(s) * factorial(players - s - 1) / factorial(players) for s in range(players)])
