@@ -157,7 +157,7 @@ MODELS = {
     "svm-two-polynomial": ("any", "c", X[:60], lambda: sklearn(SVC(kernel="poly", degree=2, probability=True, random_state=0), TWO[:60], X[:60])),
     "svm-two-sigmoid": ("any", "c", X[:60], lambda: sklearn(SVC(kernel="sigmoid", probability=True, random_state=0), TWO[:60], X[:60])),
     "svm-two-raw": ("any", "c", X[:60], lambda: sklearn(SVC(), TWO[:60], X[:60], options={**RAW, **NO_MAP})),
-    "svm-two-linear": ("any", "c", X[:60], lambda: sklearn(SVC(kernel="linear"), TWO[:60], X[:60], options=NO_MAP)),
+    "svm-two-linear": ("linear", "c", X[:60], lambda: sklearn(SVC(kernel="linear"), TWO[:60], X[:60], options=NO_MAP)),
     "svm-number": ("any", "r", X[:60], lambda: sklearn(SVR(), NUMBER[:60], X[:60])),
     "svm-number-nu": ("any", "r", X[:60], lambda: sklearn(NuSVR(kernel="poly", degree=2), NUMBER[:60], X[:60])),
     "svm-one-class": ("any", "a", X[:60], lambda: sklearn(OneClassSVM(nu=0.2), None, X[:60])),

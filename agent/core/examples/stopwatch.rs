@@ -5,7 +5,8 @@
 //! `FOLDER` holds `model.onnx`, `background.csv` and `rows.f32` (flat rows, little-endian); columns `name@0`, `name@1`, …
 //! make a window. Each line on stdin asks for one thing and gets one line of JSON. `prepare`, `predict`, `explain` and
 //! `attribute` (the attributions alone) give seconds, the latter three per row, or with a number behind them for so many
-//! rows at once; `bytes` is the size of the tables, `values` the attributions of the first rows. `estimate N` explains each
+//! rows at once; `bytes` is the size of the tables. Of the first 20 rows, or as many as there are, `outputs` are the predictions,
+//! `values` the attributions, and `gaps` how far these and the base value are from adding up. `estimate N` explains each
 //! row from `N` evaluations at most and gives the seconds for it, its attributions, their standard errors, and the
 //! evaluations; how attributions were found, `method` says.
 
@@ -19,6 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use explaind_core::domain::explanation::Explanation;
 use explaind_core::explain::cells::TreeTables;
 use explaind_core::explain::{Budget, Explainer};
 use explaind_core::model::Model;
@@ -29,6 +31,8 @@ const BUDGET: Budget = Budget { evaluations: 2_000 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
+/// Rows whose figures are compared with those of others.
+const COMPARED: usize = 20;
 /// Rows that are measured one at a time per request.
 const SINGLE: usize = 500;
 
@@ -120,16 +124,25 @@ impl Stopwatch {
                 return Ok(format!("{:?}", self.explainer.explain(row)?.method).into());
             }
             ("bytes", _) => return Ok(tables()?.bytes().into()),
-            ("values", _) => {
-                let values = self.rows.chunks_exact(self.model.width()).take(20).map(|row| {
-                    let explanation = self.explainer.explain(row)?;
-                    Ok(explanation.attributions.iter().map(|attribution| attribution.value).collect::<Vec<_>>())
-                });
-                return Ok(values.collect::<Outcome<Vec<_>>>()?.into());
+            ("outputs", _) => return Ok(self.model.outputs(self.first_rows())?.into()),
+            ("values" | "gaps", _) => {
+                let rows = self.first_rows().chunks_exact(self.model.width());
+                let explained = rows.map(|row| Ok(self.explainer.explain(row)?)).collect::<Outcome<Vec<_>>>()?;
+                if verb == "gaps" {
+                    return Ok(explained.iter().map(|explanation| explanation.additivity_gap).collect());
+                }
+                let values = |explanation: &Explanation| -> serde_json::Value {
+                    explanation.attributions.iter().map(|attribution| attribution.value).collect()
+                };
+                return Ok(explained.iter().map(values).collect());
             }
             _ => return Err(format!("{question} is not known").into()),
         };
         Ok(time.as_secs_f64().into())
+    }
+
+    fn first_rows(&self) -> &[f32] {
+        &self.rows[..self.rows.len().min(COMPARED * self.model.width())]
     }
 
     /// What each row takes and gets from so many evaluations.

@@ -10,7 +10,8 @@ use explaind_core::domain::explanation::Method;
 use explaind_core::domain::extra::Outcome;
 use explaind_core::domain::prediction::Space;
 use explaind_core::explain::counterfactual::Search;
-use explaind_core::explain::{Budget, Explainer};
+use explaind_core::explain::exact::Enumeration;
+use explaind_core::explain::{Budget, ExplainError, Explainer, Players};
 use explaind_core::model::{Files, Model, bundle};
 use serde_json::Value;
 
@@ -111,6 +112,9 @@ fn problem(case: &Value) -> Result<(), String> {
     for (place, (input, expected)) in inputs.iter().zip(&attributions).enumerate() {
         let explanation = explainer.explain(input).map_err(|error| error.to_string())?;
         if way == "trees" && explanation.method != Method::TreeShapley {
+            return Err(format!("explained by {:?}", explanation.method));
+        }
+        if way == "linear" && explanation.method != Method::Linear {
             return Err(format!("explained by {:?}", explanation.method));
         }
         for (found, expected) in explanation.attributions.iter().zip(expected) {
@@ -222,6 +226,32 @@ fn all_settings(model: &Model, row: &[f32]) -> Vec<([f64; 2], f64)> {
         }
     }
     all
+}
+
+/// Categories are no multiples of their number, but each has a weight: so the score is still a sum over features. Held against
+/// all coalitions, of what the whole pipeline says.
+#[test]
+fn linear_models_of_categories_are_explained_in_closed_form() {
+    let corpus: Vec<Value> =
+        serde_json::from_str(include_str!("../../../tests/models/exports.json")).expect("the corpus is JSON");
+    let case = corpus.iter().find(|case| case["name"] == "one-hot-logistic").expect("the model");
+    let model = Arc::new(Model::load(&bundle_of(case)).expect("a model"));
+    let explainer =
+        Explainer::in_space(Arc::clone(&model), Space::Margin, Budget { evaluations: 1 }).expect("a margin");
+    let enumeration = Enumeration::new(Players::of_row(WIDTH), &model.background().rows).expect("few features");
+    let margins = |rows: &[f32]| -> Result<Vec<f64>, ExplainError> {
+        Ok(model.outputs(rows)?.into_iter().map(|likely| (likely / (1.0 - likely)).ln()).collect())
+    };
+    for row in rows(&case["rows"]) {
+        let row: Vec<f32> = row.iter().map(|&value| value as f32).collect();
+        let found = explainer.explain(&row).expect("an explanation");
+        assert_eq!((found.method, found.evaluations), (Method::Linear, 1));
+        assert!(found.additivity_gap < 1e-9, "{}", found.additivity_gap);
+        let expected = enumeration.attributions(&row, margins).expect("answers");
+        for (found, expected) in found.attributions.iter().zip(expected.attributions) {
+            assert!((found.value - expected).abs() < 1e-4, "{}: {} for {expected}", found.feature, found.value);
+        }
+    }
 }
 
 /// Whatever function stands behind the trees, and whichever space is explained: a search that calls itself complete finds a way

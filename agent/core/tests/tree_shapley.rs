@@ -5,6 +5,8 @@ mod support;
 use explaind_core::explain::ExplainError;
 use explaind_core::explain::cells::{MOST_BYTES, TreeTables};
 use explaind_core::explain::tree::TreeShapley;
+use explaind_core::model::Model;
+use explaind_core::model::pack::{self, PackInputs};
 use explaind_core::model::tree::{Branch, Node, Split, Tree, TreeSum};
 use support::{Random, assert_close, base_value, by_definition, by_integral, output, random_sum, random_tree};
 
@@ -194,6 +196,52 @@ fn paths_with_more_features_than_a_machine_word_has_bits() {
         let expected = by_integral(&sum, &row, &background);
         assert_close(&explain(&sum, &background, &row), &expected, 1e-10, &format!("{width} features"));
     }
+}
+
+/// A model as its exporter wrote it, whose paths are deeper and have more features than any shortcut has room for.
+#[test]
+fn an_exported_model_of_great_depth() {
+    let file = |csv: &str| -> Vec<f32> {
+        csv.lines().skip(1).flat_map(|line| line.split(',')).map(|cell| cell.parse().unwrap()).collect()
+    };
+    let background = include_str!("../../../tests/models/deep-trees/background.csv");
+    let features: String =
+        background.lines().next().unwrap().split(',').map(|name| format!("[[feature]]\nname = \"{name}\"\n")).collect();
+    let manifest = format!(
+        "schema = 1\nname = \"deep\"\nversion = \"1\"\n{features}[output]\ntensor = \"variable\"\nkind = \"regression\"\n"
+    );
+    let model = include_bytes!("../../../tests/models/deep-trees/model.onnx").to_vec();
+    let reference = background.as_bytes().to_vec();
+    let files = pack::create(PackInputs { model, manifest, reference, golden: None }).unwrap();
+    let model = Model::load(&files).unwrap();
+    let sum = model.trees().unwrap();
+    let deepest = sum.trees.iter().map(deepest).max().unwrap();
+    assert!(deepest.0 >= 30 && deepest.1 > 32, "{deepest:?}");
+    for (index, row) in file(include_str!("../../../tests/models/deep-trees/rows.csv")).chunks_exact(90).enumerate() {
+        let background = &model.background().rows;
+        let found = explain(sum, background, row);
+        assert_close(&found, &by_integral(sum, row, background), 1e-9, &format!("row {index}"));
+        let made = base_value(sum, background) + found.iter().sum::<f64>();
+        assert_close(&[made], &model.explained(row).unwrap(), 1e-6, "what they add up to");
+    }
+}
+
+/// Of the paths to a tree's leaves the largest depth, and the most different features.
+fn deepest(tree: &Tree) -> (usize, usize) {
+    let (mut deepest, mut waiting) = ((0, 0), vec![(0, Vec::new())]);
+    while let Some((node, path)) = waiting.pop() {
+        match &tree.nodes[node as usize] {
+            Node::Leaf(_) => {
+                let features: std::collections::BTreeSet<u32> = path.iter().copied().collect();
+                deepest = (deepest.0.max(path.len()), deepest.1.max(features.len()));
+            }
+            Node::Split(split) => {
+                let path = [path.as_slice(), &[split.feature]].concat();
+                waiting.extend([(split.yes, path.clone()), (split.no, path)]);
+            }
+        }
+    }
+    deepest
 }
 
 #[test]

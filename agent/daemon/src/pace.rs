@@ -30,8 +30,12 @@ const ASSUMED: u64 = 100_000;
 /// What a search for counterfactuals may take, asked in batches; one row at a time, as it mostly asks, it takes a few
 /// times as long.
 const SEARCH: Duration = Duration::from_millis(20);
-/// Fewest and most model evaluations of a search.
-const SEARCHED: (u64, u64) = (256, 16_384);
+/// Model evaluations that a search is worth,
+const WORTH: u64 = 256;
+/// even where they take longer, but for no more than this: the next alert waits for it.
+const LONGEST: Duration = Duration::from_millis(100);
+/// Fewest and most of a search: the present row, a few settings of a slow model, and what verifies them.
+const SEARCHED: (u64, u64) = (16, 16_384);
 
 /// What may be asked of one model, in evaluations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +86,7 @@ fn allowance(model: &Model, pace: u64) -> Allowance {
     let (fewest, most) = SEARCHED;
     Allowance {
         explanation: Budget { evaluations: within(model.manifest().explanation.budget) },
-        search: within(SEARCH).clamp(fewest, most),
+        search: within(SEARCH).max(WORTH.min(within(LONGEST))).clamp(fewest, most),
     }
 }
 
@@ -167,7 +171,7 @@ mod tests {
         // What is kept decides, not the clock.
         let digest = models["m"].model_digest();
         std::fs::write(folder.path().join(FILE), format!("{{\"{digest}\": 1000}}")).unwrap();
-        let kept = Allowance { explanation: Budget { evaluations: 50 }, search: 256 };
+        let kept = Allowance { explanation: Budget { evaluations: 50 }, search: 100 };
         assert_eq!(budgets(folder.path(), &models)["m"], kept);
         std::fs::write(folder.path().join(FILE), "damaged").unwrap();
         assert!(budgets(folder.path(), &models)["m"].explanation.evaluations > 0);

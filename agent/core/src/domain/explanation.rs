@@ -15,7 +15,8 @@ pub enum Method {
     TreeShapley,
     /// Exact interventional Shapley values by enumerating all coalitions.
     Enumeration,
-    /// Exact interventional Shapley values of a model that is linear in its features, in closed form.
+    /// Exact interventional Shapley values of a model that is linear in its features, or in functions of single ones, in closed
+    /// form.
     Linear,
     /// Exact interventional Shapley values of a score that is quadratic in its features, in closed form.
     Quadratic,
@@ -32,6 +33,14 @@ impl Method {
             Self::Linear => "linear",
             Self::Quadratic => "quadratic",
             Self::Sampling => "sampling",
+        }
+    }
+
+    /// The value of the column `explanation_status`. An estimate stays one when all that was sampled agreed.
+    pub fn status(self) -> &'static str {
+        match self {
+            Self::TreeShapley | Self::Enumeration | Self::Linear | Self::Quadratic => "exact",
+            Self::Sampling => "estimated",
         }
     }
 }
@@ -131,9 +140,7 @@ impl Settlement {
     /// The value of the column `explanation_status`.
     pub fn status(&self) -> &'static str {
         match self {
-            Self::Explained { explanation, .. } => {
-                status_of(explanation.attributions.iter().map(|attribution| attribution.standard_error))
-            }
+            Self::Explained { explanation, .. } => explanation.method.status(),
             Self::Skipped { .. } => "skipped",
             Self::Failed { .. } => "failed",
         }
@@ -154,9 +161,4 @@ impl Settlement {
             Self::Skipped { reason } | Self::Failed { reason } => Some(reason),
         }
     }
-}
-
-/// The status of an explanation whose attributions have these standard errors.
-pub(super) fn status_of(mut standard_errors: impl Iterator<Item = f64>) -> &'static str {
-    if standard_errors.all(|error| error == 0.0) { "exact" } else { "estimated" }
 }

@@ -79,7 +79,7 @@ pub struct Counterfactuals {
     pub clear: Option<String>,
     /// Different ways to clear the alert; each moves another set of features.
     pub alternatives: Vec<Counterfactual>,
-    /// The features that could be moved.
+    /// The features that were moved to see what happens; none that the budget left untried.
     pub searched: Vec<Arc<str>>,
     /// At most so many of them were moved at once.
     pub at_most: usize,
@@ -148,7 +148,7 @@ pub struct PastAlert {
 pub struct ReferenceRow {
     /// Its number in `background.csv`, from 0.
     pub row: usize,
-    /// Its values, in the model's order.
+    /// Its values, in the model's order; of a window the newest ones.
     pub values: Vec<f64>,
     /// From 0, alike in values, to 1.
     pub distance: f64,

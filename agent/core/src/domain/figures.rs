@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::explanation::{Attribution, Explanation, IntervalShare, Method, status_of};
+use super::explanation::{Attribution, Explanation, IntervalShare, Method};
 use super::prediction::Space;
 
 /// The figures of one explanation. JSON has no form for what is not a number: such a value is `None`.
@@ -58,7 +58,7 @@ pub struct Share {
 impl Figures {
     /// The value of the column `explanation_status`.
     pub fn status(&self) -> &'static str {
-        status_of(self.standard_errors.values().copied())
+        self.method.status()
     }
 }
 

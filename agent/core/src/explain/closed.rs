@@ -3,7 +3,7 @@
 use super::ExplainError;
 use super::players::Players;
 use crate::domain::prediction::Space;
-use crate::model::{Model, Sums, WeightedSum};
+use crate::model::{AddedUp, Model, Sums, WeightedSum};
 
 /// Shares of a [`WeightedSum`]. Against a background a value's share is `weight · (value − its mean)`.
 ///
@@ -25,6 +25,30 @@ impl LinearShares {
     pub fn shares(&self, input: &[f32]) -> Vec<f64> {
         let centred = input.iter().zip(&self.means).map(|(&value, mean)| f64::from(value) - mean);
         self.weights.iter().zip(centred).map(|(weight, value)| weight * value).collect()
+    }
+}
+
+/// Shares of a sum with a part for each value: the part less its mean over the background.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AddedShares {
+    sum: AddedUp,
+    means: Vec<f64>,
+}
+
+impl AddedShares {
+    /// Prepares shares against `background`, flat inputs of `width` values.
+    pub fn new(sum: AddedUp, width: usize, background: &[f32]) -> Self {
+        let mut means = vec![0.0; width];
+        let rows = (background.len() / width.max(1)).max(1) as f64;
+        for row in background.chunks_exact(width.max(1)) {
+            means.iter_mut().zip(sum.parts(row)).for_each(|(mean, part)| *mean += part / rows);
+        }
+        Self { sum, means }
+    }
+
+    /// The share of each of the input's values.
+    pub fn shares(&self, input: &[f32]) -> Vec<f64> {
+        self.sum.parts(input).iter().zip(&self.means).map(|(part, mean)| part - mean).collect()
     }
 }
 
@@ -104,6 +128,8 @@ impl QuadraticShares {
 pub enum Closed {
     /// The output is a sum.
     Linear(LinearShares),
+    /// The output is a sum of functions of one value each.
+    Functions(AddedShares),
     /// The output is the squared error of sums.
     Quadratic(QuadraticShares),
 }
@@ -117,6 +143,7 @@ impl Closed {
         let background = &model.background().rows;
         Ok(model.sums_in(space)?.map(|sums| match sums {
             Sums::Output(sum) => Self::Linear(LinearShares::new(&sum.weights, background)),
+            Sums::Functions(sum) => Self::Functions(AddedShares::new(sum, model.width(), background)),
             Sums::Reconstruction(sums) => Self::Quadratic(QuadraticShares::new(&sums, background)),
         }))
     }
@@ -125,6 +152,7 @@ impl Closed {
     pub fn shares(&self, input: &[f32]) -> Vec<f64> {
         match self {
             Self::Linear(linear) => linear.shares(input),
+            Self::Functions(sum) => sum.shares(input),
             Self::Quadratic(quadratic) => quadratic.shares(input),
         }
     }

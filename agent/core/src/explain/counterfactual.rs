@@ -77,20 +77,21 @@ impl Search {
             outcome: Outcome::NoRule,
             clear: self.clear.map(|clear| clear.to_string()),
             alternatives: Vec::new(),
-            searched: self.dials.iter().map(|dial| Arc::clone(&dial.name)).collect(),
+            searched: Vec::new(),
             at_most: MOST_MOVED,
             evaluations: 0,
             budget,
             complete: true,
         };
         let Some(clear) = self.clear else { return Ok(answer) };
-        let mut run = Run { row, features: self.features, clear, ask, spent: 0, budget, complete: true };
+        let mut run = Run { row, features: self.features, clear, ask, spent: 0, budget, limit: budget, complete: true };
         if clear.holds(run.one(&[])?) {
             answer.outcome = Outcome::Clear;
         } else if self.dials.is_empty() {
             answer.outcome = Outcome::NothingAdjustable;
         } else {
-            let ways = self.ways(&mut run)?;
+            let (ways, searched) = self.ways(&mut run)?;
+            answer.searched = searched.into_iter().map(|number| Arc::clone(&self.dials[number].name)).collect();
             for way in ways {
                 let way = self.rounded(way, &mut run)?;
                 answer.alternatives.extend(self.verified(&way, &mut run)?);
@@ -104,42 +105,69 @@ impl Search {
         Ok(answer)
     }
 
-    /// The nearest ways found, nearest first.
-    fn ways<A: Ask>(&self, run: &mut Run<'_, A>) -> Result<Vec<Way>, ModelError> {
-        let mut ways = Vec::new();
-        let mut promising = Vec::new();
-        for (number, dial) in self.dials.iter().enumerate() {
-            let single = self.single(number, dial, run)?;
-            promising.push((single.progress, number));
-            ways.extend(single.way);
-        }
+    /// The nearest ways found, nearest first, and the dials that were tried.
+    fn ways<A: Ask>(&self, run: &mut Run<'_, A>) -> Result<(Vec<Way>, Vec<usize>), ModelError> {
+        let singles = self.singles(run)?;
+        let tried = (0..self.dials.len()).filter(|&number| singles[number].is_tried()).collect();
+        run.complete &= singles.iter().all(|single| single.present && single.is_done());
+        let mut promising: Vec<(f64, usize)> = singles
+            .iter()
+            .map(|single| single.progress)
+            .zip(0..)
+            .filter(|(progress, _)| *progress > f64::NEG_INFINITY)
+            .collect();
+        let mut ways: Vec<Way> = singles.into_iter().filter_map(|single| single.way).collect();
         promising.sort_by(|(a, first), (b, second)| b.total_cmp(a).then(first.cmp(second)));
+        run.complete &= promising.len() <= MOST_COMBINED;
         promising.truncate(MOST_COMBINED);
-        run.complete &= promising.len() == self.dials.len();
         let mut numbers: Vec<usize> = promising.into_iter().map(|(_, number)| number).collect();
         numbers.sort_unstable();
         self.combine(&numbers, &mut ways, run)?;
         ways.sort_by(|a, b| a.distance().total_cmp(&b.distance()));
         ways.truncate(MOST_ALTERNATIVES);
-        Ok(ways)
+        Ok((ways, tried))
     }
 
-    /// The nearest value of one feature that clears, and how far the feature moves the output towards that.
-    fn single<A: Ask>(&self, number: usize, dial: &Dial, run: &mut Run<'_, A>) -> Result<Single, ModelError> {
-        let present = run.present(dial);
-        let stops = if present.is_finite() { dial.stops(present) } else { Vec::new() };
-        let mut progress = f64::NEG_INFINITY;
-        for stop in &stops {
-            // Each in turn, so that none beyond the first one that clears is paid for.
-            let Some(output) = run.affordable(&[(dial, stop.value)])? else { break };
-            progress = progress.max(run.towards(output));
-            if run.clear.holds(output) {
-                let stop = self.nearer(dial, *stop, &stops, run)?;
-                return Ok(Single { way: Some(Way { moves: vec![(number, stop)] }), progress });
+    /// Searches each dial by itself. The budget is dealt out in rounds, to those dials in equal parts that have not been
+    /// searched to their end: so none is left untried because another one comes before it.
+    fn singles<A: Ask>(&self, run: &mut Run<'_, A>) -> Result<Vec<Single>, ModelError> {
+        let mut singles: Vec<Single> = self.dials.iter().map(|dial| Single::of(dial, run.present(dial))).collect();
+        loop {
+            let open = singles.iter().filter(|single| !single.is_done()).count() as u64;
+            let left = run.budget.saturating_sub(run.spent);
+            if open == 0 || left == 0 {
+                return Ok(singles);
+            }
+            let share = (left / open).max(1);
+            for (number, single) in singles.iter_mut().enumerate().filter(|(_, single)| !single.is_done()) {
+                run.limit = run.budget.min(run.spent.saturating_add(share));
+                self.single(number, single, run)?;
+                run.limit = run.budget;
             }
         }
-        run.complete &= dial.is_exhaustive() || stops.is_empty();
-        Ok(Single { way: None, progress })
+    }
+
+    /// Goes on from where the search of one feature ended, as far as the limit allows: to the nearest value that clears.
+    fn single<A: Ask>(&self, number: usize, single: &mut Single, run: &mut Run<'_, A>) -> Result<(), ModelError> {
+        let dial = &self.dials[number];
+        while let Some(&stop) = single.stops.get(single.next) {
+            // Each in turn, so that none beyond the first one that clears is paid for.
+            if run.spent >= run.limit {
+                return Ok(());
+            }
+            let output = run.one(&[(dial, stop.value)])?;
+            single.next += 1;
+            single.progress = single.progress.max(run.towards(output));
+            if run.clear.holds(output) {
+                // A few more, whatever the limit of this round.
+                run.limit = run.budget;
+                let stop = self.nearer(dial, stop, &single.stops, run)?;
+                single.way = Some(Way { moves: vec![(number, stop)] });
+                return Ok(());
+            }
+        }
+        run.complete &= dial.is_exhaustive() || single.stops.is_empty();
+        Ok(())
     }
 
     /// Between a stop that clears and the one before it: where clearing begins, to a notch.
@@ -235,10 +263,33 @@ impl Search {
 trait Ask: FnMut(&[f32]) -> Result<Vec<f64>, ModelError> {}
 impl<F: FnMut(&[f32]) -> Result<Vec<f64>, ModelError>> Ask for F {}
 
-/// What a search of one feature found.
+/// The search of one feature.
 struct Single {
+    /// Whether it has a value to move from.
+    present: bool,
+    /// The values to try, nearest first, and how many of them were.
+    stops: Vec<Stop>,
+    next: usize,
     way: Option<Way>,
+    /// How far the feature moves the output towards clearing.
     progress: f64,
+}
+
+impl Single {
+    fn of(dial: &Dial, present: f32) -> Self {
+        let stops = if present.is_finite() { dial.stops(present) } else { Vec::new() };
+        Self { present: present.is_finite(), stops, next: 0, way: None, progress: f64::NEG_INFINITY }
+    }
+
+    /// Whether there is nothing left to try; a value that is missing leaves nothing.
+    fn is_done(&self) -> bool {
+        self.way.is_some() || self.next >= self.stops.len()
+    }
+
+    /// Whether the model was asked, or there was nothing that could be set otherwise.
+    fn is_tried(&self) -> bool {
+        self.present && (self.next > 0 || self.stops.is_empty())
+    }
 }
 
 /// Dials by their number, each with where it is moved to.
@@ -262,6 +313,8 @@ struct Run<'a, A> {
     ask: A,
     spent: u64,
     budget: u64,
+    /// What may be spent by the end of the step under way.
+    limit: u64,
     /// Whether nothing was left out so far.
     complete: bool,
 }
@@ -283,7 +336,7 @@ impl<A: Ask> Run<'_, A> {
 
     /// The output with these features moved, where the budget allows to ask.
     fn affordable(&mut self, moves: &[(&Dial, f64)]) -> Result<Option<f64>, ModelError> {
-        if self.spent >= self.budget {
+        if self.spent >= self.limit {
             self.complete = false;
             return Ok(None);
         }

@@ -3,16 +3,25 @@
 //!
 //! A mixed row takes a set of features from a background row and the others from the explained row. Where the two rows
 //! agree, or two background rows agree on the set, mixed rows coincide: each different one is asked for once.
+//!
+//! Of a network in two halves only the second is asked about them ([`halved`]).
+
+mod halved;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::ExplainError;
+use super::mixing::Sums;
 use super::players::Players;
 use super::weights::Weights;
+use crate::model::Halves;
 
-/// So many mixed rows are affordable whatever the budget: what ten features need against eight background rows, or six
+/// So many mixed rows are worth more than the budget: what ten features need against eight background rows, or six
 /// against 128. Each feature more doubles them.
-const ALWAYS: u64 = 8_192;
+const WORTH_MORE: u64 = 8_192;
+/// But no more than so many times the budget.
+const TIMES: u64 = 4;
 /// Beyond so many features it is never prepared, whatever the budget: what is kept for each set of features would not
 /// fit into memory.
 pub const MOST_FEATURES: usize = 16;
@@ -20,14 +29,18 @@ pub const MOST_FEATURES: usize = 16;
 /// And no more mixed rows than this are ever noted: 32 MiB.
 const MOST_ROWS: u64 = 8 << 20;
 
-/// Whether enumerating is within `budget` evaluations, or asks about so few rows that it always is.
+/// Whether enumerating is within `budget` evaluations; or within four times as many, where it asks about 8,192 rows at
+/// most: to be exact is worth that.
 pub fn affords(features: usize, background_rows: usize, budget: u64) -> bool {
     let rows = (background_rows as u64).saturating_mul(1 << features.min(63));
-    features <= MOST_FEATURES && rows <= budget.clamp(ALWAYS, MOST_ROWS)
+    let worth = budget.saturating_mul(TIMES).min(WORTH_MORE);
+    features <= MOST_FEATURES && rows <= budget.max(worth).min(MOST_ROWS)
 }
 
-/// The model is asked about so many rows at a time (and at most one background's more).
-const BATCH: usize = 1024;
+/// The model is asked about so many rows at a time,
+const BATCH_ROWS: usize = 1024;
+/// and about no more than so many values, where that is more than one row.
+const BATCH_VALUES: usize = 1 << 20;
 
 /// Enumerates coalitions against one set of background rows.
 #[derive(Debug, Clone)]
@@ -37,6 +50,8 @@ pub struct Enumeration {
     /// Per set of features, per background row: the first row that has the same values in that set.
     alike: Vec<Vec<u32>>,
     weights: Weights,
+    /// Where the second half of a network can be asked.
+    sums: Option<Arc<Sums>>,
 }
 
 /// What an enumeration found.
@@ -65,7 +80,30 @@ impl Enumeration {
             return Err(ExplainError::Background { values: background.len(), width });
         }
         let alike = alike(&players, background);
-        Ok(Self { players, background: background.to_vec(), alike, weights: Weights::new(count) })
+        Ok(Self { players, background: background.to_vec(), alike, weights: Weights::new(count), sums: None })
+    }
+
+    /// Like [`new`](Self::new), for a network in two halves: the second can be asked about mixed rows.
+    pub(super) fn through(halves: Option<Halves>, players: Players, background: &[f32]) -> Result<Self, ExplainError> {
+        let enumeration = Self::new(players, background)?;
+        let sums = halves.and_then(|halves| Sums::new(halves, &players, background)).map(Arc::new);
+        Ok(Self { sums, ..enumeration })
+    }
+
+    /// The attributions of `row`, and the rows that the second half was asked about. `None` where there are no halves, or
+    /// none that suit this row.
+    pub(super) fn by_halves(&self, row: &[f32]) -> Result<Option<(Vec<f64>, u64)>, ExplainError> {
+        match &self.sums {
+            Some(sums) if row.len() == self.players.width() => halved::attributions(self, sums, row),
+            _ => Ok(None),
+        }
+    }
+
+    /// Of each background row the players in which the explained row has other values.
+    fn differences(&self, row: &[f32]) -> Vec<usize> {
+        let rows = self.background.chunks_exact(self.players.width());
+        rows.map(|values| self.players.differing(values, row).into_iter().fold(0, |set, player| set | 1 << player))
+            .collect()
     }
 
     /// The attributions of `row`. `model` answers flat rows with one number each.
@@ -81,107 +119,118 @@ impl Enumeration {
         if row.len() != width {
             return Err(ExplainError::Width { expected: width, got: row.len() }.into());
         }
-        let rows: Vec<Background<'_>> =
-            self.background.chunks_exact(width).map(|values| Background::new(values, row, &self.players)).collect();
+        let differences = self.differences(row);
         let mut found = Enumerated { output: f64::NAN, attributions: vec![0.0; self.players.count()], evaluations: 0 };
         let mut batch = Batch::new(self.players);
-        let mut slots = vec![None; rows.len()];
+        let mut slots = vec![None; differences.len()];
         for (set, alike) in self.alike.iter().enumerate() {
             slots.fill(None);
-            for (background, &first) in rows.iter().zip(alike) {
-                if set & !background.differs != 0 {
+            batch.answers.clear();
+            let backgrounds = self.background.chunks_exact(width).zip(&differences).zip(alike);
+            for ((background, &differs), &first) in backgrounds {
+                if set & !differs != 0 {
                     // A row with fewer features from the background is the same: it comes with the smaller set.
                     continue;
                 }
-                let slot = *slots[first as usize].get_or_insert_with(|| batch.push(row, background.values, set));
-                self.share(batch.shares(slot), set, background.differs);
-            }
-            if batch.len() >= BATCH || set + 1 == self.alike.len() {
-                let values = model(&batch.rows)?;
-                if found.evaluations == 0 {
-                    // The empty set comes first, and its one mixed row is the explained row itself.
-                    found.output = values.first().copied().unwrap_or(f64::NAN);
+                let slot = match slots[first as usize] {
+                    Some(slot) => slot,
+                    None => {
+                        if batch.is_full() {
+                            batch.ask(&mut model, &mut found)?;
+                        }
+                        *slots[first as usize].insert(batch.push(row, background, set))
+                    }
+                };
+                match batch.answer(slot) {
+                    Some(value) => self.share(&mut found.attributions, value, set, differs),
+                    None => self.share(batch.shares(slot), 1.0, set, differs),
                 }
-                found.evaluations += values.len() as u64;
-                batch.settle(&values, &mut found.attributions);
             }
         }
-        found.attributions.iter_mut().for_each(|sum| *sum /= rows.len() as f64);
+        batch.ask(&mut model, &mut found)?;
+        found.attributions.iter_mut().for_each(|sum| *sum /= differences.len() as f64);
         Ok(found)
     }
 
-    /// Adds what each feature gets of a mixed row's value, for one background row. Features in which that row agrees with
+    /// Adds what each feature gets of a mixed row's `value`, for one background row. Features in which that row agrees with
     /// the explained one take no part in the game.
-    fn share(&self, shares: &mut [f64], set: usize, differs: usize) {
+    fn share(&self, shares: &mut [f64], value: f64, set: usize, differs: usize) {
         let from_row = differs & !set;
         let weight = self.weights.pair(from_row.count_ones() as usize, set.count_ones() as usize);
         for (feature, share) in shares.iter_mut().enumerate() {
             if set >> feature & 1 == 1 {
-                *share -= weight.background;
+                *share -= value * weight.background;
             } else if from_row >> feature & 1 == 1 {
-                *share += weight.row;
+                *share += value * weight.row;
             }
         }
-    }
-}
-
-/// A background row, and the features in which the explained row has another value.
-struct Background<'a> {
-    values: &'a [f32],
-    differs: usize,
-}
-
-impl<'a> Background<'a> {
-    fn new(values: &'a [f32], row: &[f32], players: &Players) -> Self {
-        let differs = values
-            .iter()
-            .zip(row)
-            .enumerate()
-            .filter(|(_, (value, other))| value.to_bits() != other.to_bits())
-            .fold(0, |set, (column, _)| set | 1 << players.owner(column));
-        Self { values, differs }
     }
 }
 
 /// Mixed rows that wait for their values, and what each feature will get of them.
 struct Batch {
     players: Players,
+    most: usize,
     rows: Vec<f32>,
     shares: Vec<f64>,
+    /// Rows asked about before those that wait: slots are counted through.
+    asked: usize,
+    /// The newest answers: those that came while the set under way was put together.
+    answers: Vec<f64>,
 }
 
 impl Batch {
     fn new(players: Players) -> Self {
-        Self { players, rows: Vec::new(), shares: Vec::new() }
+        let most = (BATCH_VALUES / players.width().max(1)).clamp(1, BATCH_ROWS);
+        Self { players, most, rows: Vec::new(), shares: Vec::new(), asked: 0, answers: Vec::new() }
     }
 
-    fn len(&self) -> usize {
-        self.rows.len() / self.players.width()
+    fn is_full(&self) -> bool {
+        self.rows.len() >= self.most * self.players.width()
     }
 
     fn push(&mut self, row: &[f32], background: &[f32], set: usize) -> usize {
-        let slot = self.len();
+        let slot = self.rows.len() / self.players.width();
         let players = self.players;
         let mixed = row.iter().zip(background).enumerate();
         let mixed = mixed.map(|(column, (own, other))| if set >> players.owner(column) & 1 == 1 { other } else { own });
         self.rows.extend(mixed);
         self.shares.resize((slot + 1) * players.count(), 0.0);
-        slot
+        self.asked + slot
+    }
+
+    /// The answer for a slot of the set under way, where it is there already.
+    fn answer(&self, slot: usize) -> Option<f64> {
+        let before = self.asked.checked_sub(slot).filter(|&before| before > 0)?;
+        self.answers.len().checked_sub(before).and_then(|place| self.answers.get(place)).copied()
     }
 
     fn shares(&mut self, slot: usize) -> &mut [f64] {
         let count = self.players.count();
-        &mut self.shares[slot * count..][..count]
+        &mut self.shares[(slot - self.asked) * count..][..count]
     }
 
-    fn settle(&mut self, values: &[f64], attributions: &mut [f64]) {
+    fn ask<E>(
+        &mut self,
+        model: &mut impl FnMut(&[f32]) -> Result<Vec<f64>, E>,
+        found: &mut Enumerated,
+    ) -> Result<(), E> {
+        let values = model(&self.rows)?;
+        if found.evaluations == 0 {
+            // The empty set comes first, and its one mixed row is the explained row itself.
+            found.output = values.first().copied().unwrap_or(f64::NAN);
+        }
+        found.evaluations += values.len() as u64;
         for (value, shares) in values.iter().zip(self.shares.chunks_exact(self.players.count())) {
-            for (sum, share) in attributions.iter_mut().zip(shares) {
+            for (sum, share) in found.attributions.iter_mut().zip(shares) {
                 *sum += value * share;
             }
         }
+        self.asked += self.rows.len() / self.players.width();
+        self.answers.extend(values);
         self.rows.clear();
         self.shares.clear();
+        Ok(())
     }
 }
 
@@ -259,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn the_model_is_never_asked_about_more_than_a_batch_and_a_background() {
+    fn the_model_is_never_asked_about_more_than_a_batch_however_many_rows_or_values_there_are() {
         let background: Vec<f32> = (0..300 * 10).map(|value| value as f32).collect();
         let enumeration = Enumeration::new(Players::of_row(10), &background).unwrap();
         let mut largest = 0;
@@ -270,14 +319,35 @@ mod tests {
             })
             .unwrap();
         assert_eq!(found.evaluations, 1023 * 300 + 1);
-        assert!(largest < BATCH + 300, "{largest}");
+        assert_eq!(largest, BATCH_ROWS);
+        // Windows of so many values that a set of them is more than a batch; of the second player half the rows are alike.
+        let (players, steps) = (Players::of_window(2, 1 << 14), 1 << 14);
+        let background: Vec<f32> =
+            (0..60 * 2 * steps).map(|at| [at / (2 * steps), at / (4 * steps)][at % 2] as f32).collect();
+        let model = |x: &[f32]| f64::from(x[0]) * (1.0 + f64::from(x[1]));
+        let (mut largest, row) = (0, vec![-1.0; 2 * steps]);
+        let wide = Enumeration::new(players, &background).unwrap();
+        let wide = wide.attributions(&row, |rows| {
+            largest = largest.max(rows.len());
+            ask(rows, 2 * steps, model)
+        });
+        assert_eq!(largest, BATCH_VALUES);
+        let narrow: Vec<f32> = (0..60 * 2).map(|at| [at / 2, at / 4][at % 2] as f32).collect();
+        let narrow = Enumeration::new(Players::of_row(2), &narrow).unwrap();
+        let narrow = narrow.attributions(&[-1.0; 2], |rows| ask(rows, 2, model)).unwrap();
+        let wide = wide.unwrap();
+        assert_eq!((wide.evaluations, wide.output), (1 + 60 + 30 + 60, narrow.output));
+        let off = wide.attributions.iter().zip(&narrow.attributions).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(off < 1e-9, "{off}");
     }
 
     #[test]
     fn what_is_too_wide_or_does_not_fit_is_refused() {
         let wide = Enumeration::new(Players::of_row(17), &[0.0; 17]).err();
         assert_eq!(wide, Some(ExplainError::TooWide { features: 17 }));
-        assert!(affords(10, 8, 0) && affords(6, 128, 0) && !affords(10, 9, 9_215) && affords(10, 9, 9_216));
+        assert!(affords(10, 8, 2_048) && affords(6, 128, 2_048) && !affords(10, 9, 9_215) && affords(10, 9, 9_216));
+        // Four times the budget, and no more.
+        assert!(!affords(10, 8, 2_047) && !affords(3, 8, 15) && affords(3, 8, 16) && !affords(1, 1, 0));
         assert!(!affords(11, 1_000, 2_047_999) && affords(11, 1_000, 2_048_000));
         assert!(!affords(17, 1, u64::MAX) && !affords(16, 1_000, u64::MAX) && !affords(usize::MAX, 1, 5));
         assert_eq!(

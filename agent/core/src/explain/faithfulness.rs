@@ -15,7 +15,7 @@ use crate::random::Random;
 
 /// One explanation in so many is scored, by its row's digest.
 pub const ONE_IN: u64 = 64;
-/// Background rows whose values features are given back.
+/// Background rows whose values features are given back, where the budget pays for as many.
 const ROWS: usize = 8;
 /// Deletions at which the output is looked at, where there are that many features.
 const LOOKS: usize = 16;
@@ -36,16 +36,22 @@ pub(super) struct Deletion<'a> {
 }
 
 impl Deletion<'_> {
-    /// Scores attributions, one per feature; `None` for a single feature, or where there is no way to go. Also returns the
-    /// evaluations spent.
+    /// Scores attributions, one per feature, from at most `budget` evaluations; `None` for a single feature, where there is no
+    /// way to go, or where the budget does not pay for one background row. Also returns the evaluations spent.
     pub(super) fn score(
         &self,
         attributions: &[f64],
+        budget: u64,
         random: &mut Random,
     ) -> Result<(Option<Faithfulness>, u64), ExplainError> {
         let way = self.base_value - self.output;
         let all: f64 = attributions.iter().map(|share| share.abs()).sum();
         if attributions.len() < 2 || way.is_nan() || way.abs() <= NO_WAY * all {
+            return Ok((None, 0));
+        }
+        let price = (1 + 2 * ORDERS) * (attributions.len() - 1).min(LOOKS);
+        let affordable = usize::try_from(budget).unwrap_or(usize::MAX) / price;
+        if affordable == 0 {
             return Ok((None, 0));
         }
         let mut order: Vec<usize> = (0..attributions.len()).collect();
@@ -56,7 +62,7 @@ impl Deletion<'_> {
             orders.push(order.clone());
             orders.push(order.iter().rev().copied().collect());
         }
-        let rows = self.rows(random);
+        let rows = self.rows(affordable, random);
         let mut questions = Questions::new(self.players.width(), self.ask);
         let mut places = Vec::new();
         for order in &orders {
@@ -74,10 +80,10 @@ impl Deletion<'_> {
         Ok((Some(Faithfulness { deletion: scores[0], random }), questions.asked()))
     }
 
-    fn rows(&self, random: &mut Random) -> Vec<usize> {
+    fn rows(&self, most: usize, random: &mut Random) -> Vec<usize> {
         let mut rows: Vec<usize> = (0..self.background.len() / self.players.width()).collect();
         random.shuffle(&mut rows);
-        rows.truncate(ROWS);
+        rows.truncate(most.min(ROWS));
         rows
     }
 
@@ -123,13 +129,16 @@ mod tests {
             ask: &ask,
         };
         let score = |attributions: &[f64]| {
-            deletion.score(attributions, &mut Random::new([3; 32])).expect("answers").0.expect("a score")
+            deletion.score(attributions, 640, &mut Random::new([3; 32])).expect("answers").0.expect("a score")
         };
         let right = score(&[6.0, 3.0, 1.0]);
         assert!((right.deletion - (0.6 + 0.9) / 2.0).abs() < 1e-12 && (right.random - 0.5).abs() < 1e-12, "{right:?}");
         let wrong = score(&[1.0, 3.0, 6.0]);
         assert!((wrong.deletion - (0.1 + 0.4) / 2.0).abs() < 1e-12, "{wrong:?}");
+        let little = |budget| deletion.score(&[6.0, 3.0, 1.0], budget, &mut Random::new([3; 32])).expect("answers");
+        assert_eq!(little(9), (None, 0));
+        assert!(little(10).0.is_some() && little(10).1 <= 10);
         let nowhere = Deletion { base_value: 10.0, ..deletion };
-        assert_eq!(nowhere.score(&[1.0, -1.0, 0.0], &mut Random::new([3; 32])).expect("no questions"), (None, 0));
+        assert_eq!(nowhere.score(&[1.0, -1.0, 0.0], 640, &mut Random::new([3; 32])).expect("no questions"), (None, 0));
     }
 }

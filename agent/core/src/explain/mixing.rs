@@ -20,6 +20,21 @@ pub(super) struct Sums {
 }
 
 impl Sums {
+    /// Sums between the halves.
+    pub(super) fn count(&self) -> usize {
+        self.halves.count()
+    }
+
+    /// Answers flat rows of sums.
+    pub(super) fn explained(&self, rows: &[f32]) -> Result<Vec<f64>, ExplainError> {
+        Ok(self.halves.explained(rows)?)
+    }
+
+    /// What a player of a background row adds to each sum beyond what the anchor does.
+    pub(super) fn part(&self, players: &Players, background: usize, player: usize) -> &[f32] {
+        &self.parts[(background * players.count() + player) * self.count()..][..self.count()]
+    }
+
     /// `None` where the sums of all players of all rows would be too many to keep.
     pub(super) fn new(halves: Halves, players: &Players, background: &[f32]) -> Option<Self> {
         let rows = background.chunks_exact(players.width());
@@ -72,7 +87,7 @@ impl<'a> Mixing<'a> {
     /// Answers mixed rows: the second half does where there is one, else `ask`.
     pub(super) fn answers(&self, rows: &[f32], ask: &Ask<'_>) -> Result<Vec<f64>, ExplainError> {
         match self.sums {
-            Some(sums) => Ok(sums.halves.explained(rows)?),
+            Some(sums) => sums.explained(rows),
             None => ask(rows),
         }
     }
@@ -96,6 +111,21 @@ pub(super) struct Explained<'a> {
 }
 
 impl Explained<'_> {
+    /// Whether what its players add to the sums are numbers.
+    pub(super) fn is_finite(&self) -> bool {
+        self.parts.iter().all(|part| part.is_finite())
+    }
+
+    /// Of sums: what they are without what these players of the input add.
+    pub(super) fn without(&self, leaves: impl Fn(usize) -> bool) -> Vec<f64> {
+        let mut rest = self.mixing.sums.map(|sums| sums.halves.at_anchor().to_vec()).unwrap_or_default();
+        let parts = self.parts.chunks_exact(rest.len().max(1)).enumerate();
+        for (_, part) in parts.filter(|(player, _)| !leaves(*player)) {
+            rest.iter_mut().zip(part).for_each(|(sum, &part)| *sum += f64::from(part));
+        }
+        rest
+    }
+
     /// What the model is asked about the input itself.
     pub(super) fn whole(&self) -> Vec<f32> {
         match self.mixing.sums {

@@ -28,6 +28,7 @@ use exact::Enumeration;
 use faithfulness::Deletion;
 use mixing::Mixing;
 pub use players::Players;
+use questions::Questions;
 use sampling::Sampler;
 use window::{Share, Spreading};
 
@@ -93,17 +94,24 @@ fn listed(spaces: &[Space]) -> String {
 
 /// What one explanation may cost, in rows that the model is asked about.
 ///
-/// It bounds what is estimated, and what is enumerated, but for the few thousand rows that [`exact::affords`] grants
-/// whatever the budget. Trees and closed forms ask about one row. Of a network in two halves ([`Model::halves`]) a row
-/// counts as one that only the second half is asked about.
+/// It bounds what is estimated, and what is enumerated, but for the few thousand rows that [`exact::affords`] grants where
+/// they are not four times as many. Trees and closed forms ask about one row. Of a network in two halves
+/// ([`Model::halves_in`]) a row counts as one that only the second half is asked about. Scoring an explanation
+/// ([`faithfulness`]) may take a quarter as much beside, and preparing a model as much as [`PREPARED`] explanations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// Rows.
     pub evaluations: u64,
 }
 
+/// What is found out once, at load, may take so many times the budget of one explanation.
+pub const PREPARED: u64 = 64;
+
 /// The part of a budget that goes into how shares spread over time, for windows: one in so many.
 const FOR_INTERVALS: u64 = 3;
+
+/// What scoring an explanation may take beside its budget: the part of it that is one in so many.
+const FOR_SCORES: u64 = 4;
 
 /// Explains rows of one model against its background.
 #[derive(Debug)]
@@ -173,12 +181,13 @@ impl Explainer {
             None => match Closed::of(&model, space)? {
                 Some(closed) => Way::Closed(closed),
                 None if exact::affords(players.count(), outputs.len(), budget.evaluations) => {
-                    Way::Enumeration(Enumeration::new(players, background)?)
+                    Way::Enumeration(Enumeration::through(model.halves_in(space)?, players, background)?)
                 }
                 None => {
                     let ask = |rows: &[f32]| model.explained_in(space, rows).map_err(ExplainError::from);
                     let (halves, seed) = (model.halves_in(space)?, seed(&model, &[]));
-                    Way::Sampling(Sampler::through(halves, players, background, &outputs, seed, &ask)?)
+                    let most = budget.evaluations.saturating_mul(PREPARED);
+                    Way::Sampling(Sampler::through(halves, players, background, &outputs, seed, most, &ask)?)
                 }
             },
         };
@@ -261,7 +270,8 @@ impl Explainer {
             ask: &|rows: &[f32]| self.ask(rows),
         };
         let shares: Vec<f64> = explanation.attributions.iter().map(|attribution| attribution.value).collect();
-        deletion.score(&shares, &mut Draw::Deletions.from(seed(&self.model, row)))
+        let most = self.budget.evaluations / FOR_SCORES;
+        deletion.score(&shares, most, &mut Draw::Deletions.from(seed(&self.model, row)))
     }
 
     fn ask(&self, rows: &[f32]) -> Result<Vec<f64>, ExplainError> {
@@ -282,7 +292,7 @@ impl Explainer {
             Way::Trees(trees) => exact(Method::TreeShapley, output()?, trees.attributions(row)?, 1),
             Way::Closed(closed) => {
                 let method = match closed {
-                    Closed::Linear(_) => Method::Linear,
+                    Closed::Linear(_) | Closed::Functions(_) => Method::Linear,
                     Closed::Quadratic(_) => Method::Quadratic,
                 };
                 let values = closed.shares(row);
@@ -290,6 +300,9 @@ impl Explainer {
                 Found { values: Some(values), ..exact(method, output()?, shares, 1) }
             }
             Way::Enumeration(enumeration) => {
+                if let Some((shares, evaluations)) = enumeration.by_halves(row)? {
+                    return Ok(exact(Method::Enumeration, output()?, shares, evaluations + 1));
+                }
                 let found = enumeration.attributions(row, |rows| self.ask(rows))?;
                 exact(Method::Enumeration, found.output, found.attributions, found.evaluations)
             }
@@ -326,20 +339,21 @@ impl Explainer {
             _ => Mixing { players: self.players, background: &self.model.background().rows, sums: None },
         };
         let explained = mixing.with(row);
+        let ask = |rows: &[f32]| self.ask(rows);
+        let answers = |rows: &[f32]| mixing.answers(rows, &ask);
+        let mut questions = Questions::new(mixing.width(), &answers);
         for feature in that_matter {
             let intervals: Vec<IntervalShare> = match &found.values {
                 Some(values) => window::added_up(&self.players, values, feature),
                 None => {
-                    let ask = |rows: &[f32]| self.ask(rows);
-                    let spreading = Spreading { explained: &explained, ask: &ask };
+                    let mut spreading = Spreading { explained: &explained, questions: &mut questions };
                     let share = Share { value: found.shares[feature], standard_error: found.standard_errors[feature] };
-                    let (intervals, asked) = spreading.over_time(feature, share, budget, random)?;
-                    explanation.evaluations += asked;
-                    intervals
+                    spreading.over_time(feature, share, budget, random)?
                 }
             };
             explanation.attributions[feature].intervals = intervals;
         }
+        explanation.evaluations += questions.asked();
         Ok(())
     }
 }

@@ -32,8 +32,11 @@ use crate::random::Random;
 
 /// Attributions are good enough when no standard error is above this share of the outputs' spread over the background.
 pub const TOLERANCE: f64 = 0.01;
-/// Fewest walks: with fewer, their spread says nothing. They are made even where the budget is less.
+/// Fewest walks: with fewer, their spread says little. So many are made even where the budget is less, but no more than
+/// four times less;
 const FEWEST_WALKS: usize = 8;
+/// and so many in any case: with fewer, their spread says nothing.
+const LEAST_WALKS: usize = 4;
 /// Background rows that are visited before an error is believed to be small, where there are as many: weights fitted to
 /// fewer may suit them by chance.
 const PROOF: usize = 32;
@@ -45,8 +48,8 @@ const ROUND: (usize, usize) = (16, 256);
 const AGAIN: usize = 6;
 /// Reference rows whose shares are computed at load: this many where [`PREPARATION`] pays for them.
 const REFERENCES: usize = 8;
-/// Model evaluations that preparing may take.
-const PREPARATION: usize = 32_768;
+/// Model evaluations that preparing may take, where the budget does not say less.
+const PREPARATION: u64 = 32_768;
 
 /// Samples walks between background rows and the row to explain.
 #[derive(Debug)]
@@ -98,11 +101,11 @@ impl Sampler {
         seed: [u8; 32],
         ask: &Ask<'_>,
     ) -> Result<Self, ExplainError> {
-        Self::through(None, players, background, outputs, seed, ask)
+        Self::through(None, players, background, outputs, seed, PREPARATION, ask)
     }
 
     /// Like [`new`](Self::new), for a network in two halves: the second is asked about mixed rows, `ask` only about the
-    /// explained ones.
+    /// explained ones. Preparing takes at most `preparation` evaluations.
     ///
     /// # Errors
     /// Those of [`new`](Self::new), and [`ExplainError::Model`] when the second half gives no answer.
@@ -112,6 +115,7 @@ impl Sampler {
         background: &[f32],
         outputs: &[f64],
         seed: [u8; 32],
+        preparation: u64,
         ask: &Ask<'_>,
     ) -> Result<Self, ExplainError> {
         let width = players.width();
@@ -132,7 +136,7 @@ impl Sampler {
                 background.chunks_exact(width).flat_map(|row| sampler.mixing().with(row).whole()).collect();
             sampler.outputs = sampler.mixing().answers(&rows, ask)?;
         }
-        sampler.known = sampler.prepare(Random::new(seed), ask)?;
+        sampler.known = sampler.prepare(preparation.min(PREPARATION), Random::new(seed), ask)?;
         Ok(sampler)
     }
 
@@ -143,10 +147,10 @@ impl Sampler {
 
     /// The shares of a few reference rows against every background row; the outputs in equal parts where not even one row's
     /// are affordable, which keeps efficiency.
-    fn prepare(&self, mut random: Random, ask: &Ask<'_>) -> Result<Profiles, ExplainError> {
+    fn prepare(&self, most: u64, mut random: Random, ask: &Ask<'_>) -> Result<Profiles, ExplainError> {
         let (count, rows) = (self.players.count(), self.outputs.len());
         let price = rows.saturating_mul(2 * count);
-        let references = (PREPARATION / price.max(1)).min(REFERENCES).min(rows);
+        let references = (most as usize / price.max(1)).min(REFERENCES).min(rows);
         if references == 0 {
             return Ok(Profiles::of_outputs(count, &self.outputs));
         }
@@ -167,7 +171,8 @@ impl Sampler {
         Ok(Profiles::new(count, rows, tables))
     }
 
-    /// Estimates the attributions of `row` from at most `budget` evaluations (and [`FEWEST_WALKS`] walks at least).
+    /// Estimates the attributions of `row` from at most `budget` evaluations; but from [`LEAST_WALKS`] walks at least, and
+    /// from [`FEWEST_WALKS`] where that is no more than four times the budget.
     /// The same `seed` gives the same estimate.
     ///
     /// # Errors
@@ -191,6 +196,8 @@ impl Sampler {
         let mut tally = Tally::default();
         let mut visits = Visits::new(self.outputs.len(), &mut random);
         let price = 2 * self.players.count().saturating_sub(1) as u64;
+        let affordable = usize::try_from(budget.saturating_mul(4) / price.max(1)).unwrap_or(usize::MAX);
+        let fewest = affordable.clamp(LEAST_WALKS, FEWEST_WALKS);
         loop {
             questions.forget();
             let round = (tally.walks / 4).clamp(ROUND.0, ROUND.1);
@@ -198,7 +205,7 @@ impl Sampler {
             let mut spent = false;
             while walks.len() < round && !spent {
                 walks.push(start(&explained, visits.next(&mut random), &mut random, &mut questions)?);
-                let enough_walks = tally.walks + walks.len() >= FEWEST_WALKS;
+                let enough_walks = tally.walks + walks.len() >= fewest;
                 spent = enough_walks && questions.put_in_all().saturating_add(price + whole) > budget;
             }
             questions.settle()?;
@@ -206,7 +213,7 @@ impl Sampler {
                 tally.add(walk.background, self.shares(walk, end, &questions));
             }
             let weights = self.known.weights(&tally);
-            let standard_errors = self.standard_errors(&tally, &weights);
+            let standard_errors = self.standard_errors(&tally, &weights, row);
             let proven = tally.rows.len() >= PROOF.min(self.outputs.len());
             let good = proven && standard_errors.iter().all(|&error| error <= self.enough);
             if spent || good || tally.walks >= MOST_WALKS {
@@ -261,27 +268,61 @@ impl Sampler {
 
     /// The standard errors of a sample in two stages: rows drawn from the background without putting back, then walks.
     /// Source: Cochran 1977, "Sampling techniques", 3rd edition, section 10.3.
-    fn standard_errors(&self, tally: &Tally, weights: &Weights) -> Vec<f64> {
+    fn standard_errors(&self, tally: &Tally, weights: &Weights, row: &[f32]) -> Vec<f64> {
         let (rows, share) = (tally.rows.len() as f64, tally.rows.len() as f64 / self.outputs.len() as f64);
         let deviation = |player| tally.rows.values().map(|row| row.deviation(player)).sum::<f64>().max(0.0);
         let deviations: Vec<f64> = (0..self.players.count()).map(deviation).collect();
         let within = within(&deviations, tally.walks - tally.rows.len());
         let shrink: f64 = tally.rows.values().map(|row| 1.0 / row.walks as f64).sum::<f64>() / (rows * rows);
+        let between: Vec<f64> = (0..self.players.count())
+            .map(|player| {
+                variance(tally.rows.iter().map(|(&row, visited)| {
+                    visited.mean(player) - self.known.known(&weights[visited.fold], row, player)
+                }))
+            })
+            .collect();
+        let floor = self.floor(tally, &between);
+        let may_differ = self.may_differ(tally, row);
         (0..self.players.count())
             .map(|player| {
-                let beyond = tally.rows.iter().map(|(&row, visited)| {
-                    visited.mean(player) - self.known.known(&weights[visited.fold], row, player)
-                });
-                let between = variance(beyond);
-                match within.get(player) {
+                let between = between[player];
+                let seen = match within.get(player) {
                     // A feature that did the same in every walk, as one does that the model ignores. That rows agree says
                     // nothing by itself: there may be only one.
                     _ if between == 0.0 && deviations[player] == 0.0 => 0.0,
                     Some(within) => ((1.0 - share) * between / rows + share * within * shrink).sqrt(),
                     None => (between / rows).sqrt(),
-                }
+                };
+                if may_differ[player] { seen.max(floor) } else { seen }
             })
             .collect()
+    }
+
+    /// What no error is below while there are rows that were not visited: that a feature did the same in `n` visits does not
+    /// mean that it does so in the next, but that it differs in one of `n + 1` (Laplace's rule of succession), and then as
+    /// features do on average.
+    fn floor(&self, tally: &Tally, between: &[f64]) -> f64 {
+        let (visited, all) = (tally.rows.len() as f64, self.outputs.len() as f64);
+        let usual = between.iter().sum::<f64>() / between.len().max(1) as f64;
+        let largest = self.outputs.iter().fold(0.0, |largest: f64, output| largest.max(output.abs()));
+        let floor = ((1.0 - visited / all) * usual / (visited + 1.0) / visited.max(1.0)).sqrt();
+        floor.max(f64::EPSILON * largest)
+    }
+
+    /// Per player whether a background row that was not visited has other values of it than the explained row.
+    fn may_differ(&self, tally: &Tally, row: &[f32]) -> Vec<bool> {
+        let mut differ = vec![false; self.players.count()];
+        let rows = self.background.chunks_exact(self.players.width()).enumerate();
+        for (_, other) in rows.filter(|(index, _)| !tally.rows.contains_key(index)) {
+            let values = row.iter().zip(other).enumerate();
+            for (column, _) in values.filter(|(_, (value, other))| value.to_bits() != other.to_bits()) {
+                differ[self.players.owner(column)] = true;
+            }
+            if differ.iter().all(|differs| *differs) {
+                break;
+            }
+        }
+        differ
     }
 }
 

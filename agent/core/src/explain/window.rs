@@ -7,7 +7,7 @@
 use super::ExplainError;
 use super::mixing::{Explained, Mixing};
 use super::players::Players;
-use super::questions::{Ask, Questions};
+use super::questions::Questions;
 use super::sampling::variance;
 use crate::domain::explanation::IntervalShare;
 use crate::random::Random;
@@ -18,8 +18,8 @@ const STRETCHES: usize = 6;
 const MOST_FEATURES: usize = 3;
 /// and only those with at least this part of all shares together; the largest always.
 const PART_THAT_MATTERS: f64 = 0.1;
-/// Background rows that are visited at least, whatever the budget.
-const FEWEST_VISITS: usize = 4;
+/// Background rows that are visited at least, whatever the budget: of one alone it is not known how far it may be off.
+const FEWEST_VISITS: usize = 2;
 
 /// The features that matter, the largest share first.
 pub(super) fn that_matter(shares: &[f64]) -> Vec<usize> {
@@ -58,33 +58,31 @@ pub(super) struct Share {
 }
 
 /// Estimates how one feature's share spreads over time.
-pub(super) struct Spreading<'a> {
+pub(super) struct Spreading<'a, 'b> {
     pub(super) explained: &'a Explained<'a>,
-    /// Answers inputs.
-    pub(super) ask: &'a Ask<'a>,
+    /// The same for all features, so that what they have in common is asked once.
+    pub(super) questions: &'a mut Questions<'b>,
 }
 
-impl Spreading<'_> {
+impl Spreading<'_, '_> {
     /// Spreads `share`, which is the feature's, from at most `budget` evaluations. Adds up to `share`: what sampling leaves
-    /// over goes to the stretches by their length, and with it that part of the share's own error. Also returns the
-    /// evaluations spent.
+    /// over goes to the stretches by their length, and with it that part of the share's own error.
     pub(super) fn over_time(
-        &self,
+        &mut self,
         feature: usize,
         share: Share,
         budget: u64,
         random: &mut Random,
-    ) -> Result<(Vec<IntervalShare>, u64), ExplainError> {
+    ) -> Result<Vec<IntervalShare>, ExplainError> {
         let Mixing { players, .. } = self.explained.mixing;
         let stretches = stretches(players.steps());
-        let answers = |rows: &[f32]| self.explained.mixing.answers(rows, self.ask);
-        let mut questions = Questions::new(self.explained.mixing.width(), &answers);
+        self.questions.forget();
         let mut visits = Vec::new();
         for background in self.order(budget, stretches.len(), random) {
-            visits.push(self.visit(background, feature, &stretches, random, &mut questions)?);
+            visits.push(self.visit(background, feature, &stretches, random)?);
         }
-        questions.settle()?;
-        let found: Vec<Vec<f64>> = visits.iter().map(|visit| visit.shares(stretches.len(), &questions)).collect();
+        self.questions.settle()?;
+        let found: Vec<Vec<f64>> = visits.iter().map(|visit| visit.shares(stretches.len(), self.questions)).collect();
         let visits = found.len().max(1) as f64;
         let interval = |(part, &(from, to)): (usize, &(usize, usize))| {
             let length = (to - from) as f64 / players.steps() as f64;
@@ -98,8 +96,7 @@ impl Spreading<'_> {
                 standard_error: (chance + (length * share.standard_error).powi(2)).sqrt(),
             }
         };
-        let intervals = stretches.iter().enumerate().map(interval).collect();
-        Ok((intervals, questions.asked()))
+        Ok(stretches.iter().enumerate().map(interval).collect())
     }
 
     /// The background rows to visit, in random order: each once, and again while the budget lasts.
@@ -115,12 +112,11 @@ impl Spreading<'_> {
     /// Puts the questions of one background row: a random set of the other features comes from the explained row, then the
     /// feature's stretches, one by one; and all of it the other way round.
     fn visit(
-        &self,
+        &mut self,
         background: usize,
         feature: usize,
         stretches: &[(usize, usize)],
         random: &mut Random,
-        questions: &mut Questions<'_>,
     ) -> Result<Visit, ExplainError> {
         let count = self.explained.mixing.players.count();
         let mut others: Vec<usize> = (0..count).filter(|&player| player != feature).collect();
@@ -133,11 +129,11 @@ impl Spreading<'_> {
         for (present, order) in [(before, &order), (after, &backwards)] {
             let mut mixed = self.explained.mixed(background);
             present.iter().for_each(|&player| mixed.take(player));
-            places.push(questions.put(&mixed.values)?);
+            places.push(self.questions.put(&mixed.values)?);
             for &part in order {
                 let (from, to) = stretches[part];
                 mixed.take_stretch(feature, from, to);
-                places.push(questions.put(&mixed.values)?);
+                places.push(self.questions.put(&mixed.values)?);
             }
         }
         Ok(Visit { order, places })
@@ -200,9 +196,11 @@ mod tests {
             let mut row: Vec<f32> = background[60..120].to_vec();
             (defect..defect + 5).for_each(|step| row[2 * step] = 6.0);
             let mixing = Mixing { players: Players::of_window(2, 30), background: &background, sums: None };
-            let spreading = Spreading { explained: &mixing.with(&row), ask: &ask };
+            let mut questions = Questions::new(60, &ask);
+            let mut spreading = Spreading { explained: &mixing.with(&row), questions: &mut questions };
             let share = Share { value: 20.0, standard_error: 0.0 };
-            let (intervals, asked) = spreading.over_time(0, share, 500, &mut Random::new([1; 32])).expect("answers");
+            let intervals = spreading.over_time(0, share, 500, &mut Random::new([1; 32])).expect("answers");
+            let asked = questions.asked();
             assert!((intervals.iter().map(|interval| interval.value).sum::<f64>() - 20.0).abs() < 1e-9);
             assert!(asked <= 500, "{asked}");
             let found = intervals.iter().max_by(|a, b| a.value.total_cmp(&b.value)).expect("intervals");
@@ -219,10 +217,11 @@ mod tests {
         };
         let background: Vec<f32> = (0..8 * 12).map(|i| -((i / 12) as f32)).collect();
         let mixing = Mixing { players: Players::of_window(1, 12), background: &background, sums: None };
-        let spreading = Spreading { explained: &mixing.with(&[1.0; 12]), ask: &ask };
+        let mut questions = Questions::new(12, &ask);
+        let mut spreading = Spreading { explained: &mixing.with(&[1.0; 12]), questions: &mut questions };
         for standard_error in [0.0, 0.6] {
             let share = Share { value: 4.5, standard_error };
-            let (intervals, _) = spreading.over_time(0, share, 70, &mut Random::new([1; 32])).expect("answers");
+            let intervals = spreading.over_time(0, share, 70, &mut Random::new([1; 32])).expect("answers");
             for interval in intervals {
                 assert!((interval.value - 0.75).abs() < 1e-9, "{interval:?}");
                 assert!((interval.standard_error - standard_error / 6.0).abs() < 1e-9, "{interval:?}");

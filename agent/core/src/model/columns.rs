@@ -43,6 +43,11 @@ impl Column {
         })
     }
 
+    /// The column's value for one of the feature.
+    pub(crate) fn of(&self, value: f64) -> f64 {
+        self.steps.iter().fold(value, |value, step| step.apply(value))
+    }
+
     /// `(a, b)` where the column is `a·x + b` but for rounding.
     pub(crate) fn affine(&self) -> Option<(f64, f64)> {
         self.steps.iter().try_fold((1.0, 0.0), |(a, b), step| step.affine().map(|(c, d)| (c * a, c * b + d)))

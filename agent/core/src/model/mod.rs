@@ -36,7 +36,7 @@ pub use self::manifest::{Decision, Feature, InputSpec, Manifest, OutputKind, Thr
 use self::network::Network;
 use self::operators::Shown;
 use self::space::choose_space;
-pub use self::sum::{Sums, WeightedSum};
+pub use self::sum::{AddedUp, Sums, WeightedSum};
 pub use self::table::Table;
 pub use self::tree::{Split, TreeSum};
 use crate::domain::prediction::{Digest, Output, Space};

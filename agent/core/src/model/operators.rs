@@ -23,6 +23,7 @@ use tract_onnx::tract_hir::internal::*;
 
 pub(crate) use self::linear::LinearScores;
 pub(crate) use self::scale::{Imputer, Scaler};
+pub(crate) use self::svm::linear_kernel;
 pub(crate) use self::transform::PostTransform;
 pub(crate) use self::whole::guard_casts;
 use self::wired::{Wired, built};

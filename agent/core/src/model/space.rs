@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::error::{BundleError, ModelError};
 use super::manifest::{Manifest, OutputKind};
 use super::operators::Shown;
-use super::sum::WeightedSum;
+use super::sum::AddedUp;
 use super::{Engine, General, Halves, Model, TreeSum, reconstruction};
 use crate::domain::prediction::Space;
 
@@ -49,8 +49,8 @@ impl Model {
         }
     }
 
-    /// What is explained in this space as a weighted sum of the features, where it is one.
-    pub fn linear_in(&self, space: Space) -> Option<&WeightedSum> {
+    /// What is explained in this space as a sum with a part for each feature, where it is one.
+    pub fn linear_in(&self, space: Space) -> Option<&AddedUp> {
         match &self.engine {
             Engine::Network(general) if !self.is_reconstruction() => {
                 let form = general.linear.as_ref().filter(|form| !form.has_link || space == Space::Margin);

@@ -66,7 +66,8 @@ impl Extras {
             && let Some(alert_id) = prediction.alert
         {
             let (asset, model) = (Arc::clone(&prediction.asset), Arc::clone(&prediction.model));
-            self.memory.note(Raised { alert_id, prediction_id: record.id, asset, model }, explanation);
+            let raised = Raised { alert_id, prediction_id: record.id, asset, model };
+            self.memory.note(raised, explanation, &inputs(prediction));
         }
     }
 
@@ -168,9 +169,15 @@ impl Extras {
         let explanation = record.explanation()?;
         // Rows of another background would be compared in another model's terms.
         let background = self.prepared(prediction)?.model.background();
-        let cases = self.memory.cases(prediction.alert, &prediction.model, explanation, background);
+        let cases =
+            self.memory.cases(prediction.alert, &prediction.model, explanation, &inputs(prediction), background);
         extra(record.id, Kind::Cases, &cases)
     }
+}
+
+/// What the model was given; what was missing is no number.
+fn inputs(prediction: &Prediction) -> Vec<f32> {
+    prediction.inputs.iter().map(|input| input.value.map_or(f32::NAN, |value| value as f32)).collect()
 }
 
 /// What the model was given, for a model that made the prediction.

@@ -222,6 +222,41 @@ fn where_there_is_nothing_to_search_the_answer_says_why() {
     assert_eq!(outcome(free, rule, &[f32::NAN, 1.0, 1.0, 1.0]), Ok(Outcome::NoneWithinLimits));
 }
 
+/// The budget is dealt out evenly: a feature that comes late is tried as well, and found to be what helps.
+#[test]
+fn no_feature_is_starved_by_those_before_it() {
+    let manifest = manifest(["[0, 100]"; 4], "[decision]\nraise_above = 1\n");
+    let search = Search::new(&manifest, &background(), None);
+    // Only the last feature clears, and only far from where it is.
+    let wear = |rows: &[f32]| Ok(rows.chunks_exact(4).map(|row| if row[3] > 80.0 { 0.0 } else { 5.0 }).collect());
+    let row = [50.0; 4];
+    let answer = search.search(&row, 100, wear).unwrap();
+    assert_eq!(answer.outcome, Outcome::Found, "{answer:?}");
+    assert_eq!(&*answer.alternatives[0].changes[0].feature, "wear");
+    assert!(answer.evaluations <= 100 + 4 && !answer.complete);
+    // Each stop costs one evaluation, the present row another: with too few for all, those tried are named and no others.
+    let names = |budget| {
+        search.search(&row, budget, wear).unwrap().searched.iter().map(|name| name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(100), FEATURES);
+    assert_eq!(names(3), FEATURES[..2]);
+    let nothing = search.search(&row, 1, wear).unwrap();
+    assert_eq!((nothing.outcome, nothing.searched.len(), nothing.complete), (Outcome::NoneWithinLimits, 0, false));
+}
+
+#[test]
+fn a_missing_value_was_not_tried() {
+    let manifest = manifest(["[0, 100]", "", "[0, 100]", ""], "[decision]\nraise_above = 1\n");
+    let splits = [Split { feature: 0, threshold: 50.0, branch: Branch::Leq, missing_yes: true, yes: 1, no: 2 }];
+    let search = Search::new(&manifest, &background(), Some(&splits));
+    let high = |rows: &[f32]| Ok(vec![5.0; rows.len() / 4]);
+    let found = search.search(&[1.0, 1.0, f32::NAN, 1.0], 500, high).unwrap();
+    assert_eq!((found.searched, found.complete), (vec!["torque".into()], false));
+    // One that no split asks for has nowhere to go to that makes a difference: that is known without asking.
+    let found = search.search(&[1.0; 4], 500, high).unwrap();
+    assert_eq!((found.searched, found.complete), (vec!["torque".into(), "heat".into()], true));
+}
+
 #[test]
 fn words_are_changed_to_words_that_are_allowed() {
     let text = "schema = 1\nname = \"m\"\nversion = \"1\"\n[[feature]]\nname = \"Type\"\nadjustable = [1, 2]\n\

@@ -177,6 +177,46 @@ fn models_too_wide_to_prepare_are_explained_as_well() {
 }
 
 #[test]
+fn what_was_the_same_in_all_visits_may_differ_in_the_next() {
+    // One background row in 50 is another regime, in which the first feature counts.
+    let game: Game = |x| if x[5] > 5.0 { 40.0 * f64::from(x[0]) } else { f64::from(x[1] * x[2] * x[3]) };
+    let mut background = rows(50, 12);
+    background[23 * WIDTH + 5] = 9.0;
+    let (row, sampler) = (rows(1, 13), sampler(game, &background));
+    let (mut missed, mut seen) = (0, 0);
+    for seed in 0..60 {
+        let estimate = sampler.estimate(&row, 120, digest(seed), &ask(game)).expect("an estimate");
+        if estimate.attributions[4] == 0.0 {
+            missed += 1;
+            assert!(estimate.standard_errors[4] > 0.0, "of {seed}");
+        }
+        seen += 1;
+    }
+    assert!(missed > seen / 2, "{missed} of {seen}");
+    // Once all rows were visited it is known.
+    let all = sampler.estimate(&row, 50_000, digest(0), &ask(game)).expect("an estimate");
+    assert_eq!((all.attributions[4], all.standard_errors[4]), (0.0, 0.0));
+}
+
+#[test]
+fn a_small_budget_bounds_what_is_prepared_and_what_is_asked() {
+    let background = rows(100, 3);
+    let outputs: Vec<f64> = background.chunks_exact(WIDTH).map(bent).collect();
+    for (budget, walks, most) in [(0, 4, 0), (16, 6, 1_024), (1_000, 8, 64_000)] {
+        let asked = std::cell::Cell::new(0_u64);
+        let ask = |rows: &[f32]| -> Result<Vec<f64>, ExplainError> {
+            asked.set(asked.get() + (rows.len() / WIDTH) as u64);
+            Ok(rows.chunks_exact(WIDTH).map(bent).collect())
+        };
+        let sampler = Sampler::through(None, Players::of_row(WIDTH), &background, &outputs, digest(1), most, &ask);
+        assert!(asked.get() <= most.min(PREPARATION), "{} of {most}", asked.get());
+        let estimate = sampler.expect("a sampler").estimate(&rows(1, 4), budget, digest(0), &ask).expect("an estimate");
+        let price = 2 * (WIDTH as u64 - 1);
+        assert!(estimate.evaluations <= budget.max(1 + walks * price), "{} of {budget}", estimate.evaluations);
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let refused = Sampler::new(Players::of_row(WIDTH), &[0.0; 7], &[1.0], digest(0), &ask(sum)).map(|_| ());
     assert_eq!(refused, Err(ExplainError::Background { values: 7, width: WIDTH }));

@@ -67,6 +67,7 @@ pub(super) struct Catalogue {
     pub(super) change_category: &'static str,
     pub(super) nothing_clears: &'static str,
     pub(super) nothing_found: &'static str,
+    pub(super) nothing_tried: &'static str,
     pub(super) clear_already: &'static str,
     pub(super) no_rule: &'static str,
     pub(super) nothing_adjustable: &'static str,

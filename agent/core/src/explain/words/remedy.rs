@@ -15,7 +15,11 @@ pub fn remedy(language: Language, found: &Counterfactuals) -> String {
         Outcome::NoneWithinLimits => {
             let names: Vec<String> = found.searched.iter().map(|feature| name(words, feature).0).collect();
             let phrase = if found.complete { words.nothing_clears } else { words.nothing_found };
-            fill(phrase, &[("names", &names.join(", "))])
+            if names.is_empty() {
+                words.nothing_tried.to_owned()
+            } else {
+                fill(phrase, &[("names", &names.join(", "))])
+            }
         }
         Outcome::Clear => words.clear_already.to_owned(),
         Outcome::NoRule => words.no_rule.to_owned(),

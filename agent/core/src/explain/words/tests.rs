@@ -298,6 +298,8 @@ fn what_would_clear_the_alert_is_said_as_a_person_sets_it() {
             "Keine Einstellung innerhalb der Grenzen würde den Alarm beenden; versucht: Torque, Tool wear.",
         ]
     );
+    let untried = Counterfactuals { searched: Vec::new(), ..none(false) };
+    assert_eq!(both(&untried), ["No setting could be tried.", "Es konnte keine Einstellung versucht werden."]);
     let [english, german] = both(&none(false));
     assert!(english.contains("though not everywhere: torque") && german.contains("wenn auch nicht überall: Torque"));
     let other = counterfactuals(extra::Outcome::NoRule, Vec::new(), true);

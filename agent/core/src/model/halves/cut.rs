@@ -44,6 +44,11 @@ impl Cut {
         })
     }
 
+    /// The second half, as a model of its own.
+    pub(super) fn rest(&self) -> &ModelProto {
+        &self.rest
+    }
+
     /// Both halves; `None` where tract cannot run them in batches, or the first does not keep rows apart.
     pub(super) fn plans(&self, shape: &[usize]) -> Option<(Network, Network)> {
         let (front, between) = Network::of(&self.front, shape).ok()?;

@@ -235,6 +235,46 @@ impl Rows for Classifier {
     }
 }
 
+/// More multiplications than this are not worth the weights of a linear kernel.
+const MOST_WORK: usize = 1 << 28;
+
+/// Weights, and an intercept.
+type Weighed = (Vec<f64>, f64);
+
+/// The weights and the intercept of each column that a machine with a linear kernel shows, where it shows scores; none of
+/// one that shows their sign, or probabilities made from them.
+///
+/// # Errors
+/// A sentence on an operator that is wrong in itself.
+pub(crate) fn linear_kernel(node: &NodeProto) -> Result<Option<Vec<Weighed>>, String> {
+    if node.op_type == "SVMRegressor" {
+        let machine = Regressor::read(node)?;
+        return if machine.one_class { Ok(None) } else { by_asking(&machine, &machine.vectors) };
+    }
+    let machine = classifier(node)?;
+    if machine.sigmoids.is_empty() { by_asking(&machine, &machine.vectors) } else { Ok(None) }
+}
+
+fn by_asking(machine: &impl Rows, vectors: &Vectors) -> Result<Option<Vec<Weighed>>, String> {
+    let (width, few) = (vectors.width, vectors.width.saturating_mul(vectors.values.len()) <= MOST_WORK);
+    if !few || !matches!(vectors.kernel, Kernel::Linear) {
+        return Ok(None);
+    }
+    let mut row = vec![0.0; width];
+    let mut intercepts = Vec::new();
+    machine.run(&row, &mut intercepts)?;
+    let mut columns: Vec<Weighed> =
+        intercepts.into_iter().map(|intercept| (Vec::with_capacity(width), intercept)).collect();
+    for value in 0..width {
+        row[value] = 1.0;
+        let mut scores = Vec::with_capacity(columns.len());
+        machine.run(&row, &mut scores)?;
+        columns.iter_mut().zip(scores).for_each(|((weights, intercept), score)| weights.push(score - *intercept));
+        row[value] = 0.0;
+    }
+    Ok(Some(columns))
+}
+
 /// The probability of the first of two classes, kept off 0 and 1.
 fn platt(score: f64, a: f64, b: f64) -> f64 {
     const LEAST: f64 = 1e-7;
@@ -278,4 +318,52 @@ fn coupled(count: usize, pairs: &[f64]) -> Vec<f64> {
         }
     }
     p
+}
+
+#[cfg(test)]
+mod tests {
+    use tract_onnx::pb::AttributeProto;
+
+    use super::*;
+
+    fn attribute(name: &str) -> AttributeProto {
+        AttributeProto { name: name.to_owned(), ..Default::default() }
+    }
+
+    fn node(operator: &str, kernel: &str, more: Vec<AttributeProto>) -> NodeProto {
+        let floats = |name: &str, values: &[f32]| AttributeProto { floats: values.to_vec(), ..attribute(name) };
+        let mut all = vec![
+            AttributeProto { s: kernel.as_bytes().to_vec(), ..attribute("kernel_type") },
+            floats("support_vectors", &[1.0, 2.0, -1.0, 0.5, 3.0, -2.0]),
+            floats("kernel_params", &[0.5, 0.0, 3.0]),
+            floats("rho", &[0.25]),
+            floats("coefficients", &[0.5, -1.5, 1.0]),
+        ];
+        all.extend(more);
+        NodeProto { op_type: operator.to_owned(), attribute: all, ..Default::default() }
+    }
+
+    #[test]
+    fn a_linear_kernel_s_scores_are_weighted_sums_and_those_of_others_are_not() {
+        let supports = || vec![AttributeProto { i: 3, ..attribute("n_supports") }];
+        let classes = || {
+            vec![
+                AttributeProto { ints: vec![0, 1], ..attribute("classlabels_ints") },
+                AttributeProto { ints: vec![1, 2], ..attribute("vectors_per_class") },
+            ]
+        };
+        // 0.5 · (1, 2) − 1.5 · (−1, 0.5) + (3, −2), by hand.
+        let (weights, rho) = (vec![5.0, -1.75], 0.25);
+        let opposite = weights.iter().map(|weight| -weight).collect::<Vec<f64>>();
+        let number = linear_kernel(&node("SVMRegressor", "LINEAR", supports()));
+        assert_eq!(number, Ok(Some(vec![(weights.clone(), rho)])));
+        let two = linear_kernel(&node("SVMClassifier", "LINEAR", classes()));
+        assert_eq!(two, Ok(Some(vec![(opposite, -rho), (weights, rho)])));
+
+        assert_eq!(linear_kernel(&node("SVMRegressor", "RBF", supports())), Ok(None));
+        let signs = [supports(), vec![AttributeProto { i: 1, ..attribute("one_class") }]].concat();
+        assert_eq!(linear_kernel(&node("SVMRegressor", "LINEAR", signs)), Ok(None));
+        let likely = ["prob_a", "prob_b"].map(|name| AttributeProto { floats: vec![1.0], ..attribute(name) });
+        assert_eq!(linear_kernel(&node("SVMClassifier", "LINEAR", [classes(), likely.to_vec()].concat())), Ok(None));
+    }
 }

@@ -53,6 +53,7 @@ pub(in super::super) static ENGLISH: Catalogue = Catalogue {
     change_category: "{name} {category}",
     nothing_clears: "No setting within the limits would clear it; tried: {names}.",
     nothing_found: "No setting within the limits was found that would clear it; tried, though not everywhere: {names}.",
+    nothing_tried: "No setting could be tried.",
     clear_already: "Nothing needs to change: this output clears the alert.",
     no_rule: "This model raises no alerts, so there is nothing to clear.",
     nothing_adjustable: "Nothing that the model looks at is marked as something a person may set.",

@@ -54,6 +54,7 @@ pub(in super::super) static GERMAN: Catalogue = Catalogue {
     nothing_clears: "Keine Einstellung innerhalb der Grenzen würde den Alarm beenden; versucht: {names}.",
     nothing_found: "Es wurde keine Einstellung innerhalb der Grenzen gefunden, die den Alarm beenden würde; versucht, \
                     wenn auch nicht überall: {names}.",
+    nothing_tried: "Es konnte keine Einstellung versucht werden.",
     clear_already: "Nichts muss sich ändern: Dieses Ergebnis beendet den Alarm.",
     no_rule: "Dieses Modell löst keine Alarme aus, also ist nichts zu beenden.",
     nothing_adjustable: "Nichts, worauf das Modell achtet, ist als einstellbar gekennzeichnet.",
