@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use explaind_core::domain::explanation::Settlement;
+use explaind_core::domain::reason::Reason;
 use explaind_core::domain::record::Stream;
 use explaind_core::domain::time::Now;
 use rustix::fs::{Advice, fadvise};
@@ -96,7 +97,7 @@ impl Core {
         let mut write = Write::new(&self.base, &state);
         for sequence in state.unsettled.range(seen[Stream::Predictions].saturating_add(1)..) {
             if let Some(Ok(prediction)) = self.base.record(Stream::Predictions, *sequence, 0)? {
-                let reason = "the store failed when it was written, so it was not shown".to_owned();
+                let reason = Reason::NotShown.to_string();
                 write.settle(prediction, Settlement::Skipped { reason })?;
             }
         }
