@@ -157,7 +157,7 @@ fn alerts_are_blamed_on_a_true_cause() -> Outcome<()> {
     {
         let reference = Reference::open(name)?;
         let model = reference.model()?;
-        let (mut alerts, mut hits) = (0.0, 0.0);
+        let (mut alerts, mut hits) = (0.0_f64, 0.0_f64);
         for ((row, golden), explanation) in reference.rows().iter().zip(explanations(&reference)?) {
             let causes = causes(golden["mode"].as_str().unwrap_or_default());
             if causes.is_empty() || model.predict(row)?.value < threshold {

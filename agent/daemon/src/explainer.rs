@@ -182,7 +182,7 @@ impl<'a> Worker<'a> {
             return;
         }
         match self.queue.buffer.settle(self.owed.clone()) {
-            Ok(_) => {
+            Ok(()) => {
                 self.owed.clear();
                 for given_up in self.queue.follow_up(self.raised.drain(..)) {
                     self.extras.given_up(given_up);

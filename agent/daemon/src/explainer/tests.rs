@@ -328,7 +328,9 @@ fn a_buffer_that_refuses_is_left_alone_for_longer_each_time_and_what_is_owed_is_
         next(&mut worker);
     }
     worker.store();
-    let refused = worker.refused.expect("refused");
+    let (_, wait) = worker.refused.expect("refused");
+    let refused = (Instant::now() + Duration::from_secs(60), wait);
+    worker.refused = Some(refused);
     next(&mut worker);
     worker.flush();
     worker.flush();

@@ -20,7 +20,7 @@ use super::outgoing::encode;
 use super::*;
 use crate::buffer::samples::{at, audit, explained, extra, feedback, health, open, prediction, transition, withheld};
 use crate::registry::{self, batch_path};
-use explaind_core::domain::explanation::{IntervalShare, Settlement};
+use explaind_core::domain::explanation::{Faithfulness, IntervalShare, Settlement};
 
 fn registry(folder: &Path) -> Registry {
     Registry::new(&registry::Config::Directory(registry::DirectoryConfig { path: folder.join("registry") }))
@@ -92,6 +92,7 @@ fn explained_further(torque: f64) -> Settlement {
         let torque = &mut explanation.attributions[0];
         torque.intervals = vec![stretch(0, 15, 4.5), stretch(15, 30, 2.0)];
         torque.error = Some(0.5);
+        explanation.faithfulness = Some(Faithfulness { deletion: 0.75, random: 0.5 });
     }
     settlement
 }
