@@ -58,6 +58,7 @@ X = random.normal(size=(400, WIDTH)).astype(np.float32)
 X[:, 4] = random.integers(0, 4, 400)
 SCORE = X[:, 0] + X[:, 1] ** 2 - 0.5 * X[:, 2] * (X[:, 4] == 2) + 0.3 * X[:, 4]
 TWO, THREE = (SCORE > 1.2).astype(int), np.digitize(SCORE, [0.6, 1.8])
+FOUR = np.digitize(SCORE, [0.3, 1.0, 1.8])
 NUMBER = (2 * SCORE + 0.1 * random.normal(size=400)).astype(np.float32)
 COUNT = np.floor(np.exp(np.clip(SCORE, -1, 2)))
 HOLES = X.copy()
@@ -154,6 +155,9 @@ MODELS = {
     "linear-svm-number": ("linear", "r", X, lambda: sklearn(LinearSVR(), NUMBER)),
     "svm-two": ("any", "c", X[:60], lambda: sklearn(SVC(probability=True, random_state=0), TWO[:60], X[:60])),
     "svm-three": ("any", "c", X[:60], lambda: sklearn(SVC(probability=True, random_state=0), THREE[:60], X[:60], options=NO_MAP)),
+    "svm-three-pairs": ("any", "c", X[:60], lambda: sklearn(SVC(decision_function_shape="ovo"), THREE[:60], X[:60], options=NO_MAP)),
+    "svm-four-pairs": ("any", "c", X[:60], lambda: sklearn(SVC(decision_function_shape="ovo"), FOUR[:60], X[:60], options=NO_MAP)),
+    "svm-three-each": ("any", "c", X[:60], lambda: sklearn(SVC(), THREE[:60], X[:60], options=NO_MAP)),
     "svm-two-polynomial": ("any", "c", X[:60], lambda: sklearn(SVC(kernel="poly", degree=2, probability=True, random_state=0), TWO[:60], X[:60])),
     "svm-two-sigmoid": ("any", "c", X[:60], lambda: sklearn(SVC(kernel="sigmoid", probability=True, random_state=0), TWO[:60], X[:60])),
     "svm-two-raw": ("any", "c", X[:60], lambda: sklearn(SVC(), TWO[:60], X[:60], options={**RAW, **NO_MAP})),
@@ -287,6 +291,9 @@ def described(name):
               "shap": numbers(shap), "base_value": base}
     if kind in "cm":
         listed["labels"] = [int(label) for label in run(rows, outputs[0]).ravel()]
+        if name.endswith("-pairs"):
+            # One score per pair of classes says how many classes there are.
+            listed["classes"] = (1 + math.isqrt(1 + 8 * found.shape[1])) // 2
     return listed
 
 

@@ -24,11 +24,19 @@ const FAILING: [f64; 6] = [0.0, 298.4, 308.2, 1282.0, 60.7, 216.0];
 const HEALTHY: [f64; 6] = [1.0, 299.6, 311.1, 1649.0, 33.8, 133.0];
 
 fn model() -> Arc<Model> {
+    model_with(|_| "")
+}
+
+/// With more said of each feature.
+fn model_with(more: impl Fn(&str) -> &'static str) -> Arc<Model> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/models/ai4i-gbt");
     let read = |name: &str| std::fs::read(format!("{folder}/{name}")).unwrap();
     let features: String = FEATURES
         .map(|name| {
-            format!("[[feature]]\nname = \"{name}\"\nmax_age = \"5s\"\nrange = [0.0, 4000.0]\nmax_rate = 1000.0\n")
+            let more = more(name);
+            format!(
+                "[[feature]]\nname = \"{name}\"\nmax_age = \"5s\"\nrange = [0.0, 4000.0]\nmax_rate = 1000.0\n{more}"
+            )
         })
         .concat();
     let manifest = format!(
@@ -68,6 +76,15 @@ struct Bench {
 
 impl Bench {
     fn new(trigger: Trigger, active_when: Option<ActiveWhen>, open: Vec<OpenAlert>) -> (Self, Follows) {
+        Self::of(model(), trigger, active_when, open)
+    }
+
+    fn of(
+        model: Arc<Model>,
+        trigger: Trigger,
+        active_when: Option<ActiveWhen>,
+        open: Vec<OpenAlert>,
+    ) -> (Self, Follows) {
         let plan = AssetPlan {
             id: "press-7".into(),
             model: "press-failure".into(),
@@ -80,7 +97,7 @@ impl Bench {
             ids += 1;
             Uuid::from_u128(ids)
         };
-        let (pipeline, follows) = Pipeline::new(vec![(plan, model())], open, at(0), &mut mint);
+        let (pipeline, follows) = Pipeline::new(vec![(plan, model)], open, at(0), &mut mint);
         (Self { pipeline, ids }, follows)
     }
 
@@ -257,6 +274,34 @@ fn switching_off_is_noticed_without_a_prediction_and_not_knowing_lifts_nothing()
     let torque = &samples(FAILING, at(500))[4..5];
     let records = bench.take(torque, at(500));
     assert_eq!((withheld(&records).as_str(), transitions(&records).len()), ("stale", 0));
+}
+
+#[test]
+fn a_feature_that_may_be_missing_reaches_the_model_without_a_value_and_others_withhold() {
+    let model = model_with(|name| if name == "torque_nm" { "missing = true\n" } else { "" });
+    let row = |samples: &[Sample], second| {
+        let mut bench = Bench::of(Arc::clone(&model), Trigger::On(signal("tool_wear_min")), None, Vec::new()).0;
+        bench.take(samples, at(second))
+    };
+    let mut samples = samples(FAILING, at(1));
+    let whole = row(&samples, 1);
+    samples[4].quality = Quality::Bad;
+    let without = row(&samples, 1);
+    let prediction = predictions(&without)[0];
+    let Outcome::Predicted(output) = &prediction.outcome else { panic!("{:?}", prediction.outcome) };
+    let mut values = FAILING.map(|value| value as f32);
+    values[4] = f32::NAN;
+    assert_eq!(output, &model.predict(&values).unwrap());
+    assert_ne!(&predictions(&whole)[0].outcome, &prediction.outcome);
+    assert_eq!((prediction.inputs[4].value, prediction.inputs[3].value), (None, Some(1282.0)));
+    samples.remove(4);
+    assert_eq!(predictions(&row(&samples, 1))[0].outcome, prediction.outcome, "as if it had never come");
+    // What is there and cannot be is no missing value; and the rest must be there.
+    samples.insert(4, Sample { value: Value::Number(1e9), quality: Quality::Good, ..samples[0].clone() });
+    samples[4].signal = signal("torque_nm");
+    assert_eq!(withheld(&row(&samples, 1)), "out_of_range");
+    samples.remove(3);
+    assert_eq!(withheld(&row(&samples, 1)), "missing");
 }
 
 #[test]

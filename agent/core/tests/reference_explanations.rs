@@ -62,7 +62,7 @@ fn trees_of_a_regression_over_56_features() -> Outcome<()> {
 
 #[test]
 fn a_network_by_enumeration() -> Outcome<()> {
-    agree("ai4i-mlp", "shap", "base_value", Space::Probability, Method::Enumeration, 1e-4)
+    agree("ai4i-mlp", "shap", "base_value", Space::Probability, Method::Enumeration, 1e-5)
 }
 
 /// Estimates are held against their own standard errors: a figure of the three largest spreads in 1,000 may be further
@@ -151,12 +151,13 @@ fn causes(mode: &str) -> &'static [&'static str] {
 
 #[test]
 fn alerts_are_blamed_on_a_true_cause() -> Outcome<()> {
-    // Thresholds and shares as their trainer measured them on all test rows.
+    // Thresholds and shares as their trainer measured them on all test rows. Of these the golden rows are a part, so that many
+    // may miss as the shares allow of so few, rounded up.
     for (name, threshold, share) in [("ai4i-gbt", 0.14, 0.947), ("ai4i-forest", 0.36, 0.987), ("ai4i-mlp", 0.51, 0.977)]
     {
         let reference = Reference::open(name)?;
         let model = reference.model()?;
-        let (mut alerts, mut hits) = (0.0, 0.0);
+        let (mut alerts, mut hits) = (0.0_f64, 0.0_f64);
         for ((row, golden), explanation) in reference.rows().iter().zip(explanations(&reference)?) {
             let causes = causes(golden["mode"].as_str().unwrap_or_default());
             if causes.is_empty() || model.predict(row)?.value < threshold {
@@ -166,9 +167,9 @@ fn alerts_are_blamed_on_a_true_cause() -> Outcome<()> {
             alerts += 1.0;
             hits += f64::from(u8::from(most.is_some_and(|most| causes.contains(&&*most.feature))));
         }
-        println!("{name}: {hits} of {alerts}");
-        // Of so few alerts one may miss that the share allows for.
-        assert!(alerts >= 20.0 && hits >= share * alerts - 1.0, "{name}: {hits} of {alerts}");
+        let misses = ((1.0 - share) * alerts).ceil();
+        println!("{name}: {hits} of {alerts} alerts among the golden rows, where {misses} may miss");
+        assert!(alerts >= 20.0 && alerts - hits <= misses, "{name}: {hits} of {alerts}");
     }
     Ok(())
 }

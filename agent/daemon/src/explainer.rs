@@ -17,9 +17,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use explaind_core::domain::explanation::Settlement;
-use explaind_core::domain::prediction::{Outcome, Prediction};
-use explaind_core::explain::Explainer;
-use explaind_core::model::Model;
+use explaind_core::domain::prediction::{Input, Outcome, Prediction};
+use explaind_core::domain::reason::Reason;
+use explaind_core::explain::{ExplainError, Explainer};
+use explaind_core::model::{Feature, Model};
 use explaind_core::pipeline::Wish;
 use uuid::Uuid;
 
@@ -41,8 +42,8 @@ const AT_ONCE: usize = 64;
 const TOGETHER: Duration = Duration::from_millis(25);
 /// Explanations kept for another try while the buffer refuses them.
 const KEPT: usize = 4096;
-/// Why a prediction has no explanation that was withheld, or whose model is gone.
-const NOTHING: &str = "nothing to explain: withheld, or its model no longer runs";
+/// How long the buffer is left alone once it has refused; doubled with each refusal.
+const LEFT_ALONE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Whether this model, with this background, made the prediction.
 fn made(model: &Model, prediction: &Prediction) -> bool {
@@ -51,9 +52,15 @@ fn made(model: &Model, prediction: &Prediction) -> bool {
 
 /// The row to explain once more, if the model that made the prediction still runs.
 fn again(prediction: &Prediction, model: Option<&Arc<Model>>) -> Option<Vec<f32>> {
-    let same = model.is_some_and(|model| made(model, prediction));
-    let row: Option<Vec<f32>> = prediction.inputs.iter().map(|input| input.value.map(|value| value as f32)).collect();
-    row.filter(|_| same && matches!(prediction.outcome, Outcome::Predicted(_)))
+    let model = model.filter(|model| made(model, prediction))?;
+    // All features of the oldest row of a window come first.
+    let features = model.manifest().features.iter().cycle();
+    let value = |(input, feature): (&Input, &Feature)| {
+        let missing = feature.missing.then_some(f32::NAN);
+        input.value.map(|value| value as f32).or(missing)
+    };
+    let row: Option<Vec<f32>> = prediction.inputs.iter().zip(features).map(value).collect();
+    row.filter(|_| matches!(prediction.outcome, Outcome::Predicted(_)))
 }
 
 /// Explains, settles and answers until the queue is closed and empty. Runs on a thread of its own.
@@ -63,10 +70,22 @@ pub(crate) fn run(queue: &Queue, models: &HashMap<Arc<str>, Arc<Model>>, budgets
         worker.work(work);
     }
     worker.flush();
+    worker.store();
 }
 
 /// Each model's explainer, or why there is none.
-type Explainers = HashMap<Arc<str>, Result<Explainer, String>>;
+type Explainers = HashMap<Arc<str>, Result<Explainer, Reason>>;
+
+/// A panic, in a model that only just loads, costs this model its explanations and nobody else anything.
+fn prepared(model: &str, prepare: impl FnOnce() -> Result<Explainer, ExplainError>) -> Result<Explainer, Reason> {
+    let explainer = match catch_unwind(AssertUnwindSafe(prepare)) {
+        Ok(Ok(explainer)) => return Ok(explainer),
+        Ok(Err(error)) => Reason::Failed(error.to_string()),
+        Err(_) => Reason::Within,
+    };
+    tracing::error!(model, reason = %explainer, "this model's predictions cannot be explained");
+    Err(explainer)
+}
 
 struct Worker<'a> {
     queue: &'a Queue,
@@ -79,20 +98,23 @@ struct Worker<'a> {
     /// Those among them that raised an alert.
     raised: Vec<Uuid>,
     since: Instant,
+    /// While the buffer refuses: until when it is left alone, and for how long the next time.
+    refused: Option<(Instant, Duration)>,
 }
 
 impl<'a> Worker<'a> {
     fn new(queue: &'a Queue, models: &HashMap<Arc<str>, Arc<Model>>, budgets: &Budgets, metrics: &'a Metrics) -> Self {
         let prepare = |(name, model): (&Arc<str>, &Arc<Model>)| {
             let budget = pace::of(budgets, name, model).explanation;
-            (Arc::clone(name), Explainer::new(Arc::clone(model), budget).map_err(|error| error.to_string()))
+            (Arc::clone(name), prepared(name, || Explainer::new(Arc::clone(model), budget)))
         };
         let explainers = models.iter().map(prepare).collect();
         let extras = Extras::new(queue.buffer.clone(), models, budgets);
+        // What is given up here is remembered already: it was read back with the other alerts.
         queue.follow_up(extras.unsaid().into_iter());
         let spaces = Spaces::new(queue.buffer.clone(), models, budgets);
         let (owed, raised, since) = (Vec::new(), Vec::new(), Instant::now());
-        Self { queue, metrics, explainers, extras, spaces, owed, raised, since }
+        Self { queue, metrics, explainers, extras, spaces, owed, raised, since, refused: None }
     }
 
     fn work(&mut self, work: Work) {
@@ -144,54 +166,73 @@ impl<'a> Worker<'a> {
         alert || !waiting.anything || self.owed.len() >= AT_ONCE || self.since.elapsed() >= TOGETHER
     }
 
-    /// Stores what is owed, and what was left out meanwhile.
+    /// Stores what is owed, and what was left out meanwhile, unless the buffer refused just now.
     fn flush(&mut self) {
         self.owed.extend(self.queue.left_out());
+        if self.refused.is_none_or(|(until, _)| Instant::now() >= until) {
+            self.store();
+        }
+        let surplus = self.owed.len().saturating_sub(KEPT);
+        self.owed.drain(..surplus);
+    }
+
+    /// Stores what is owed. One that is given up leaves its prediction unsettled, and the next start takes it up.
+    fn store(&mut self) {
         if self.owed.is_empty() {
             return;
         }
-        if settle(&self.queue.buffer, self.owed.clone()) {
-            self.owed.clear();
-            self.queue.follow_up(self.raised.drain(..));
-        } else {
-            let surplus = self.owed.len().saturating_sub(KEPT);
-            self.owed.drain(..surplus);
+        match self.queue.buffer.settle(self.owed.clone()) {
+            Ok(()) => {
+                self.owed.clear();
+                for given_up in self.queue.follow_up(self.raised.drain(..)) {
+                    self.extras.given_up(given_up);
+                }
+                if self.refused.take().is_some() {
+                    tracing::info!("explanations are stored again");
+                }
+            }
+            Err(error) => {
+                if self.refused.is_none() {
+                    tracing::error!(%error, "explanations could not be stored; they are kept and tried again");
+                }
+                let wait = self.refused.map_or(LEFT_ALONE.0, |(_, wait)| (wait * 2).min(LEFT_ALONE.1));
+                self.refused = Some((Instant::now() + wait, wait));
+            }
         }
     }
 }
 
-fn explained(explainer: Option<&Result<Explainer, String>>, wish: &Wish, metrics: &Metrics) -> Settlement {
+fn explained(explainer: Option<&Result<Explainer, Reason>>, wish: &Wish, metrics: &Metrics) -> Settlement {
     let row = match wish {
         Wish::Explain { row, .. } => row,
-        Wish::Nothing => return skip(NOTHING),
+        Wish::Nothing => return skip(&Reason::Nothing),
     };
     match explainer {
-        None => skip("the model no longer runs"),
-        Some(Err(reason)) => skip(reason),
+        None => skip(&Reason::Gone),
+        Some(Err(reason)) => fail(reason),
         Some(Ok(explainer)) => {
             let begun = Instant::now();
             // A panic, in a library on a row it cannot take, costs one explanation and not the thread.
             let result = catch_unwind(AssertUnwindSafe(|| explainer.explain(row)));
             metrics.explanation(begun.elapsed().as_secs_f64());
             match result {
-                Ok(Ok(explanation)) => Settlement::Explained { id: clock::mint(clock::now()), explanation },
-                Ok(Err(error)) => Settlement::Failed { reason: error.to_string() },
-                Err(_) => Settlement::Failed { reason: "the model failed from within; the log says how".to_owned() },
+                Ok(Ok(explanation)) => {
+                    if let Some(faithfulness) = explanation.faithfulness {
+                        metrics.faithfulness(faithfulness);
+                    }
+                    Settlement::Explained { id: clock::mint(clock::now()), explanation }
+                }
+                Ok(Err(error)) => fail(&Reason::Failed(error.to_string())),
+                Err(_) => fail(&Reason::Within),
             }
         }
     }
 }
 
-fn skip(reason: &str) -> Settlement {
-    Settlement::Skipped { reason: reason.to_owned() }
+fn skip(reason: &Reason) -> Settlement {
+    Settlement::Skipped { reason: reason.to_string() }
 }
 
-/// Stores settlements; says whether that worked. One that is given up leaves its prediction unsettled, and the next
-/// start takes it up.
-fn settle(buffer: &Buffer, settled: Vec<(Uuid, Settlement)>) -> bool {
-    let result = buffer.settle(settled);
-    if let Err(error) = &result {
-        tracing::error!(%error, "explanations could not be stored");
-    }
-    result.is_ok()
+fn fail(reason: &Reason) -> Settlement {
+    Settlement::Failed { reason: reason.to_string() }
 }

@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use explaind_core::domain::explanation::Faithfulness;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -24,6 +25,7 @@ pub(crate) struct Metrics {
     predictions: Family<Labels<3>, Counter>,
     inference: Histogram,
     explanation: Histogram,
+    faithfulness: Family<Labels<1>, Histogram, fn() -> Histogram>,
     buffer_records: Family<Labels<1>, Gauge>,
     buffer_bytes: Gauge,
     buffer_degraded: Gauge,
@@ -44,6 +46,9 @@ impl Metrics {
             predictions: Family::default(),
             inference: seconds(),
             explanation: seconds(),
+            faithfulness: Family::new_with_constructor(|| {
+                Histogram::new((0..=12).map(|tenths| f64::from(tenths) / 10.0))
+            }),
             buffer_records: Family::default(),
             buffer_bytes: Gauge::default(),
             buffer_degraded: Gauge::default(),
@@ -61,6 +66,12 @@ impl Metrics {
             metrics.inference.clone(),
         );
         registry.register("explanation_seconds", "Time of one explanation", metrics.explanation.clone());
+        registry.register(
+            "explanation_faithfulness",
+            "Of explanations scored: how far deleting features moves the output back, on average over the deletions, in the \
+             order of the attributions and in random order (1 is all the way)",
+            metrics.faithfulness.clone(),
+        );
         registry.register("buffer_records", "Records kept", metrics.buffer_records.clone());
         registry.register("buffer_bytes", "Bytes that the buffer takes on disk", metrics.buffer_bytes.clone());
         registry.register(
@@ -100,6 +111,13 @@ impl Metrics {
     /// An explanation took so long.
     pub(crate) fn explanation(&self, seconds: f64) {
         self.explanation.observe(seconds);
+    }
+
+    /// An explanation was scored.
+    pub(crate) fn faithfulness(&self, found: Faithfulness) {
+        for (order, score) in [("attributions", found.deletion), ("random", found.random)] {
+            self.faithfulness.get_or_create(&[("order", order.to_owned())]).observe(score);
+        }
     }
 
     /// Records kept in a stream.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::explanation::{Attribution, Explanation, IntervalShare, Method};
+use super::explanation::{Attribution, Explanation, Faithfulness, IntervalShare, Method};
 use super::prediction::Space;
 
 /// The figures of one explanation. JSON has no form for what is not a number: such a value is `None`.
@@ -33,6 +33,9 @@ pub struct Figures {
     /// Of a reconstruction: each feature's part of the score.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub errors: BTreeMap<Arc<str>, f64>,
+    /// How faithful the shares are, where that was scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faithfulness: Option<Faithfulness>,
     /// The shares once more in the model's order, with what a reader needs beside them.
     pub features: Vec<Share>,
 }
@@ -78,6 +81,7 @@ impl From<&Explanation> for Figures {
             additivity_gap: explanation.additivity_gap,
             intervals: over_time.map(|attribution| (name(attribution), attribution.intervals.clone())).collect(),
             errors: all().filter_map(|attribution| Some((name(attribution), attribution.error?))).collect(),
+            faithfulness: explanation.faithfulness,
             features: all().map(Share::from).collect(),
         }
     }
@@ -129,7 +133,7 @@ mod tests {
             method: Method::TreeShapley,
             evaluations: 12,
             additivity_gap: 0.0,
-            faithfulness: None,
+            faithfulness: Some(Faithfulness { deletion: 0.75, random: 0.5 }),
         };
         let figures = Figures::from(&explanation);
         assert_eq!(figures.status(), "exact");
@@ -139,7 +143,8 @@ mod tests {
                         \"standard_errors\":{\"Speed\":0.0,\"Torque [Nm]\":0.0},\"method\":\"tree-shapley\",\
                         \"evaluations\":12,\"additivity_gap\":0.0,\
                         \"intervals\":{\"Torque [Nm]\":[{\"from\":0,\"to\":5,\"value\":4.2,\"standard_error\":0.0}]},\
-                        \"errors\":{\"Torque [Nm]\":0.25},\"features\":[\
+                        \"errors\":{\"Torque [Nm]\":0.25},\
+                        \"faithfulness\":{\"deletion\":0.75,\"random\":0.5},\"features\":[\
                         {\"feature\":\"Torque [Nm]\",\"value\":null,\"unit\":\"Nm\",\"usual\":[30.0,null],\"attribution\":4.2},\
                         {\"feature\":\"Speed\",\"value\":7.0,\"unit\":\"Nm\",\"usual\":[30.0,null],\"attribution\":-0.5}]}";
         assert_eq!(text, expected);

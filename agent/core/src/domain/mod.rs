@@ -7,6 +7,7 @@ pub mod extra;
 pub mod feedback;
 pub mod figures;
 pub mod prediction;
+pub mod reason;
 pub mod record;
 pub mod sample;
 pub mod time;

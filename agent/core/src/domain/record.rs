@@ -12,9 +12,9 @@ use super::feedback::Feedback;
 use super::prediction::{Outcome, Prediction, Space};
 use super::time::Now;
 
-/// The version of the column set of every stream. Columns are only ever added. Version 2 added `intervals` and `errors` to
-/// `predictions`.
-pub const SCHEMA_VERSION: u16 = 2;
+/// The version of the column set of every stream. Columns are only ever added. To `predictions` version 2 added `intervals`
+/// and `errors`, version 3 `faithfulness`.
+pub const SCHEMA_VERSION: u16 = 3;
 
 /// A sequence of records of one kind, numbered without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

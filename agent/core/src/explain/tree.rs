@@ -32,8 +32,8 @@ const LANES: usize = 128;
 /// Which of up to [`LANES`] groups.
 type Set = u128;
 
-/// Memory for where the background rows go, in bytes: a hundred rows in trees of sixteen million nodes together.
-pub const MOST_BYTES: usize = 256 << 20;
+/// Memory for where the background rows go, in bytes: 256 rows in as many nodes as an ensemble may have.
+pub const MOST_BYTES: usize = 128 << 20;
 
 /// Explains rows of one [`TreeSum`] against one set of background rows.
 #[derive(Debug, Clone)]

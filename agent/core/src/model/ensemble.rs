@@ -11,9 +11,12 @@ mod listing;
 mod opset5;
 mod parse;
 mod score;
+mod sides;
 mod tail;
 #[cfg(test)]
 mod tests;
+
+use std::sync::OnceLock;
 
 use tract_onnx::pb::{GraphProto, NodeProto};
 
@@ -21,14 +24,15 @@ use self::flat::Flat;
 use self::listing::Ungrown;
 use self::parse::{Node, Parsed, Trees, Weight};
 use self::score::{Aggregate, Head};
+use self::sides::Sides;
 use self::tail::Tail;
 use super::columns::Columns;
-use super::columns::region::{Region, ceiling, floor};
+use super::columns::region::Region;
 use super::columns::work::Work;
 use super::error::ModelError;
 use super::graph::Wiring;
 use super::operators::PostTransform;
-use super::tree::{self, Branch, Split, Tree, TreeSum};
+use super::tree::{self, Split, Tree, TreeSum};
 
 /// Rows scored together: their sums and inputs stay in the fastest cache.
 const BLOCK: usize = 256;
@@ -42,6 +46,8 @@ pub(crate) struct Ensemble {
     head: Head,
     /// Features with the values that they may have.
     allowed: Vec<(u32, Region)>,
+    /// For float64 values; found when first needed.
+    sides: OnceLock<Sides>,
 }
 
 impl Ensemble {
@@ -91,7 +97,7 @@ impl Ensemble {
             }
         }
         let (Some(trees), Some(head)) = (trees, head) else { return Ok(None) };
-        Ok(Some(Self { flat: Flat::new(&trees), trees, head, allowed }))
+        Ok(Some(Self { flat: Flat::new(&trees), trees, head, allowed, sides: OnceLock::new() }))
     }
 
     /// The ensemble that one operator is, over the columns that it is given; see [`Self::width`].
@@ -106,7 +112,8 @@ impl Ensemble {
             Ungrown::TooLarge => "the tree ensemble is too large; train it with fewer or smaller trees".to_owned(),
             Ungrown::Wrong(problem) => problem,
         })?;
-        Ok(Self { flat: Flat::new(&trees), trees, head: parsed.head, allowed: Vec::new() })
+        let (flat, sides) = (Flat::new(&trees), OnceLock::new());
+        Ok(Self { flat, trees, head: parsed.head, allowed: Vec::new(), sides })
     }
 
     /// Number of values in a row.
@@ -168,29 +175,14 @@ impl Ensemble {
     /// A sentence when the splits disagree on that side.
     pub(crate) fn run_exactly(&self, row: &[f64], out: &mut Vec<f64>) -> Result<(), String> {
         let mut narrow = Vec::with_capacity(self.trees.width);
-        for &value in row.iter().take(self.trees.width) {
+        for (feature, &value) in row.iter().take(self.trees.width).enumerate() {
             let near = value as f32;
             let exact = value.is_nan() || f64::from(near) == value;
-            narrow.push(if exact { near } else { self.rounded(value)? });
+            let rounded = || self.sides.get_or_init(|| Sides::of(&self.trees)).rounded(feature, value);
+            narrow.push(if exact { near } else { rounded()? });
         }
         self.scores(&narrow, |scores| self.head.push_outputs(scores, out));
         Ok(())
-    }
-
-    fn rounded(&self, value: f64) -> Result<f32, String> {
-        let splits = || {
-            self.trees.trees.iter().flatten().filter_map(|node| match node {
-                Node::Split(split) => Some(split.branch),
-                Node::Leaf(_) => None,
-            })
-        };
-        if splits().all(|branch| matches!(branch, Branch::Leq | Branch::Gt)) {
-            Ok(ceiling(value))
-        } else if splits().all(|branch| matches!(branch, Branch::Lt | Branch::Gte)) {
-            Ok(floor(value))
-        } else {
-            Err("the trees are given float64 numbers and compare them in ways that need float32; export the model in float32".to_owned())
-        }
     }
 
     /// One column before the link, as a sum of trees; none for an ensemble that takes the least or greatest of its trees.

@@ -3,6 +3,8 @@
 //! They are taken only where it is certain that they go with the tensor's columns: from a `ZipMap` over it, from the
 //! classifier whose scores it shows, or from a label output that picks a name by the tensor's largest column.
 
+use std::collections::HashSet;
+
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::graph::attributes::Attributes;
@@ -11,6 +13,8 @@ use super::manifest::is_name;
 
 /// Operators one behind the other.
 const LONGEST_CHAIN: usize = 8;
+/// Outputs of a file that are looked at: classifiers have two.
+const MOST_OUTPUTS: usize = 64;
 /// Operators whose result has the columns of their first input, each made of that one alone or of all alike.
 const KEEP_COLUMNS: [&str; 10] =
     ["Cast", "Div", "Exp", "Identity", "LpNormalization", "Mul", "Normalizer", "Sigmoid", "Softmax", "Sub"];
@@ -22,7 +26,9 @@ pub(super) fn carried(graph: &GraphProto, tensor: &str) -> Vec<String> {
     let named =
         mapped(&wiring, tensor).or_else(|| scored(&wiring, tensor)).or_else(|| looked_up(graph, &wiring, tensor));
     let names = named.unwrap_or_default();
-    let sound = names.iter().enumerate().all(|(index, name)| is_name(name) && !names[..index].contains(name));
+    // A file may hold a million of them.
+    let mut known = HashSet::with_capacity(names.len());
+    let sound = names.iter().all(|name| is_name(name) && known.insert(name.as_str()));
     if sound { names } else { Vec::new() }
 }
 
@@ -53,10 +59,11 @@ fn looked_up(graph: &GraphProto, wiring: &Wiring<'_>, tensor: &str) -> Option<Ve
         let compared = same_columns(wiring, largest.input.first()?);
         let same = compared.iter().any(|node| shown.iter().any(|other| std::ptr::eq(*node, *other)));
         let picked = picks.op_type == "ArrayFeatureExtractor" && largest.op_type == "ArgMax";
-        let table = graph.initializer.iter().find(|constant| constant.name == *table);
-        table.filter(|_| picked && same).and_then(words)
+        let table = (picked && same).then(|| graph.initializer.iter().find(|constant| constant.name == *table));
+        table.flatten().and_then(words)
     };
-    graph.output.iter().filter(|output| output.name != tensor).find_map(|output| table(&output.name))
+    let mut others = graph.output.iter().take(MOST_OUTPUTS).filter(|output| output.name != tensor);
+    others.find_map(|output| table(&output.name))
 }
 
 /// What computes a tensor, and what computes the columns that it shows after operators that keep them.
@@ -146,6 +153,21 @@ mod tests {
         assert_eq!(carried(&graph, "output_probability"), ["0", "1"], "the map's stand before the classifier's");
         rename(&mut graph, "ZipMap", &[]);
         assert_eq!(carried(&graph, "output_probability"), ["gut", "schlecht"]);
+    }
+
+    #[test]
+    fn a_million_names_are_looked_at_once_each() {
+        let names: Vec<String> = (0..1_000_000).map(|number| format!("{number:x}")).collect();
+        let mut words: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut graph = forest();
+        rename(&mut graph, "ZipMap", &words);
+        let begun = std::time::Instant::now();
+        assert_eq!(carried(&graph, "output_probability").len(), words.len());
+        words[999_999] = words[0];
+        rename(&mut graph, "ZipMap", &words);
+        assert_eq!(carried(&graph, "output_probability"), Vec::<String>::new());
+        // Compared each with each they would take an hour.
+        assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub struct Feature {
     pub categories: BTreeMap<String, f64>,
     /// Whether values of uncertain quality are refused.
     pub refuse_uncertain: bool,
+    /// Whether the model knows what to do without a value: it is given NaN where there is no usable one.
+    pub missing: bool,
 }
 
 /// What a person may set a feature to.
@@ -341,14 +343,15 @@ budget = "20ms"
 
     #[test]
     fn every_documented_key_is_read() {
-        let manifest = Manifest::parse(SOUND).expect("a sound manifest");
+        let text = SOUND.replace("refuse_uncertain = true", "refuse_uncertain = true\nmissing = true");
+        let manifest = Manifest::parse(&text).expect("a sound manifest");
         assert_eq!((&*manifest.name, &*manifest.version), ("press-failure", "1.4.0"));
         let torque = &manifest.features[0];
         assert_eq!((&*torque.name, &*torque.unit), ("Torque [Nm]", "Nm"));
         assert_eq!(torque.range, Some((0.0, 120.0)));
         assert_eq!(torque.adjustable, Some(Adjustable { low: 10.0, high: 60.0, step: Some(0.5) }));
         assert_eq!((torque.max_rate, torque.max_age), (Some(50.0), Some(Duration::from_secs(5))));
-        assert!(torque.refuse_uncertain);
+        assert!(torque.refuse_uncertain && torque.missing && !manifest.features[1].missing);
         assert_eq!(manifest.features[1].categories.get("H"), Some(&2.0));
         assert_eq!((manifest.output.index, manifest.output.space), (Some(1), None));
         let decision = manifest.decision.expect("a decision");

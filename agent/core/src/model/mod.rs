@@ -34,7 +34,7 @@ use self::graph::Wiring;
 pub use self::halves::Halves;
 pub use self::manifest::{Decision, Feature, InputSpec, Manifest, OutputKind, Threshold};
 use self::network::Network;
-use self::operators::Shown;
+use self::operators::{Shown, svm};
 use self::space::choose_space;
 pub use self::sum::{AddedUp, Sums, WeightedSum};
 pub use self::table::Table;
@@ -85,6 +85,15 @@ impl Engine {
         }
     }
 
+    /// The classes that the columns tell apart: a lone one says how likely the second of two is.
+    fn classes(&self) -> usize {
+        match (self.columns(), self.shown()) {
+            (1, _) => 2,
+            (pairs, Shown::Pairs) => svm::classes_of(pairs).unwrap_or(pairs),
+            (columns, _) => columns,
+        }
+    }
+
     /// Whether a margin stands behind the tensor: a sum, and a function of it.
     fn has_link(&self) -> bool {
         match self {
@@ -114,8 +123,8 @@ impl Model {
         let mut manifest = Manifest::parse(text)?;
         let onnx = bundle::file(files, bundle::MODEL)?;
         let (engine, carried) = load_engine(onnx, text, &manifest)?;
-        let column = choose_column(text, &manifest, engine.columns())?;
-        if manifest.output.labels.is_empty() && carried.len() == classes(engine.columns()) {
+        let column = choose_column(text, &manifest, &engine)?;
+        if manifest.output.labels.is_empty() && carried.len() == engine.classes() {
             manifest.output.labels = carried;
         }
         let space = choose_space(text, &manifest, &engine)?;
@@ -199,7 +208,7 @@ impl Model {
         }
         let value = outputs.get(self.column).copied().unwrap_or(f64::NAN);
         let shown = self.engine.shown();
-        let probability = self.gives_probability();
+        let probability = self.gives_probability() && is_probability(value);
         let label = self.decided(&outputs, probability, shown).and_then(|class| self.manifest.output.labels.get(class));
         Ok(Output { value, label: label.cloned(), probability: probability.then_some(value) })
     }
@@ -223,13 +232,14 @@ impl Model {
     }
 
     /// The class that the outputs speak for: the first of the largest; for a lone probability, the second above one half,
-    /// for a lone score above zero.
+    /// for a lone score above zero; for scores of pairs, the one that wins most of its pairs.
     fn decided(&self, outputs: &[f64], probability: bool, shown: Shown) -> Option<usize> {
         let sign = if shown == Shown::Reversed { -1.0 } else { 1.0 };
         let better =
             |best: usize, class: usize| if sign * outputs[class] > sign * outputs[best] { class } else { best };
         match (outputs, shown) {
-            (_, Shown::Pairs) => None,
+            (_, Shown::Pairs) => svm::voted(outputs),
+            (_, Shown::Changed) => None,
             ([score], Shown::Scores) => Some(usize::from(*score > 0.0)),
             ([value], Shown::Probabilities) => probability.then_some(usize::from(*value > 0.5)),
             _ => (0..outputs.len()).reduce(better),
@@ -273,8 +283,9 @@ impl Model {
     ///
     /// # Errors
     /// [`BundleError::Golden`] for the first output that is further off than 1e-6 of the largest output (or of 1);
-    /// [`BundleError::Invalid`] when the model fails to run.
+    /// [`BundleError::Invalid`] when the model fails to run, or as of [`check_probabilities`](Self::check_probabilities).
     pub fn verify(&self) -> Result<Verified, BundleError> {
+        self.check_probabilities()?;
         let Some(golden) = &self.golden else { return Ok(Verified::default()) };
         let failed =
             |error: ModelError| BundleError::model(format!("{error}, for golden rows; do not use this model here"));
@@ -287,6 +298,31 @@ impl Model {
         let together = golden.compare(&together, columns, tensor)?;
         let singly = golden.compare(&singly, columns, tensor)?;
         Ok(if together.largest_error > singly.largest_error { together } else { singly })
+    }
+
+    /// Runs the background and the golden rows, and looks whether what would be called probabilities can be some: exporters
+    /// also write classifiers whose output is a score.
+    ///
+    /// # Errors
+    /// [`BundleError::Invalid`] with what to do, when one lies outside of 0 and 1, or when the model fails to run.
+    pub fn check_probabilities(&self) -> Result<(), BundleError> {
+        if !self.gives_probability() {
+            return Ok(());
+        }
+        let golden = self.golden.iter().map(|golden| (bundle::GOLDEN, golden.rows.as_slice()));
+        for (file, rows) in [(bundle::BACKGROUND, self.background.rows.as_slice())].into_iter().chain(golden) {
+            let failed = |error: ModelError| BundleError::model(format!("{error}, for the rows of {file}"));
+            let outputs = self.engine.run(rows).map_err(failed)?;
+            let Some(score) = outputs.iter().find(|output| output.is_finite() && !is_probability(**output)) else {
+                continue;
+            };
+            let tensor = &self.manifest.output.tensor;
+            return Err(BundleError::model(format!(
+                "\"{tensor}\" gives {score} for a row of {file}, which is no probability; export the model with its softmax \
+                 or sigmoid, or write space = \"value\" below [output] if scores are meant"
+            )));
+        }
+        Ok(())
     }
 
     /// The splits of trees that the values decided on ([`outputs`](Self::outputs)) follow from: between their thresholds
@@ -345,14 +381,15 @@ fn check_tensor(proto: &ModelProto, text: &str, tensor: &str) -> Result<(), Bund
     Err(Manifest::error(text, "output.tensor", problem))
 }
 
-/// The classes that so many columns tell apart: a lone one says how likely the second of two is.
-fn classes(columns: usize) -> usize {
-    if columns == 1 { 2 } else { columns }
+/// Whether a number can be a probability, but for what float32 rounds off.
+fn is_probability(value: f64) -> bool {
+    const ROUNDING: f64 = 1e-5;
+    (-ROUNDING..=1.0 + ROUNDING).contains(&value)
 }
 
 /// The column of the output tensor that is predicted, decided on and explained.
-fn choose_column(text: &str, manifest: &Manifest, columns: usize) -> Result<usize, BundleError> {
-    let output = &manifest.output;
+fn choose_column(text: &str, manifest: &Manifest, engine: &Engine) -> Result<usize, BundleError> {
+    let (output, columns) = (&manifest.output, engine.columns());
     if output.kind == OutputKind::Reconstruction {
         if columns == manifest.width() {
             return Ok(0);
@@ -364,7 +401,7 @@ fn choose_column(text: &str, manifest: &Manifest, columns: usize) -> Result<usiz
         );
         return Err(Manifest::error(text, "output.kind", problem));
     }
-    let classes = classes(columns);
+    let classes = engine.classes();
     if !output.labels.is_empty() && output.labels.len() != classes {
         let problem = format!("there are {} labels for {classes} classes; write one for each", output.labels.len());
         return Err(Manifest::error(text, "output.labels", problem));

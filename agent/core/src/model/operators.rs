@@ -7,7 +7,7 @@ pub(crate) mod encoder;
 mod linear;
 mod scale;
 mod select;
-mod svm;
+pub(crate) mod svm;
 mod transform;
 mod trees;
 mod whole;
@@ -94,8 +94,10 @@ pub(crate) enum Shown {
     Scores,
     /// Two scores, the lesser of which speaks for its class: those of a two-class SVM as onnxruntime gives them.
     Reversed,
-    /// One score per pair of classes.
+    /// One score per pair of classes, as `SVMClassifier` gives them.
     Pairs,
+    /// Such scores changed on their way: no class follows from them.
+    Changed,
 }
 
 impl Shown {
@@ -108,6 +110,7 @@ impl Shown {
                 match (attributes.ints("vectors_per_class").len(), source.negated) {
                     (2, true) => Self::Scores,
                     (2, false) => Self::Reversed,
+                    _ if source.negated || source.normalised || source.picked.is_some() => Self::Changed,
                     _ => Self::Pairs,
                 }
             }

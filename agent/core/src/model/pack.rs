@@ -43,7 +43,7 @@ pub struct PackInputs {
 pub fn create(inputs: PackInputs) -> Result<Files, BundleError> {
     let manifest = Manifest::parse(&inputs.manifest)?;
     let (engine, _) = load_engine(&inputs.model, &inputs.manifest, &manifest)?;
-    choose_column(&inputs.manifest, &manifest, engine.columns())?;
+    choose_column(&inputs.manifest, &manifest, &engine)?;
     let background = sample(&inputs, &manifest)?;
     let golden = match &inputs.golden {
         Some(bytes) => {
@@ -172,11 +172,12 @@ fn golden_csv<'a>(
 }
 
 /// Values as text that reads back as the same float32; categories as their words, which may themselves look like
-/// numbers.
+/// numbers; a missing value as nothing.
 fn cells<'a>(row: &'a [f32], features: &'a [Feature]) -> impl Iterator<Item = String> + 'a {
     row.iter().zip(features.iter().cycle()).map(|(&value, feature)| {
         let word = feature.categories.iter().find(|(_, number)| **number as f32 == value);
-        word.map_or_else(|| value.to_string(), |(word, _)| word.clone())
+        let number = || if value.is_nan() { String::new() } else { value.to_string() };
+        word.map_or_else(number, |(word, _)| word.clone())
     })
 }
 
@@ -263,6 +264,31 @@ mod tests {
         let none = "\"a, \"\"b\"\"\",c,d,e,f,g\n1,1,1,1,1,1\n";
         let error = create(PackInputs { golden: Some(none.into()), ..inputs(3, "") }).expect_err("no outputs");
         assert!(error.to_string().contains("there is no expected output"), "{error}");
+    }
+
+    #[test]
+    fn a_value_that_may_be_missing_may_be_left_empty_and_is_kept_so() {
+        let trees = include_bytes!("../../../../tests/models/ai4i-gbt/model.onnx");
+        let features = ["a", "b", "c", "d", "e", "f"];
+        let manifest = |missing: &str| {
+            let features = features.map(|name| format!("[[feature]]\nname = \"{name}\"\n")).concat();
+            let output = "[output]\nkind = \"classification\"\ntensor = \"probabilities\"\n";
+            format!("schema = 1\nname = \"m\"\nversion = \"1\"\n{features}{missing}{output}")
+        };
+        let reference = "a,b,c,d,e,f\n0,300,310,1500,40,\n1,301,311,1400,50,NaN\n2,302,312,1300,60,200\n";
+        let inputs = |missing| PackInputs {
+            model: trees.to_vec(),
+            manifest: manifest(missing),
+            reference: reference.as_bytes().to_vec(),
+            golden: None,
+        };
+        let files = create(inputs("missing = true\n")).expect("a sound bundle");
+        let model = Model::load(&files).expect("it loads");
+        let last: Vec<bool> = model.background().iter().map(|row| row[5].is_nan()).collect();
+        assert_eq!(last, [true, true, false]);
+        assert_eq!(model.verify().expect("its own outputs").rows, 3);
+        let error = create(inputs("")).expect_err("an empty cell").to_string();
+        assert!(error.starts_with("the reference, line 2, column \"f\": "), "{error}");
     }
 
     #[test]

@@ -180,6 +180,9 @@ impl<'a> Sheet<'a> {
         if let Some(&number) = feature.categories.get(text) {
             return Ok(number as f32);
         }
+        if feature.missing && (text.trim().is_empty() || text.trim().eq_ignore_ascii_case("nan")) {
+            return Ok(f32::NAN);
+        }
         let number = self.number_or_word(feature, column)? as f32;
         if !number.is_finite() {
             return Err(self.wrong(column, format!("{} is too large for the model's float32", brief(text))));

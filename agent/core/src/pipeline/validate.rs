@@ -107,10 +107,20 @@ impl Readings {
         for (feature, signal) in bindings {
             let reading = self.signals.get(signal).and_then(Option::as_ref);
             let number = reading.and_then(|reading| number(&reading.value, feature));
+            let checked = check(feature, reading, number, now);
+            if feature.missing && checked.as_ref().is_err_and(is_missing) {
+                // Recorded as the model sees it: without a value.
+                inputs.push(Input { feature: Arc::clone(&feature.name), value: None });
+                values = values.map(|mut row: Vec<f32>| {
+                    row.push(f32::NAN);
+                    row
+                });
+                continue;
+            }
             inputs.push(Input { feature: Arc::clone(&feature.name), value: number });
             quality = quality.max(reading.map_or(Quality::Bad, |reading| reading.quality));
             source_time = source_time.max(reading.and_then(|reading| reading.source_time));
-            match (&mut values, check(feature, reading, number, now)) {
+            match (&mut values, checked) {
                 (Ok(row), Ok(value)) => row.push(value),
                 // The first refusal is the reason; the inputs are still recorded in full.
                 (Ok(_), Err(reason)) => values = Err(reason),
@@ -146,6 +156,14 @@ fn number(value: &Value, feature: &Feature) -> Option<f64> {
         Value::Number(number) => Some(*number),
         Value::Text(word) => feature.categories.get(&**word).copied(),
     }
+}
+
+/// Whether there is no value to be had; not that there is one, and it cannot be.
+fn is_missing(why: &Withheld) -> bool {
+    matches!(
+        why,
+        Withheld::Missing { .. } | Withheld::Stale { .. } | Withheld::Quality { .. } | Withheld::NonFinite { .. }
+    )
 }
 
 fn check(feature: &Feature, reading: Option<&Reading>, number: Option<f64>, now: Now) -> Result<f32, Withheld> {

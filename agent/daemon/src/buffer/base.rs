@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use explaind_core::domain::explanation::Settlement;
 use explaind_core::domain::extra::Kind;
+use explaind_core::domain::reason::Reason;
 use explaind_core::domain::record::{Record, Session, Stream};
 use uuid::Uuid;
 
@@ -105,8 +106,7 @@ impl Base {
             Err(reason) => return Ok(Err(reason)),
         };
         if stream == Stream::Predictions {
-            let lost =
-                |reason: &str| Settlement::Failed { reason: format!("the stored explanation is lost: {reason}") };
+            let lost = |what: &str| Settlement::Failed { reason: Reason::Lost(what.to_owned()).to_string() };
             record.settlement = match self.settlement(sequence)? {
                 Some(Ok(settlement)) => Some(settlement),
                 Some(Err(reason)) => Some(lost(&reason)),

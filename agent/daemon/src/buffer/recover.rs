@@ -15,6 +15,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use explaind_core::domain::explanation::Settlement;
+use explaind_core::domain::reason::Reason;
 use explaind_core::domain::record::Stream;
 use explaind_core::domain::time::Now;
 use rustix::fs::{Advice, fadvise};
@@ -132,11 +133,11 @@ impl Core {
         for sequence in state.unsettled.iter().filter(|sequence| **sequence > shown || !waiting.contains(sequence)) {
             if let Some(Ok(prediction)) = self.base.record(Stream::Predictions, *sequence, 0)? {
                 let reason = if *sequence > shown {
-                    "the store failed when it was written, so it was not shown"
+                    Reason::NotShown
                 } else {
-                    "the store was damaged, and the explanation is lost"
+                    Reason::Lost("the store was damaged".to_owned())
                 };
-                let reason = reason.to_owned();
+                let reason = reason.to_string();
                 write.settle(prediction, Settlement::Skipped { reason })?;
             }
         }

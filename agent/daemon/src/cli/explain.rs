@@ -60,6 +60,9 @@ enum Format {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let model = Arc::new(bundle::load(&args.bundle)?);
+    model
+        .check_probabilities()
+        .map_err(|error| Failure::new(DATA, format!("bundle {}: {error}", args.bundle.display())))?;
     let table = rows(args, &model)?;
     let space = args.space.map_or(model.space(), Asked::space);
     let explainer = Explainer::in_space(Arc::clone(&model), space, pace::assumed(&model).explanation)
@@ -124,6 +127,9 @@ fn line(row: usize, output: &Output, explanation: &Explanation) -> Value {
         if !map.is_empty() {
             line[key] = Value::Object(map);
         }
+    }
+    if let Some(found) = explanation.faithfulness {
+        line["faithfulness"] = json!(found);
     }
     line
 }

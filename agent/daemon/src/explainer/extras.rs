@@ -32,7 +32,8 @@ pub(super) struct Extras {
 
 struct Prepared {
     model: Arc<Model>,
-    search: Search,
+    /// `None` where preparing it failed.
+    search: Option<Search>,
     /// Model evaluations that a search may take; kept on the record.
     budget: u64,
 }
@@ -42,7 +43,8 @@ impl Extras {
     pub(super) fn new(buffer: Buffer, models: &HashMap<Arc<str>, Arc<Model>>, budgets: &Budgets) -> Self {
         let prepared = |(name, model): (&Arc<str>, &Arc<Model>)| {
             let budget = pace::of(budgets, name, model).search;
-            (Arc::clone(name), Prepared { search: Search::of(model), budget, model: Arc::clone(model) })
+            let search = searching(name, || Search::of(model));
+            (Arc::clone(name), Prepared { search, budget, model: Arc::clone(model) })
         };
         let searches = models.iter().map(prepared).collect();
         let mut extras = Self { searches, memory: Memory::new(REMEMBERED), buffer };
@@ -111,6 +113,13 @@ impl Extras {
         self.remember(&record);
     }
 
+    /// Remembers an explained prediction of which nothing more is said.
+    pub(super) fn given_up(&mut self, id: Uuid) {
+        if let Ok(Some(record)) = self.buffer.get(id) {
+            self.remember(&record);
+        }
+    }
+
     /// Whether an alert shows this prediction; raised again meanwhile, it shows a newer one.
     fn is_shown(&self, record: &Record) -> bool {
         let alert = prediction(record).and_then(|prediction| self.buffer.alert(prediction.alert?));
@@ -157,9 +166,10 @@ impl Extras {
         let prediction = prediction(record).ok_or(Unanswered::NotRunning)?;
         let prepared = self.searches.get(&prediction.model).ok_or(Unanswered::NotRunning)?;
         let row = row_of(prediction, &prepared.model)?;
+        let search = prepared.search.as_ref().ok_or_else(Unanswered::within)?;
         // A panic, in a library on a row it cannot take, costs one answer and not the thread.
         let ask = |rows: &[f32]| prepared.model.outputs(rows);
-        catch_unwind(AssertUnwindSafe(|| prepared.search.search(&row, prepared.budget, ask)))
+        catch_unwind(AssertUnwindSafe(|| search.search(&row, prepared.budget, ask)))
             .map_err(|_| Unanswered::within())?
             .map_err(|error| Unanswered::Failed(error.to_string()))
     }
@@ -178,6 +188,15 @@ impl Extras {
 /// What the model was given; what was missing is no number.
 fn inputs(prediction: &Prediction) -> Vec<f32> {
     prediction.inputs.iter().map(|input| input.value.map_or(f32::NAN, |value| value as f32)).collect()
+}
+
+/// A panic, in a model that only just loads, costs this model its searches and nobody else anything.
+pub(super) fn searching(model: &str, prepare: impl FnOnce() -> Search) -> Option<Search> {
+    let search = catch_unwind(AssertUnwindSafe(prepare));
+    if search.is_err() {
+        tracing::error!(model, "the search for what clears alerts could not be prepared; this model goes without");
+    }
+    search.ok()
 }
 
 /// What the model was given, for a model that made the prediction.

@@ -16,12 +16,13 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use explaind_core::domain::explanation::Settlement;
+use explaind_core::domain::reason::Reason;
 use explaind_core::domain::record::{Body, Record};
 use explaind_core::model::Model;
 use explaind_core::pipeline::{Made, Wish};
 use uuid::Uuid;
 
-use super::{again, settle, skip};
+use super::{again, skip};
 use crate::buffer::Buffer;
 use crate::question::Question;
 
@@ -113,7 +114,7 @@ impl Default for Machine {
 
 impl Machine {
     /// Whether the next prediction may wait; else the reason why it is left out.
-    fn admit(&mut self) -> Result<(), String> {
+    fn admit(&mut self) -> Result<(), Reason> {
         if self.waiting < FEW {
             self.one_in = (self.one_in / 2).max(1);
         }
@@ -126,7 +127,7 @@ impl Machine {
             }
             self.one_in = (self.one_in * 2).min(FEWEST);
         }
-        Err(format!("no capacity; of this machine's predictions one in {} is explained at present", self.one_in))
+        Err(Reason::Crowded { one_in: self.one_in })
     }
 }
 
@@ -137,11 +138,11 @@ impl Lanes {
             self.urgent.push_back(job);
             let surplus = self.urgent.len() > URGENT;
             let oldest = if surplus { self.urgent.pop_front() } else { None };
-            return oldest.map(|job| (job.prediction, skip("no capacity; too many alerts came at once")));
+            return oldest.map(|job| (job.prediction, skip(&Reason::ManyAlerts)));
         }
         if job.wish == Wish::Nothing {
             // Costs nothing but the telling.
-            return Some((job.prediction, skip(super::NOTHING)));
+            return Some((job.prediction, skip(&Reason::Nothing)));
         }
         match self.machines.entry(Arc::clone(&job.asset)).or_default().admit() {
             Ok(()) => {
@@ -224,8 +225,10 @@ impl Queue {
             }
         }
         self.lanes.1.notify_one();
-        if !surplus.is_empty() {
-            settle(&self.buffer, surplus);
+        if !surplus.is_empty()
+            && let Err(error) = self.buffer.settle(surplus)
+        {
+            tracing::error!(%error, "what was left out could not be stored");
         }
     }
 
@@ -261,12 +264,12 @@ impl Queue {
         taken
     }
 
-    /// Queues what is to be said of an explained prediction that raised an alert.
-    pub(super) fn follow_up(&self, predictions: impl Iterator<Item = Uuid>) {
+    /// Queues what is to be said of an explained prediction that raised an alert. Returns those that are given up for it.
+    pub(super) fn follow_up(&self, predictions: impl Iterator<Item = Uuid>) -> Vec<Uuid> {
         let mut lanes = self.lock();
         lanes.follow_ups.extend(predictions);
         let surplus = lanes.follow_ups.len().saturating_sub(FOLLOW_UPS);
-        lanes.follow_ups.drain(..surplus);
+        lanes.follow_ups.drain(..surplus).collect()
     }
 
     /// What waits.

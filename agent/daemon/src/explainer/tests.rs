@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::buffer::samples::open;
+use crate::buffer::samples::{fail, open};
 use crate::question::{About, Answer, Question, Unanswered};
 
 /// Beyond the limits of a press: it fails.
@@ -300,6 +300,75 @@ fn a_space_that_the_model_does_not_have_is_refused_in_one_sentence() {
     assert_eq!(refused, Err(Unanswered::NoSuchSpace(sentence.to_owned())));
     rig.finish();
     assert!(rig.buffer.read(Stream::Explanations, 0, 9).unwrap().is_empty());
+}
+
+/// A library may panic on a model that only just loads, and then on the next one too.
+#[test]
+fn a_model_that_panics_when_it_is_prepared_goes_without_explanations_and_nobody_else() {
+    let reason = prepared("press", || panic!("an index out of bounds")).err();
+    assert_eq!(reason, Some(Reason::Within));
+    let wish = Wish::Explain { row: ALARMING.to_vec(), urgent: true };
+    let settled = explained(reason.map(Err).as_ref(), &wish, &Metrics::new());
+    assert_eq!(settled, Settlement::Failed { reason: Reason::Within.to_string() });
+    assert!(extras::searching("press", || panic!("an index out of bounds")).is_none());
+}
+
+#[test]
+fn a_buffer_that_refuses_is_left_alone_for_longer_each_time_and_what_is_owed_is_kept() {
+    let mut rig = Rig::new("press-failure");
+    rig.finish();
+    rig.queue = Queue::new(rig.buffer.clone());
+    let (metrics, budgets) = (Metrics::new(), Budgets::new());
+    let mut worker = Worker::new(&rig.queue, &rig.models, &budgets, &metrics);
+    let made: Vec<Made> = (0..10).map(|_| rig.stored("press-1", HARMLESS, false)).collect();
+    fail(&rig.buffer);
+    rig.queue.request(made);
+    let next = |worker: &mut Worker<'_>| worker.work(rig.queue.next().unwrap());
+    for _ in 0..9 {
+        next(&mut worker);
+    }
+    worker.store();
+    let (_, wait) = worker.refused.expect("refused");
+    let refused = (Instant::now() + Duration::from_secs(60), wait);
+    worker.refused = Some(refused);
+    next(&mut worker);
+    worker.flush();
+    worker.flush();
+    assert_eq!((worker.refused, worker.owed.len()), (Some(refused), 10), "left alone");
+    worker.refused = Some((Instant::now(), refused.1));
+    worker.flush();
+    assert_eq!(worker.refused.map(|(_, wait)| wait), Some(refused.1 * 2));
+    assert_eq!(worker.owed.len(), 10);
+}
+
+/// More alerts come at once than can be told what they are like: those count all the same when others are.
+#[test]
+fn an_alert_of_which_nothing_more_is_said_is_remembered() {
+    let mut rig = Rig::new("press-failure");
+    rig.finish();
+    rig.queue = Queue::new(rig.buffer.clone());
+    let (metrics, budgets) = (Metrics::new(), Budgets::new());
+    let mut worker = Worker::new(&rig.queue, &rig.models, &budgets, &metrics);
+    let first = rig.stored("press-1", ALARMING, true);
+    let id = first.id;
+    rig.queue.request(vec![first]);
+    worker.work(rig.queue.next().unwrap());
+    worker.flush();
+    let given_up = rig.queue.follow_up((0..256).map(|n| Uuid::from_u128(n)));
+    assert_eq!(given_up, [id]);
+    given_up.into_iter().for_each(|id| worker.extras.given_up(id));
+    let second = rig.stored("press-2", ALARMING, true);
+    let alike = second.id;
+    rig.queue.request(vec![second]);
+    rig.queue.close();
+    while let Some(work) = rig.queue.next() {
+        worker.work(work);
+    }
+    // Among 256 that are gone the newest waits its turn.
+    worker.extras.follow_up(alike);
+    let cases: Cases = rig.said(alike, Kind::Cases).expect("cases");
+    assert_eq!(cases.alerts.first().map(|alert| alert.prediction_id), Some(id));
+    assert_eq!(rig.said::<Cases>(id, Kind::Cases), None);
 }
 
 /// Twice as many predictions come as are explained, whatever the machine: an alert is the next thing that is explained

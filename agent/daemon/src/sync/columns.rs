@@ -94,6 +94,11 @@ impl<'a> Columns<'a> {
         // Since schema version 2.
         self.intervals();
         self.numbers("errors", |r| explanation(r).map(errors).filter(|errors| !errors.is_empty()));
+        // Since schema version 3.
+        self.numbers("faithfulness", |r| {
+            let found = explanation(r)?.faithfulness?;
+            Some(vec![("deletion", Some(found.deletion)), ("random", Some(found.random))])
+        });
     }
 
     fn explanation(&mut self) {
@@ -201,7 +206,7 @@ impl<'a> Columns<'a> {
         self.add(name, Arc::new(times.collect::<TimestampMicrosecondArray>().with_timezone("UTC")));
     }
 
-    /// A map from feature to number.
+    /// A map from feature (or another name) to number.
     fn numbers(&mut self, name: &str, of: impl Fn(&'a Record) -> Option<Vec<(&'a str, Option<f64>)>>) {
         let mut builder = MapBuilder::new(Some(map_names()), StringBuilder::new(), Float64Builder::new());
         for record in self.records {

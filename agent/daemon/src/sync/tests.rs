@@ -20,7 +20,7 @@ use super::outgoing::encode;
 use super::*;
 use crate::buffer::samples::{at, audit, explained, extra, feedback, health, open, prediction, transition, withheld};
 use crate::registry::{self, batch_path};
-use explaind_core::domain::explanation::{IntervalShare, Settlement};
+use explaind_core::domain::explanation::{Faithfulness, IntervalShare, Settlement};
 
 fn registry(folder: &Path) -> Registry {
     Registry::new(&registry::Config::Directory(registry::DirectoryConfig { path: folder.join("registry") }))
@@ -92,6 +92,7 @@ fn explained_further(torque: f64) -> Settlement {
         let torque = &mut explanation.attributions[0];
         torque.intervals = vec![stretch(0, 15, 4.5), stretch(15, 30, 2.0)];
         torque.error = Some(0.5);
+        explanation.faithfulness = Some(Faithfulness { deletion: 0.75, random: 0.5 });
     }
     settlement
 }
@@ -107,7 +108,7 @@ async fn how_shares_spread_over_time_and_parts_of_a_score_arrive_as_columns() {
     let date = status::date(clock::now().utc);
     let rows = rows(folder.path().join(format!("registry/line-3/predictions/date={date}/1-3.parquet")));
     let versions = rows.column_by_name("schema_version").unwrap().as_primitive::<Int32Type>();
-    assert_eq!(versions.values(), &[2, 2, 2]);
+    assert_eq!(versions.values(), &[3, 3, 3]);
 
     let (intervals, errors) =
         (rows.column_by_name("intervals").unwrap().as_map(), rows.column_by_name("errors").unwrap());
@@ -116,6 +117,10 @@ async fn how_shares_spread_over_time_and_parts_of_a_score_arrive_as_columns() {
         [(true, true), (false, false), (true, true)]
     );
     assert_eq!(map(&rows, "errors", 1), [("Torque [Nm]".to_owned(), Some(0.5))]);
+    let faithfulness = rows.column_by_name("faithfulness").unwrap();
+    assert_eq!([0, 1, 2].map(|row| faithfulness.is_null(row)), [true, false, true]);
+    let scores = [("deletion".to_owned(), Some(0.75)), ("random".to_owned(), Some(0.5))];
+    assert_eq!(map(&rows, "faithfulness", 1), scores);
     let entries = intervals.value(1);
     assert_eq!(entries.column(0).as_string::<i32>().value(0), "Torque [Nm]");
     let stretches = entries.column(1).as_list::<i32>().value(0);
@@ -125,7 +130,11 @@ async fn how_shares_spread_over_time_and_parts_of_a_score_arrive_as_columns() {
     assert_eq!((steps("from"), steps("to")), (vec![0, 15], vec![15, 30]));
     assert_eq!((figures("value"), figures("standard_error")), (vec![4.5, 2.0], vec![0.25, 0.25]));
     let names: Vec<String> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
-    assert_eq!(names[names.len() - 3..], ["alert_id", "intervals", "errors"], "added behind what there was");
+    assert_eq!(
+        names[names.len() - 4..],
+        ["alert_id", "intervals", "errors", "faithfulness"],
+        "added behind what there was"
+    );
 }
 
 const EVER: fn() -> CancellationToken = CancellationToken::new;

@@ -16,6 +16,10 @@ const MOST_SPLITS: usize = 512;
 /// Trees share a group, and so their ranks, up to so many splits: what a group looks up for a row stays in a near cache.
 const GROUP_SPLITS: usize = 8192;
 
+/// Comparisons that finding the parts of a sum may take, some seconds; trees that come after are walked. A forest of a
+/// hundred trees of 250 leaves takes a hundredth of it.
+const MOST_WORK: u64 = 4_000_000_000;
+
 /// Powers of two between which the price of a byte is sought, where a part more for a row costs about one.
 const PRICES: (f64, f64) = (-40.0, 10.0);
 
@@ -39,9 +43,9 @@ impl Plan {
         let layout = Layout::of(sum.width);
         let mut walked = Vec::new();
         let mut trees = Vec::new();
-        let mut least = 0;
+        let (mut least, mut work) = (0, MOST_WORK);
         for tree in &sum.trees {
-            let candidates = if least <= bytes { Candidates::new(tree, layout) } else { None };
+            let candidates = if least <= bytes { Candidates::new(tree, layout, &mut work) } else { None };
             match candidates {
                 Some(candidates) => {
                     least += candidates.least;
@@ -114,8 +118,8 @@ struct Candidate {
 }
 
 impl<'a> Candidates<'a> {
-    /// `None` for a tree that can't be cut into parts.
-    fn new(original: &'a Tree, layout: Layout) -> Option<Self> {
+    /// `None` for a tree that can't be cut into parts, or not with what is left of `work`.
+    fn new(original: &'a Tree, layout: Layout, work: &mut u64) -> Option<Self> {
         let tree = simplified(original);
         if tree.nodes.len() > 2 * MOST_SPLITS + 1 {
             return None;
@@ -141,7 +145,7 @@ impl<'a> Candidates<'a> {
                     Some(below)
                 }
             };
-            let Some(grid) = Grid::new(&rooted, index as u32) else {
+            let Some(grid) = Grid::new(&rooted, index as u32, work) else {
                 // A leaf must have a grid, anything else need not.
                 below?;
                 continue;
@@ -239,7 +243,9 @@ impl Shared<'_> {
         let cut = |candidates: &Candidates<'_>| {
             let rooted = Rooted::new(&candidates.tree);
             let parts = candidates.parts(price, &self.ranks, layout);
-            let grids = parts.into_iter().filter_map(|part| Grid::new(&rooted, part)).collect();
+            // They were found once, within the work set for it.
+            let mut work = MOST_WORK;
+            let grids = parts.into_iter().filter_map(|part| Grid::new(&rooted, part, &mut work)).collect();
             (candidates.tree.clone(), grids)
         };
         self.trees.iter().map(cut).collect()
@@ -275,6 +281,33 @@ mod tests {
         });
         let [(8, 0), (some, few), (0, many), (0, 8)] = counts else { panic!("{counts:?}") };
         assert!((1..8).contains(&some) && few > 0 && many > 8, "{counts:?}");
+    }
+
+    /// A chain that asks for one feature again and again.
+    fn chain(splits: u32) -> Tree {
+        let mut nodes = Vec::new();
+        for index in 0..splits {
+            nodes.push(Node::Split(Split {
+                feature: 0,
+                threshold: index as f32,
+                branch: Branch::Leq,
+                missing_yes: false,
+                yes: 2 * index + 1,
+                no: 2 * index + 2,
+            }));
+            nodes.push(Node::Leaf(f64::from(index + 1)));
+        }
+        nodes.push(Node::Leaf(-1.0));
+        Tree { nodes }
+    }
+
+    #[test]
+    fn finding_parts_takes_bounded_work_and_the_trees_after_that_are_walked() {
+        let begun = std::time::Instant::now();
+        let sum = TreeSum { width: 1, base: 0.0, trees: (0..2_000).map(|_| chain(500)).collect() };
+        let plan = Plan::within(usize::MAX >> 1, &sum);
+        assert!(!plan.walked.is_empty() && plan.walked.len() < 2_000, "{} walked", plan.walked.len());
+        assert!(begun.elapsed().as_secs() < 120, "{:?}", begun.elapsed());
     }
 
     #[test]

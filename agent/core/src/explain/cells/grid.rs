@@ -79,8 +79,8 @@ pub(super) struct Axis {
 }
 
 impl Grid {
-    /// `None` when there would be more than [`MOST_CELLS`].
-    pub(super) fn new(tree: &Rooted<'_>, node: u32) -> Option<Self> {
+    /// `None` when there would be more than [`MOST_CELLS`], or when finding that out takes more than is left of `work`.
+    pub(super) fn new(tree: &Rooted<'_>, node: u32, work: &mut u64) -> Option<Self> {
         let path = tree.path(node).map(|(_, split, yes)| (split, Some(yes)));
         let below = tree.below(node).filter_map(|(_, node)| match node {
             Node::Split(split) => Some((split, None)),
@@ -91,6 +91,7 @@ impl Grid {
         let mut cells = 1;
         let mut axes = Vec::new();
         for splits in splits.chunk_by(|(one, _), (other, _)| one.feature == other.feature) {
+            *work = work.checked_sub(Axis::work(splits.len()))?;
             let axis = Axis::new(splits, cells);
             cells *= axis.values.len();
             if cells > MOST_CELLS || axes.len() == MOST_AXES {
@@ -107,6 +108,13 @@ impl Grid {
 }
 
 impl Axis {
+    /// Comparisons that [`Axis::new`] may take: each cut is held against each split, and against the cells known by then.
+    fn work(splits: usize) -> u64 {
+        let splits = splits as u64;
+        let cuts = 2 * splits + 2;
+        cuts * splits * (1 + splits / 32)
+    }
+
     /// The cells that splits of one feature tell apart. Those on the path come with the side taken.
     fn new(splits: &[(Split, Option<bool>)], stride: usize) -> Self {
         let feature = splits.first().map_or(0, |(split, _)| split.feature);

@@ -247,7 +247,7 @@ mod tests {
         let mut nodes = vec![split(first, threshold, 1), split(second, 0.0, 3), split(second, threshold, 5)];
         nodes.extend((1..5).map(|leaf| Node::Leaf(f64::from(leaf))));
         let tree_of = Tree { nodes };
-        Table::new(tree, Grid::new(&Rooted::new(&tree_of), 0).unwrap())
+        Table::new(tree, Grid::new(&Rooted::new(&tree_of), 0, &mut 1_000_000).unwrap())
     }
 
     fn some() -> Vec<Table> {

@@ -43,6 +43,14 @@ pub(super) struct Catalogue {
     pub(super) not_yet_explained: &'static str,
     pub(super) not_explained: &'static str,
     pub(super) explaining_failed: &'static str,
+    // Such reasons: `count`.
+    pub(super) nothing_to_explain: &'static str,
+    pub(super) model_gone: &'static str,
+    pub(super) crowded: &'static str,
+    pub(super) many_alerts: &'static str,
+    pub(super) not_shown: &'static str,
+    pub(super) lost: &'static str,
+    pub(super) calculation_failed: &'static str,
 
     // No prediction: `name`, `value`, `age`.
     pub(super) missing: &'static str,

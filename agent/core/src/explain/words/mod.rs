@@ -26,6 +26,7 @@ use number::InRange;
 use crate::domain::alert::Raised;
 use crate::domain::explanation::{Attribution, Explanation, Settlement};
 use crate::domain::prediction::{Outcome, Output, Prediction, Space, Withheld};
+use crate::domain::reason::Reason;
 use crate::domain::sample::Quality;
 
 /// At most so many values are named as reasons.
@@ -64,8 +65,8 @@ pub fn sentence(
     }
     match settlement {
         None => sentences.push(words.not_yet_explained.to_owned()),
-        Some(Settlement::Skipped { reason }) => sentences.push(because(words.not_explained, reason)),
-        Some(Settlement::Failed { reason }) => sentences.push(because(words.explaining_failed, reason)),
+        Some(Settlement::Skipped { reason }) => sentences.push(because(words, words.not_explained, reason)),
+        Some(Settlement::Failed { reason }) => sentences.push(because(words, words.explaining_failed, reason)),
         Some(Settlement::Explained { .. }) => {}
     }
     sentences.join(" ")
@@ -216,8 +217,21 @@ fn withheld(words: &Catalogue, why: &Withheld) -> String {
     fill(phrase, &[("name", &name), ("value", &value), ("age", &age), ("have", &have), ("need", &need)])
 }
 
-fn because(phrase: &str, reason: &str) -> String {
-    fill(phrase, &[("reason", reason.trim_end_matches('.'))])
+fn because(words: &Catalogue, phrase: &str, reason: &str) -> String {
+    fill(phrase, &[("reason", &cause(words, reason))])
+}
+
+/// A record's reason in this language. What a library or a model said is for the record, and not for a technician.
+fn cause(words: &Catalogue, reason: &str) -> String {
+    match Reason::read(reason) {
+        Reason::Nothing => words.nothing_to_explain.to_owned(),
+        Reason::Gone => words.model_gone.to_owned(),
+        Reason::Crowded { one_in } => fill(words.crowded, &[("count", &one_in.to_string())]),
+        Reason::ManyAlerts => words.many_alerts.to_owned(),
+        Reason::NotShown => words.not_shown.to_owned(),
+        Reason::Lost(_) => words.lost.to_owned(),
+        Reason::Within | Reason::Failed(_) => words.calculation_failed.to_owned(),
+    }
 }
 
 /// The name without a unit in brackets at its end, and the unit: the manifest's, or else the one in brackets.

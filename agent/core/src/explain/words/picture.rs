@@ -1,7 +1,7 @@
 //! What stands beside the picture of the reasons, and in the tables below it.
 
 use super::catalogue::{Catalogue, fill};
-use super::{Language, SURE, number};
+use super::{Language, SURE, cause, number};
 use crate::domain::prediction::Space;
 
 /// Decimals beyond which nobody reads.
@@ -97,7 +97,8 @@ impl Picture {
     /// What stands in its place when there will be none, for a reason.
     pub fn none(self, reason: Option<&str>) -> String {
         let words = self.words();
-        fill(words.no_reasons, &[("reason", reason.unwrap_or(words.none_computed).trim_end_matches('.'))])
+        let cause = reason.map_or_else(|| words.none_computed.to_owned(), |reason| cause(words, reason));
+        fill(words.no_reasons, &[("reason", &cause)])
     }
 
     fn words(self) -> &'static Catalogue {
@@ -154,7 +155,10 @@ mod tests {
         assert_eq!((ENGLISH.direction(-1.0), GERMAN.direction(1.0)), ("lowers", "erhöht"));
         assert_eq!(ENGLISH.over_time(30, true), "Over time, by measurement: 1 is the oldest, 30 the newest.");
         assert!(GERMAN.over_time(30, false).ends_with("30 die neueste. In Klammern: vielleicht nichts."));
-        assert_eq!(GERMAN.none(Some("busy.")), "Keine Gründe: busy.");
+        assert_eq!(
+            GERMAN.none(Some("no capacity; too many alerts came at once")),
+            "Keine Gründe: zu viele Alarme kamen auf einmal."
+        );
     }
 
     #[test]

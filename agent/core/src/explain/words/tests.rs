@@ -166,15 +166,27 @@ fn constants_missing_values_and_unknown_ranges_have_words() {
 #[test]
 fn without_an_explanation_the_sentence_says_so() {
     let alert = failure(0.93);
-    let say = |settlement: Option<Settlement>| sentence(Language::English, &alert, settlement.as_ref(), None);
-    assert_eq!(say(None), "Failure 93 % likely. The reason is still being worked out.");
+    let say = |language, settlement: Option<Settlement>| sentence(language, &alert, settlement.as_ref(), None);
+    assert_eq!(say(Language::English, None), "Failure 93 % likely. The reason is still being worked out.");
+    let skipped = Settlement::Skipped { reason: Reason::ManyAlerts.to_string() };
     assert_eq!(
-        say(Some(Settlement::Skipped { reason: "too many alerts at once.".to_owned() })),
-        "Failure 93 % likely. The reason was not worked out: too many alerts at once."
+        say(Language::English, Some(skipped)),
+        "Failure 93 % likely. The reason was not worked out: too many alerts came at once."
+    );
+    let crowded = Settlement::Skipped { reason: Reason::Crowded { one_in: 4 }.to_string() };
+    assert_eq!(
+        say(Language::German, Some(crowded)),
+        "Failure zu 93 % wahrscheinlich. Der Grund wurde nicht ermittelt: es kam mehr, als sich erklären lässt; von dieser \
+         Maschine wird zurzeit eine von 4 Vorhersagen erklärt."
+    );
+    let failed = || Some(Settlement::Failed { reason: "Evaluating node 7: shape mismatch.".to_owned() });
+    assert_eq!(
+        say(Language::English, failed()),
+        "Failure 93 % likely. The reason could not be worked out: the calculation failed."
     );
     assert_eq!(
-        say(Some(Settlement::Failed { reason: "the model stopped".to_owned() })),
-        "Failure 93 % likely. The reason could not be worked out: the model stopped."
+        say(Language::German, failed()),
+        "Failure zu 93 % wahrscheinlich. Der Grund ließ sich nicht ermitteln: die Rechnung ist fehlgeschlagen."
     );
 }
 

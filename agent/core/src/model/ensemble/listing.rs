@@ -11,8 +11,16 @@ use crate::model::columns::region::{Region, ceiling, floor};
 use crate::model::columns::work::{Spent, Work};
 use crate::model::tree::{Branch, MAX_DEPTH, Split};
 
-/// Most nodes of an ensemble after splits on columns became splits on features.
-pub(super) const MOST_NODES: usize = 1 << 24;
+/// Most nodes of an ensemble, also after splits on columns became splits on features: so many that two million leaves are still
+/// explained in a gigabyte (`tests/bounded.rs` measures it).
+pub(super) const MOST_NODES: usize = 1 << 22;
+
+/// What is said of more.
+pub(super) fn too_large(nodes: usize) -> String {
+    format!(
+        "the tree ensemble has {nodes} nodes; at most {MOST_NODES} are supported, train it with fewer or smaller trees"
+    )
+}
 
 /// Where a split leads: an entry of [`Listing::splits`] or of [`Listing::leaves`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

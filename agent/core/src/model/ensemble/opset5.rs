@@ -4,7 +4,7 @@
 
 use tract_onnx::pb::NodeProto;
 
-use super::listing::{Child, Listed, Listing, Test};
+use super::listing::{Child, Listed, Listing, MOST_NODES, Test, too_large};
 use super::parse::{Leaf, MOST_SCORES, Parsed, Weight};
 use super::score::{Aggregate, Head, Scores};
 use crate::model::graph::attributes::Attributes;
@@ -58,8 +58,12 @@ fn nodes(attributes: &Attributes<'_>) -> Result<Listing, String> {
     if lengths.iter().any(|&len| len != count) || !(missing.is_empty() || missing.len() == count) {
         return Err("the lists nodes_… of the tree ensemble differ in length; export the model again".to_owned());
     }
-    if count == 0 || u32::try_from(count).is_err() {
-        return Err("the tree ensemble has no nodes, or too many; export the model again".to_owned());
+    if count == 0 {
+        return Err("the tree ensemble has no nodes; export the model again".to_owned());
+    }
+    // Leaves are counted when the trees are grown.
+    if count > MOST_NODES {
+        return Err(too_large(count));
     }
     let members = attributes.tensor("membership_values")?.unwrap_or_default();
     // Sets follow each other in the order of the splits that ask for them, each closed by a NaN.

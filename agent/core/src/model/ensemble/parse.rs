@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use tract_onnx::pb::NodeProto;
 
-use super::listing::{Child, Listed, Listing, MOST_NODES, Test};
+use super::listing::{Child, Listed, Listing, MOST_NODES, Test, too_large};
 use super::score::{Aggregate, Head, Scores};
 use crate::model::graph::attributes::{Attributes, brief};
 use crate::model::operators::PostTransform;
@@ -206,10 +206,11 @@ impl<'a> RawNodes<'a> {
         if lengths.iter().any(|&len| len != count) {
             return Err("the lists nodes_… of the tree ensemble differ in length; export the model again".to_owned());
         }
-        if count == 0 || u32::try_from(count).is_err() {
-            return Err("the tree ensemble has no nodes, or too many; export the model again".to_owned());
+        match count {
+            0 => Err("the tree ensemble has no nodes; export the model again".to_owned()),
+            1..=MOST_NODES => Ok(raw),
+            _ => Err(too_large(count)),
         }
-        Ok(raw)
     }
 
     fn list(&self, weights: &RawWeights<'_>) -> Result<Listing, String> {

@@ -49,13 +49,6 @@ pub(super) struct Scores<'a> {
 
 impl Head {
     pub(super) fn regressor(scores: &Scores<'_>) -> Result<Self, String> {
-        if scores.count == 1 && !matches!(scores.transform, PostTransform::None | PostTransform::Probit) {
-            return Err(
-                "the regressor has one target and a post_transform, which onnxruntime ignores and ONNX does not; \
-                        export it with post_transform NONE"
-                    .to_owned(),
-            );
-        }
         let dropped = scores.base.iter().zip(scores.used).any(|(base, used)| *base != 0.0 && !used);
         if dropped {
             return Err(
@@ -63,16 +56,25 @@ impl Head {
                     .to_owned(),
             );
         }
-        Self::plain(scores, "targets")
+        let mut head = Self::plain(scores, "targets")?;
+        // To one target alone onnxruntime applies PROBIT, and leaves the others out.
+        if scores.count == 1 && scores.transform != PostTransform::Probit {
+            head.transform = PostTransform::None;
+        }
+        Ok(head)
     }
 
     pub(super) fn classifier(scores: &Scores<'_>) -> Result<Self, String> {
         match (scores.count, scores.used) {
             (0 | 1, _) => Err("the classifier has fewer than two classes; export it with all of them".to_owned()),
             (2, [true, false]) if scores.base.len() <= 1 => Self::one_score(scores),
+            // A lone base value is the first class's.
+            (2, [true, true]) if scores.base.len() == 1 => {
+                Self::plain(&Scores { base: &[scores.base[0], 0.0], ..*scores }, "classes")
+            }
             (2, _) if !scores.base.is_empty() => {
                 Err("the classifier has two classes and base values in a form in which onnxruntime drops trees or base values; \
-                     export it with its weights under class 0 and at most one base value, or without base values"
+                     export it with weights for class 0 and at most one base value, or without base values"
                     .to_owned())
             }
             _ => Self::plain(scores, "classes"),
@@ -86,9 +88,11 @@ impl Head {
         let second = Column { score: Some(0), sign: 1.0, offset: base };
         let (first, transform, raw) = match (scores.transform, scores.negative_weights) {
             (PostTransform::Probit, _) => {
-                return Err("the classifier has two classes, weights for one of them and post_transform PROBIT, which onnxruntime \
-                            applies to one column only; export it with NONE or LOGISTIC"
-                    .to_owned());
+                return Err(
+                    "the classifier has two classes, weights for one of them and post_transform PROBIT, for which \
+                            onnxruntime writes one column only; export it with NONE or LOGISTIC"
+                        .to_owned(),
+                );
             }
             // The logistic function of -s and s: two probabilities that add up to one.
             (PostTransform::Logistic, _) => (mirror(-base), PostTransform::Logistic, false),

@@ -56,6 +56,29 @@ fn graph(node: NodeProto) -> GraphProto {
     }
 }
 
+#[test]
+fn float64_values_are_rounded_to_the_side_on_which_their_own_feature_decides_the_same() {
+    let one = 1.0_f32;
+    let (below, above) = (one.next_down(), one.next_up());
+    let between = f64::from(one) + 1e-9;
+    let mut node = regressor();
+    // The first split asks whether x ≤ 1, the second whether x < the next number: either alone would settle the side.
+    set(&mut node, floats("nodes_values", &[one, 0.0, above, 0.0, 0.0]));
+    let modes = ["BRANCH_LEQ", "LEAF", "BRANCH_LT", "LEAF", "LEAF"];
+    let strings = modes.iter().map(|mode| mode.as_bytes().to_vec()).collect();
+    set(&mut node, AttributeProto { name: "nodes_modes".to_owned(), strings, ..Default::default() });
+    let mut out = Vec::new();
+    let error = load(node.clone()).expect("sound").run_exactly(&[between], &mut out).expect_err("neither side");
+    assert!(error.contains("need float32"), "{error}");
+    // A little apart, and there is a side: up for the one, down for the other.
+    for (thresholds, expected) in [([one, 2.0], 20.0), ([below, above], 20.0), ([0.5, one], 30.0)] {
+        set(&mut node, floats("nodes_values", &[thresholds[0], 0.0, thresholds[1], 0.0, 0.0]));
+        let mut out = Vec::new();
+        load(node.clone()).expect("sound").run_exactly(&[between], &mut out).expect("a side");
+        assert_eq!(out, [expected], "{thresholds:?}");
+    }
+}
+
 fn load(node: NodeProto) -> Result<Ensemble, String> {
     Ensemble::load(&graph(node), "y", 1).map(|ensemble| ensemble.expect("an ensemble"))
 }
@@ -114,7 +137,6 @@ fn what_is_not_supported_is_said() {
     let cases = [
         ("aggregate_function MEDIAN", text("aggregate_function", "MEDIAN")),
         ("post_transform CUBE", text("post_transform", "CUBE")),
-        ("ignores", text("post_transform", "LOGISTIC")),
         ("2 base values", floats("base_values", &[1.0, 2.0])),
         ("0 classes or targets", AttributeProto { name: "n_targets".to_owned(), ..Default::default() }),
     ];
@@ -123,6 +145,17 @@ fn what_is_not_supported_is_said() {
         set(&mut node, attribute);
         let error = load(node).expect_err(sentence);
         assert!(error.contains(sentence), "{error}");
+    }
+}
+
+/// onnxruntime applies to one target alone what it calls PROBIT, and nothing else.
+#[test]
+fn one_target_is_left_as_it_is() {
+    for transform in ["NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"] {
+        let mut node = regressor();
+        set(&mut node, text("post_transform", transform));
+        let ensemble = load(node).expect("sound");
+        assert_eq!((ensemble.run(&[0.0, 1.5]).expect("answers"), ensemble.has_link()), (vec![10.0, 20.0], false));
     }
 }
 

@@ -143,6 +143,7 @@ fn check_feature(raw: raw::Feature, key: &str) -> Result<Feature, Fault> {
         adjustable,
         categories: raw.categories,
         refuse_uncertain: raw.refuse_uncertain,
+        missing: raw.missing,
     })
 }
 

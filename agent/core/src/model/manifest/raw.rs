@@ -57,6 +57,8 @@ pub(super) struct Feature {
     pub(super) categories: BTreeMap<String, f64>,
     #[serde(default)]
     pub(super) refuse_uncertain: bool,
+    #[serde(default)]
+    pub(super) missing: bool,
 }
 
 #[derive(Deserialize)]

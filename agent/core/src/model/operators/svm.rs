@@ -275,6 +275,22 @@ fn by_asking(machine: &impl Rows, vectors: &Vectors) -> Result<Option<Vec<Weighe
     Ok(Some(columns))
 }
 
+/// How many classes have so many pairs, where any number has.
+pub(crate) fn classes_of(pairs: usize) -> Option<usize> {
+    (2..=MOST_CLASSES).find(|classes| classes * (classes - 1) / 2 == pairs)
+}
+
+/// The class that wins most of its pairs, as onnxruntime counts: a score above zero is a vote for the first of the two, and
+/// of classes with as many votes the first is taken.
+pub(crate) fn voted(pairs: &[f64]) -> Option<usize> {
+    let count = classes_of(pairs.len())?;
+    let mut votes = vec![0_usize; count];
+    let places = (0..count).flat_map(|i| (i + 1..count).map(move |j| (i, j)));
+    places.zip(pairs).for_each(|((i, j), &score)| votes[if score > 0.0 { i } else { j }] += 1);
+    let most = votes.iter().max()?;
+    votes.iter().position(|count| count == most)
+}
+
 /// The probability of the first of two classes, kept off 0 and 1.
 fn platt(score: f64, a: f64, b: f64) -> f64 {
     const LEAST: f64 = 1e-7;

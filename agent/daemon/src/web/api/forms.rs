@@ -96,6 +96,7 @@ fn with_figures(
         "additivity_gap": figures.map(|figures| figures.additivity_gap),
         "intervals": figures.map(|figures| &figures.intervals).filter(|intervals| !intervals.is_empty()),
         "errors": figures.map(|figures| &figures.errors).filter(|errors| !errors.is_empty()),
+        "faithfulness": figures.and_then(|figures| figures.faithfulness),
         "alert_id": prediction.alert,
         "sentence": story::sentence(record, raised, language),
         "explanation_status": figures.map_or_else(|| status(settlement), Figures::status),

@@ -31,6 +31,13 @@ pub(in super::super) static ENGLISH: Catalogue = Catalogue {
     not_yet_explained: "The reason is still being worked out.",
     not_explained: "The reason was not worked out: {reason}.",
     explaining_failed: "The reason could not be worked out: {reason}.",
+    nothing_to_explain: "there was no prediction, or what made it is no longer in use",
+    model_gone: "what made the prediction is no longer in use",
+    crowded: "more came than can be explained; of this machine's predictions one in {count} is explained at present",
+    many_alerts: "too many alerts came at once",
+    not_shown: "the prediction could not be stored in time, and was not shown",
+    lost: "it was worked out, and is lost from the disk",
+    calculation_failed: "the calculation failed",
 
     missing: "No prediction: no value has come yet for {name}.",
     stale: "No prediction: the last value of {name} is {age} s old.",

@@ -31,6 +31,13 @@ pub(in super::super) static GERMAN: Catalogue = Catalogue {
     not_yet_explained: "Der Grund wird noch ermittelt.",
     not_explained: "Der Grund wurde nicht ermittelt: {reason}.",
     explaining_failed: "Der Grund ließ sich nicht ermitteln: {reason}.",
+    nothing_to_explain: "es gab keine Vorhersage, oder was sie gemacht hat, ist nicht mehr in Gebrauch",
+    model_gone: "was die Vorhersage gemacht hat, ist nicht mehr in Gebrauch",
+    crowded: "es kam mehr, als sich erklären lässt; von dieser Maschine wird zurzeit eine von {count} Vorhersagen erklärt",
+    many_alerts: "zu viele Alarme kamen auf einmal",
+    not_shown: "die Vorhersage ließ sich nicht rechtzeitig speichern und wurde nicht angezeigt",
+    lost: "er wurde ermittelt und ist auf dem Speicher verloren gegangen",
+    calculation_failed: "die Rechnung ist fehlgeschlagen",
 
     missing: "Keine Vorhersage: Von {name} ist noch kein Wert gekommen.",
     stale: "Keine Vorhersage: Der letzte Wert von {name} ist {age} s alt.",
