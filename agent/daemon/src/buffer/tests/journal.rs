@@ -82,7 +82,7 @@ fn all_that_people_did_survives_the_loss_of_the_store() {
     drop(buffer);
     let buffer = open(folder.path());
     assert_eq!((kept(&buffer), buffer.alerts()), (before, alerts));
-    assert_eq!(states(&buffer).len(), 7, "said once");
+    assert_eq!(states(&buffer).len(), 8, "said once");
 }
 
 #[test]
