@@ -17,7 +17,7 @@ def disk(tmp_path):
 
 
 @pytest.fixture
-def gateway(daemon, bundle, disk, tmp_path):
+def gateway(disk, daemon, bundle, tmp_path):
     """A gateway with an alert and a verdict on that disk; its socket lies elsewhere, as on a real one."""
     gateway = daemon(
         replay(tmp_path, bundle("ai4i-gbt")),

@@ -18,6 +18,9 @@ use super::store::{Entry, Store};
 /// Keys with their values; `None` for those that are gone.
 type Overlay = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
+/// What is told of damage.
+type OnDamage = Box<dyn Fn(&BufferError) + Send + Sync>;
+
 /// A store that may be away.
 pub(super) struct Front {
     store: RwLock<Option<Store>>,
@@ -29,7 +32,7 @@ pub(super) struct Front {
     /// Keys that were written to, while somebody wants to know.
     changes: Mutex<Option<BTreeSet<Vec<u8>>>>,
     /// Called when a read finds damage.
-    damaged: OnceLock<Box<dyn Fn(&BufferError) + Send + Sync>>,
+    damaged: OnceLock<OnDamage>,
 }
 
 impl Front {

@@ -328,7 +328,7 @@ async fn a_store_that_took_over_on_the_same_machine_goes_on() {
     sync(&lost, registry(folder.path()), 1).round(false, &EVER()).await.unwrap();
     let lost_id = lost.store_id();
     drop(lost);
-    fs::write(folder.path().join("buffer/conf"), "neither segments nor a version").unwrap();
+    fs::remove_dir_all(folder.path().join("buffer")).unwrap();
     let buffer = open(folder.path());
     let mut sync = sync(&buffer, registry(folder.path()), 100);
     sync.round(true, &EVER()).await.unwrap();

@@ -43,6 +43,7 @@ mod segment;
 mod tests;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,6 +83,8 @@ pub(super) struct Journal {
     spare: Option<Segment>,
     /// When it was tried in vain to make one.
     spare_tried: Option<Instant>,
+    /// Why no other segment could be made when one was needed.
+    refused: Option<ErrorKind>,
     next_number: u64,
     /// Of the newest entry.
     running: u64,
@@ -124,6 +127,7 @@ impl Journal {
             current: None,
             spare: None,
             spare_tried: None,
+            refused: None,
             next_number: 1,
             running: 0,
             known: PerStream::default(),
@@ -307,12 +311,22 @@ impl Journal {
                 match self.make(size) {
                     Ok(segment) => segment,
                     Err(error) => {
-                        tracing::error!(%error, "the journal has no room for another segment");
+                        let reason = match &error {
+                            BufferError::Io { source, .. } => source.kind(),
+                            _ => ErrorKind::StorageFull,
+                        };
+                        // Said once, not for each record.
+                        if self.refused.replace(reason) == Some(reason) {
+                            tracing::debug!(%error, "the journal has no room for another segment");
+                        } else {
+                            tracing::error!(%error, "the journal has no room for another segment");
+                        }
                         return Ok(false);
                     }
                 }
             }
         };
+        self.refused = None;
         if let Some(full) = self.current.replace(next) {
             full.seal();
         }
@@ -320,8 +334,8 @@ impl Journal {
     }
 
     fn no_segment(&self) -> BufferError {
-        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-        BufferError::io("make a journal segment in", &self.folder, full)
+        let reason = self.refused.unwrap_or(ErrorKind::StorageFull);
+        BufferError::io("make a journal segment in", &self.folder, reason.into())
     }
 
     /// Has a spare ready, if that is possible.

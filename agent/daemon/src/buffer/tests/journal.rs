@@ -65,7 +65,9 @@ fn all_that_people_did_survives_the_loss_of_the_store() {
     assert_eq!(buffer.uploaded(Stream::Feedback), 2);
     assert_eq!(buffer.pending(Stream::Feedback).unwrap().unwrap().oldest.sequence, 3, "what was not sent is sent");
     assert_eq!(buffer.waiting(Stream::Feedback), 3, "no more than there are");
-    assert_eq!(states(&buffer), ["restored", "restored", "restored", "gap", "gap", "gap", "store_replaced"]);
+    // The last of the gaps is that of the predictions, which nothing brings back.
+    let expected = ["restored", "restored", "restored", "gap", "gap", "gap", "gap", "store_replaced"];
+    assert_eq!(states(&buffer), expected);
 
     // Numbers go on above all that the lost store may have given out, and that is said.
     let stored = buffer.append(vec![feedback(9, Uuid::from_u128(1)), audit(9, "ben")]).unwrap();
@@ -80,7 +82,7 @@ fn all_that_people_did_survives_the_loss_of_the_store() {
     drop(buffer);
     let buffer = open(folder.path());
     assert_eq!((kept(&buffer), buffer.alerts()), (before, alerts));
-    assert_eq!(states(&buffer).len(), 7, "said once");
+    assert_eq!(states(&buffer).len(), 8, "said once");
 }
 
 #[test]

@@ -276,7 +276,7 @@ fn a_start_on_a_read_only_disk_shows_what_the_journal_has_and_goes_on_once_it_ta
     assert!(matches!(buffer.append(vec![prediction(2, 1.0)]), Err(BufferError::Broken(_))));
     let seen = transition(3, Some(alert), (Unacknowledged, Acknowledged), None, Some("ada"));
     let refused = buffer.append(vec![seen.clone()]).unwrap_err().to_string();
-    assert!(refused.contains("journal"), "{refused}");
+    assert!(refused.contains("journal") && refused.contains("read-only"), "{refused}");
     assert!(buffer.0.recover(at(60)).is_err() && buffer.unsettled().unwrap().is_empty());
     assert!(try_open(folder.path(), &Config::default()).is_err(), "nobody else gets in");
 
