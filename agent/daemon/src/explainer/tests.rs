@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::buffer::Buffer;
 use crate::buffer::samples::{fail, open};
 use crate::question::{About, Answer, Question, Unanswered};
 
