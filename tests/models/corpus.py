@@ -335,7 +335,7 @@ def rows(seed):
 
 
 def is_probit(made):
-    """onnxruntime's float32 loses up to 4e-5 of the approximation that it uses, where that is near zero."""
+    """onnxruntime's float32 is up to 5e-5 off the approximation that it uses, where that is near zero."""
     values = [helper.get_attribute_value(a) for node in made.graph.node for a in node.attribute if a.name == "post_transform"]
     return any(value in (b"PROBIT", 4) for value in values)
 
@@ -357,7 +357,7 @@ def main():
             continue
         lines.append(json.dumps({
             "seed": seed,
-            **({"tolerance": 4e-5} if is_probit(made) else {}),
+            **({"tolerance": 1e-4} if is_probit(made) else {}),
             "onnx": data.hex(),
             "rows": [[None if np.isnan(v) else float(v) for v in row] for row in given],
             "scores": [[None if not np.isfinite(v) else float(v) for v in row] for row in scores.reshape(len(given), -1)],

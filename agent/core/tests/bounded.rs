@@ -1,7 +1,11 @@
 //! A model of a million leaves, no two alike, is loaded and explained in bounded memory and time: in a process of its own that
 //! may take no more address space than is stated, and is stopped when it takes too long.
 
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test has files and a clock, and fails by panicking"
+)]
 #![cfg(target_os = "linux")]
 
 use std::fmt::Write as _;

@@ -1,7 +1,7 @@
 //! The models of the corpus with bytes of theirs changed, as the fuzz target `onnx` is asked about them: an error or a model, and
 //! never a panic. A few thousand in each run, the same ones; `EXPLAIND_MUTATIONS=1000000` tries so many.
 
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::expect_used, clippy::disallowed_methods, reason = "a test has a clock, and fails by panicking")]
 
 #[path = "../fuzz/fuzz_targets/asked.rs"]
 mod asked;

@@ -30,7 +30,6 @@ use extras::Extras;
 use queue::{Glance, Job, Work};
 use spaces::Spaces;
 
-use crate::buffer::Buffer;
 use crate::clock;
 use crate::pace::{self, Budgets};
 use crate::question::{About, Question};

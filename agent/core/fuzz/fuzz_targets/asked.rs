@@ -40,7 +40,7 @@ fn ask(model: Model) {
 /// Some small number; sometimes a whole one.
 fn value(column: usize, row: usize) -> f32 {
     let mixed = (column * 31 + row * 17) % 13;
-    if column % 3 == 0 { mixed as f32 - 6.0 } else { mixed as f32 / 4.0 - 1.5 }
+    if column.is_multiple_of(3) { mixed as f32 - 6.0 } else { mixed as f32 / 4.0 - 1.5 }
 }
 
 fn bundle_of(onnx: &[u8], variant: u8) -> Files {

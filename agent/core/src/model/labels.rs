@@ -156,6 +156,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test says how long something takes")]
     fn a_million_names_are_looked_at_once_each() {
         let names: Vec<String> = (0..1_000_000).map(|number| format!("{number:x}")).collect();
         let mut words: Vec<&str> = names.iter().map(String::as_str).collect();

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::buffer::Buffer;
 use crate::buffer::samples::{fail, open};
 use crate::question::{About, Answer, Question, Unanswered};
 
@@ -354,7 +355,7 @@ fn an_alert_of_which_nothing_more_is_said_is_remembered() {
     rig.queue.request(vec![first]);
     worker.work(rig.queue.next().unwrap());
     worker.flush();
-    let given_up = rig.queue.follow_up((0..256).map(|n| Uuid::from_u128(n)));
+    let given_up = rig.queue.follow_up((0..256).map(Uuid::from_u128));
     assert_eq!(given_up, [id]);
     given_up.into_iter().for_each(|id| worker.extras.given_up(id));
     let second = rig.stored("press-2", ALARMING, true);

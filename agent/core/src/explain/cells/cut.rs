@@ -302,6 +302,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test says how long something takes")]
     fn finding_parts_takes_bounded_work_and_the_trees_after_that_are_walked() {
         let begun = std::time::Instant::now();
         let sum = TreeSum { width: 1, base: 0.0, trees: (0..2_000).map(|_| chain(500)).collect() };
