@@ -46,7 +46,46 @@ def test_each_record_arrives_once_although_answers_get_lost(daemon, bundle, tmp_
         assert numbers == list(range(1, len(numbers) + 1)), f"{stream}: each once, in order"
     assert len(found["streams"]["predictions"]) >= last["predictions"] and found["streams"]["feedback"] == [1]
     assert found["metrics"]["verdicts_confirm"] == 1 and found["metrics"]["buffer_bytes"] > 0
+    # Nothing was evicted, and nothing waits: what is kept is what arrived.
     assert found["metrics"]["records_predictions"] == len(found["streams"]["predictions"])
+    assert found["metrics"]["waiting_feedback"] == 0
+
+
+def test_kills_while_it_catches_up_over_a_bad_uplink(daemon, bundle, tmp_path, mlflow):
+    """What waited arrives once, although one answer in twenty is lost and the gateway is killed over and over meanwhile."""
+    uplink = LossyUplink(mlflow.port, 0.05)
+    text = without_registry(scene.replay(tmp_path, bundle(), interval="5ms"), "hounded")
+    gateway = daemon(text, **in_mlflow("http://127.0.0.1:9"))
+    judged = []
+
+    def judge() -> None:
+        prediction = until(lambda: gateway.predictions(1), "a prediction")[0]["id"]
+        judged.append(gateway.post("feedback", {"prediction_id": prediction, "verdict": "confirm"})["id"])
+
+    until(lambda: gateway.predictions(1)[0]["sequence"] > 600, "records to wait", 60)
+    judge()
+    gateway.kill()
+    gateway.env["EXPLAIND__REGISTRY__URL"] = uplink.url
+    gateway.start()
+    kills = 0
+    while uploaded(gateway, "predictions") < 600 or kills < 8:
+        so_far = mlflow.count_files("hounded")
+        until(lambda: mlflow.count_files("hounded") > so_far, "another batch to arrive", 120)  # noqa: B023
+        judge()
+        gateway.kill_and_restart()
+        kills += 1
+        assert kills < 60, "it does not get on"
+    uplink.loss = 0.0
+    last = {one["stream"]: one["last"] for one in gateway.get("status")["buffer"]["streams"]}
+    until(lambda: all(uploaded(gateway, stream) >= number for stream, number in last.items()), "all to arrive", 180)
+    assert gateway.stop() == 0
+    found = mlflow.read("hounded")
+    for stream, numbers in found["streams"].items():
+        assert numbers == list(range(1, len(numbers) + 1)), f"{stream}: each once, in order"
+        assert len(numbers) >= last[stream]
+    assert found["ids"]["feedback"] == judged and len(judged) == kills + 1
+    assert uplink.lost >= 2, f"only {uplink.lost} answers were lost"
+    print(f"{kills} kills, {uplink.lost} answers lost, {len(found['streams']['predictions'])} predictions")
 
 
 def test_a_retry_sends_the_bytes_of_the_first_try(daemon, bundle, tmp_path, mlflow):

@@ -28,12 +28,15 @@ def main(url: str, gateway: str, *deed: str) -> None:
         client.delete_run(run.info.run_id)
         return
     folder = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=gateway))
-    streams = {}
+    streams, ids = {}, {}
     for file in sorted(folder.glob("*/date=*/*.parquet"), key=lambda file: int(file.stem.split("-")[0])):
         frame = pd.read_parquet(file)
         assert file.stem == f"{frame['sequence'].iloc[0]}-{frame['sequence'].iloc[-1]}", file
         streams.setdefault(file.parts[-3], []).extend(int(number) for number in frame["sequence"])
-    print(json.dumps({"tags": run.data.tags, "metrics": run.data.metrics, "streams": streams}))
+        # A week of predictions is counted by its numbers.
+        if file.parts[-3] != "predictions":
+            ids.setdefault(file.parts[-3], []).extend(frame["record_id"])
+    print(json.dumps({"tags": run.data.tags, "metrics": run.data.metrics, "streams": streams, "ids": ids}))
 
 
 main(*sys.argv[1:])

@@ -9,6 +9,8 @@ import subprocess
 import threading
 from pathlib import Path
 
+import httpx
+
 from . import ports, scene
 from .paths import PEERS
 from .process import Process
@@ -18,9 +20,12 @@ PYTHON = Path(os.environ.get("EXPLAIND_MLFLOW", CACHE / "mlflow")) / "bin" / "py
 
 
 class MLflow(Process):
-    """A tracking server with its database and its artifacts in a folder of the test's own."""
+    """A tracking server with its database and its artifacts in a folder of the test's own.
 
-    def __init__(self, folder: Path):
+    With a password for `admin` it lets in only whom it knows.
+    """
+
+    def __init__(self, folder: Path, admin: str | None = None):
         port = ports.free()
         folder.mkdir(parents=True, exist_ok=True)
         command = [PYTHON, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -28,6 +33,17 @@ class MLflow(Process):
         # It must not look for anything elsewhere, tell anyone, nor start helpers that would outlive it.
         quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "NO_PROXY": "*", "no_proxy": "*"}
         quiet["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+        self.admin = admin
+        if admin:
+            file = folder / "auth.ini"
+            lines = ["[mlflow]", "default_permission = NO_PERMISSIONS", f"database_uri = sqlite:///{folder}/auth.db"]
+            lines += ["admin_username = admin", f"admin_password = {admin}"]
+            lines += ["authorization_function = mlflow.server.auth:authenticate_request_basic_auth"]
+            file.write_text("\n".join(lines))
+            command += ["--app-name", "basic-auth"]
+            quiet |= {"MLFLOW_AUTH_CONFIG_PATH": str(file), "MLFLOW_FLASK_SERVER_SECRET_KEY": "of this test"}
+            # For its own client, when the test reads back.
+            quiet |= {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": admin}
         super().__init__(command, folder / "mlflow.log", port, quiet)
         self.url = f"http://127.0.0.1:{port}"
         self.artifacts = folder / "artifacts"
@@ -43,12 +59,22 @@ class MLflow(Process):
             os.killpg(self.child.pid, signal.SIGKILL)
         super().close()
 
+    def create_user(self, name: str, password: str) -> None:
+        """Has it know a user, who may do what is their own."""
+        body = {"username": name, "password": password}
+        address = f"{self.url}/api/2.0/mlflow/users/create"
+        httpx.post(address, json=body, auth=("admin", self.admin), timeout=30, trust_env=False).raise_for_status()
+
     def read(self, gateway: str) -> dict:
-        """What MLflow's own client finds of a gateway: tags, metrics, and per stream the records' numbers."""
+        """What MLflow's own client finds of a gateway: tags, metrics, and per stream the records' numbers and ids."""
         command = [PYTHON, PEERS / "mlflow_read.py", self.url, gateway]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=self.env)
         assert done.returncode == 0, done.stderr[-4000:]
         return json.loads(done.stdout.splitlines()[-1])
+
+    def count_files(self, gateway: str) -> int:
+        """How many batches of a gateway have arrived."""
+        return len(list(self.artifacts.glob(f"*/*/artifacts/{gateway}/*/date=*/*.parquet")))
 
     def set_tag(self, gateway: str, key: str, value: str) -> None:
         """Sets a tag of a gateway's run, as a person at central would."""
@@ -129,6 +155,11 @@ def in_mlflow(url: str, **more: str) -> dict[str, str]:
 def without_registry(text: str, gateway: str) -> str:
     """A scene's configuration for a gateway of this name, with the registry left to the environment."""
     return text.replace('[registry]\ntype = "directory"\npath = "registry"\n', "").replace(scene.GATEWAY, gateway)
+
+
+def all_uploaded(gateway) -> bool:
+    """Whether the registry has every record that was ever made."""
+    return all(one["uploaded"] == one["last"] for one in gateway.get("status")["buffer"]["streams"])
 
 
 def uploaded(gateway, stream: str) -> int:

@@ -1,7 +1,10 @@
 //! The one place where the daemon reads clocks.
 
+use std::io::Read as _;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use explaind_core::domain::time::{Now, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
@@ -27,11 +30,57 @@ pub(crate) fn boot_id() -> Uuid {
         .unwrap_or_else(|| explaind_core::domain::record::mint(now(), random()))
 }
 
-/// Whether the wall clock is known to be right: systemd-timesyncd leaves this mark once it has heard from a time server.
-///
-/// Other time services leave none, so their gateways say "not synchronised" although they are; never the other way.
+/// Whether a time service was found to keep the wall clock right, other than the one that leaves a mark.
+static KEPT_RIGHT: AtomicBool = AtomicBool::new(false);
+
+/// Whether the wall clock is known to be right.
 pub(crate) fn synchronised() -> bool {
+    is_marked() || KEPT_RIGHT.load(Ordering::Relaxed)
+}
+
+/// Whether systemd-timesyncd left its mark: it has heard from a time server since the machine's boot.
+pub(crate) fn is_marked() -> bool {
     Path::new("/run/systemd/timesync/synchronized").exists()
+}
+
+/// Notes what was found out about the other time services.
+pub(crate) fn note_kept_right(right: bool) {
+    KEPT_RIGHT.store(right, Ordering::Relaxed);
+}
+
+/// Whether the kernel counts its clock as synchronised, which chrony and ntpd bring about. `None` when nobody says.
+///
+/// Reading that takes `adjtimex`, which the service's sandbox forbids (`ProtectClock`), as it should; systemd-timedated
+/// tells everyone. Takes up to two seconds: where it is not there, or does not answer, it counts as unknown.
+pub(crate) fn kernel_says() -> Option<bool> {
+    let mut asked = Command::new("timedatectl")
+        .args(["show", "--property=NTPSynchronized", "--value"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let ended = loop {
+        match asked.try_wait() {
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+            Ok(Some(status)) => break status.success(),
+            Ok(None) | Err(_) => {
+                // It may have ended just now; either way it is waited for, so that nothing is left of it.
+                let _ = asked.kill();
+                let _ = asked.wait();
+                break false;
+            }
+        }
+    };
+    let mut said = String::new();
+    asked.stdout.take()?.take(64).read_to_string(&mut said).ok()?;
+    ended.then_some(())?;
+    match said.trim() {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    }
 }
 
 /// Ten fresh random bytes, for ids.

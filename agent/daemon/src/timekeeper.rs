@@ -20,6 +20,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Slewing moves a clock by 0.5 ms a second at most; what moves it by so much between two looks is a jump.
 const JUMP: Duration = Duration::from_millis(500);
 
+/// How often it is asked whether a time service keeps the clock right: while none does, and once one does.
+const ASK_EVERY: Duration = Duration::from_secs(60);
+const ASK_AGAIN: Duration = Duration::from_secs(600);
+
 /// What was seen last.
 #[derive(Debug, Default)]
 struct Timekeeper {
@@ -56,10 +60,17 @@ impl Timekeeper {
 /// Looks until `stop`.
 pub(crate) async fn run(buffer: Buffer, stop: CancellationToken) {
     let (mut keeper, mut ticks) = (Timekeeper::default(), interval(LOOK_EVERY));
+    let mut ask_at = Duration::ZERO;
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             () = stop.cancelled() => return,
+        }
+        // timesyncd's mark costs nothing to look at; the others have to be asked for.
+        if !clock::is_marked() && clock::now().monotonic >= ask_at {
+            let right = tokio::task::spawn_blocking(clock::kernel_says).await.ok().flatten().unwrap_or(false);
+            clock::note_kept_right(right);
+            ask_at = clock::now().monotonic.saturating_add(if right { ASK_AGAIN } else { ASK_EVERY });
         }
         let now = clock::now();
         for anchor in keeper.look(now, clock::synchronised()) {

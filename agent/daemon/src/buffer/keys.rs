@@ -20,6 +20,9 @@ pub(super) const MOVED: &[u8] = b"m/moved";
 /// There when something was lost that says what was sent.
 pub(super) const DOUBT: &[u8] = b"m/doubt";
 
+/// How many verdicts were counted.
+pub(super) const TALLY: &[u8] = b"m/tally";
+
 const CURSOR: u8 = b'c';
 const BATCH: u8 = b'b';
 const FRAME: u8 = b'f';

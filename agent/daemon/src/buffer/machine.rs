@@ -3,8 +3,10 @@
 //!
 //! `/etc/machine-id` is on the card and is cloned with it, so what the hardware says counts first: serial numbers of the
 //! board or the chip, and the addresses burnt into network ports. Two sets of ids are of one machine when any of the
-//! hardware's agrees, so that a new network port alone does not make a new machine. Only where no kind of hardware id
-//! is known on both sides the card's own id decides.
+//! hardware's agrees, so that a new network port alone does not make a new machine. Ports that are plugged in by USB (a
+//! modem, say) may be there at one start and not at the next, and may move to another machine: they only ever speak for
+//! a machine, and only where nothing that is built in can be compared. Where that says nothing either the card's own id
+//! decides. Ports are remembered once they were seen, so that one which is late or broken at a start does no harm.
 //!
 //! What is kept are digests, in the store and beside it. They are never sent.
 
@@ -18,8 +20,10 @@ use sha2::{Digest as _, Sha256};
 
 /// The card's own id.
 const CARD: &str = "machine_id";
-/// Addresses of network ports.
+/// Addresses of network ports that are built in; in what earlier versions wrote, of all.
 const PORTS: &str = "network";
+/// Addresses of network ports that are plugged in by USB.
+const PLUGGED: &str = "network_usb";
 /// Where ids of the hardware are, as far as an ordinary user may read them.
 const HARDWARE: [(&str, &str); 5] = [
     ("board", "sys/firmware/devicetree/base/serial-number"),
@@ -60,9 +64,8 @@ impl Machine {
                 ids.insert(kind.to_owned(), vec![digest(kind, &id)]);
             }
         }
-        let ports = ports(&root.join("sys/class/net"));
-        if !ports.is_empty() {
-            ids.insert(PORTS.to_owned(), ports);
+        for (kind, ports) in ports(&root.join("sys/class/net")) {
+            ids.insert(kind.to_owned(), ports);
         }
         Self(ids)
     }
@@ -74,20 +77,36 @@ impl Machine {
 
     /// Whether `other` is certainly not this machine.
     pub(super) fn differs_from(&self, other: &Self) -> bool {
-        let both = |kind: &str| Some((self.0.get(kind)?, other.0.get(kind)?));
-        let agrees = |(mine, theirs): (&Vec<String>, &Vec<String>)| mine.iter().any(|id| theirs.contains(id));
-        let hardware = self.0.keys().filter(|kind| *kind != CARD);
-        let compared: Vec<bool> = hardware.filter_map(|kind| both(kind)).map(agrees).collect();
-        if compared.is_empty() {
-            return both(CARD).is_some_and(|ids| !agrees(ids));
+        let ids = |machine: &Self, kind: &str| machine.0.get(kind).cloned().unwrap_or_default();
+        let share = |mine: &[String], theirs: &[String]| mine.iter().any(|id| theirs.contains(id));
+        let kinds = HARDWARE.iter().map(|(kind, _)| *kind).chain([PORTS]);
+        let both = kinds.map(|kind| (ids(self, kind), ids(other, kind)));
+        let built_in: Vec<bool> =
+            both.filter(|(m, t)| !m.is_empty() && !t.is_empty()).map(|(m, t)| share(&m, &t)).collect();
+        // Earlier versions did not tell ports apart.
+        let (mine, theirs) = (ids(self, PLUGGED), ids(other, PLUGGED));
+        let mixed = share(&mine, &ids(other, PORTS)) || share(&theirs, &ids(self, PORTS));
+        if built_in.contains(&true) || mixed {
+            return false;
         }
-        !compared.contains(&true)
+        if !built_in.is_empty() {
+            return true;
+        }
+        let (card, other_card) = (ids(self, CARD), ids(other, CARD));
+        !share(&mine, &theirs) && !card.is_empty() && !other_card.is_empty() && !share(&card, &other_card)
     }
 
     /// What is known of one machine now, and what was known of it before and cannot be read any more.
     pub(super) fn joined(&self, before: &Self) -> Self {
         let mut ids = before.0.clone();
-        ids.extend(self.0.clone());
+        for (kind, now) in &self.0 {
+            let known = ids.insert(kind.clone(), now.clone()).unwrap_or_default();
+            if [PORTS, PLUGGED].contains(&kind.as_str()) {
+                let all = ids.entry(kind.clone()).or_default();
+                all.extend(known.into_iter().filter(|port| !now.contains(port)));
+                all.truncate(MOST_PORTS);
+            }
+        }
         Self(ids)
     }
 
@@ -109,20 +128,25 @@ fn id(path: &Path) -> Option<String> {
     (letters.len() >= 4 && !all_the_same && !BLANKS.contains(&text.as_str())).then_some(text)
 }
 
-/// The addresses of network ports that are hardware and whose address is burnt in.
-fn ports(folder: &Path) -> Vec<String> {
-    let mut found: Vec<String> = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|port| port.join("device").exists() && id_text(&port.join("addr_assign_type")).as_deref() == Some("0"))
-        .filter_map(|port| id(&port.join("address")))
-        .map(|address| digest(PORTS, &address))
-        .collect();
-    found.sort_unstable();
-    found.dedup();
-    found.truncate(MOST_PORTS);
+/// The addresses of network ports that are hardware and whose address is burnt in, by kind.
+fn ports(folder: &Path) -> BTreeMap<&'static str, Vec<String>> {
+    let mut found: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for port in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        let is_hardware = port.join("device").exists();
+        if !is_hardware || id_text(&port.join("addr_assign_type")).as_deref() != Some("0") {
+            continue;
+        }
+        let bus = fs::read_link(port.join("device/subsystem")).unwrap_or_default();
+        let kind = if bus.file_name().is_some_and(|bus| bus == "usb") { PLUGGED } else { PORTS };
+        // One digest for both kinds: earlier versions did not tell them apart.
+        found.entry(kind).or_default().extend(id(&port.join("address")).map(|address| digest(PORTS, &address)));
+    }
+    for ports in found.values_mut() {
+        ports.sort_unstable();
+        ports.dedup();
+        ports.truncate(MOST_PORTS);
+    }
+    found.retain(|_, ports| !ports.is_empty());
     found
 }
 
@@ -163,6 +187,39 @@ mod tests {
     }
 
     #[test]
+    fn ports_that_come_and_go_make_no_other_machine() {
+        // Digests of ports of both kinds are of one kind.
+        let with = |built_in: &[&str], plugged: &[&str]| {
+            let digests = |ports: &[&str]| ports.iter().map(|port| digest(PORTS, port)).collect::<Vec<_>>();
+            let mut machine = Machine::of(&[(CARD, "c1")]);
+            for (kind, ports) in [(PORTS, digests(built_in)), (PLUGGED, digests(plugged))] {
+                if !ports.is_empty() {
+                    machine.0.insert(kind.to_owned(), ports);
+                }
+            }
+            machine
+        };
+        // First seen with the modem only, then with the port on the board only, then with both.
+        let (modem, eth0) = (with(&[], &["modem"]), with(&["eth0"], &[]));
+        assert!(!modem.differs_from(&eth0) && !eth0.differs_from(&modem));
+        let known = eth0.joined(&modem);
+        assert_eq!(known, with(&["eth0"], &["modem"]));
+        // Two ports on the board, one of which is late now and then.
+        let known = with(&["wlan0"], &[]).joined(&with(&["eth0", "wlan0"], &[]));
+        assert_eq!(known, with(&["wlan0", "eth0"], &[]));
+        assert!(!known.differs_from(&eth0));
+        // Earlier versions wrote down a modem like any port.
+        assert!(!with(&["modem"], &[]).differs_from(&with(&["eth0"], &["modem"])));
+        // A card that was cloned is found out, also when the modem went with it.
+        let clone = with(&["other"], &["modem"]);
+        assert!(with(&["eth0"], &["modem"]).differs_from(&clone) && clone.differs_from(&with(&["eth0"], &["modem"])));
+        assert!(with(&[], &["modem"]).differs_from(&Machine::of(&[(CARD, "c2")])), "the card tells then");
+        let many: Vec<String> = (0..2 * MOST_PORTS).map(|n| n.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(eth0.joined(&with(&many, &[])).0[PORTS].len(), MOST_PORTS);
+    }
+
+    #[test]
     fn ids_are_read_where_they_are_and_blanks_are_none() {
         let root = tempfile::tempdir().unwrap();
         let put = |path: &str, text: &str| {
@@ -186,5 +243,8 @@ mod tests {
         let read = Machine::below(root.path());
         assert_eq!((read.0[PORTS].len(), read.0["board"].clone()), (1, vec![digest("board", "10000000abcdef01")]));
         assert!(!format!("{read:?}").contains("dc:a6"), "digests only");
+        std::os::unix::fs::symlink("../../bus/usb", root.path().join("sys/class/net/eth0/device/subsystem")).unwrap();
+        let plugged = Machine::below(root.path());
+        assert_eq!((plugged.0.get(PORTS), &plugged.0[PLUGGED]), (None, &read.0[PORTS]));
     }
 }

@@ -48,6 +48,7 @@
 //! m/machine       digests of what tells the machine that the store is on from others
 //! m/moved         where the store came from, and its first own number, once it was found on another machine
 //! m/doubt         there when it is to be asked what the registry has
+//! m/tally         how many verdicts were given, and up to which feedback that was counted
 //! c S             the stream's cursor: floor, next, uploaded, settled, records, bytes, ranges uploaded above
 //! b S             bounds of the stream's closed batch, while there is one; then its file's size and digest
 //! f number        a frame: what many records share (u32)
@@ -97,6 +98,7 @@ mod store;
 mod stored;
 mod synced;
 mod tail;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -118,6 +120,7 @@ pub(crate) use alerts::Alert;
 pub(crate) use error::BufferError;
 pub(crate) use machine::Machine;
 pub(crate) use moved::unheard_of;
+pub(crate) use tally::Tally;
 
 use base::Base;
 use commit::{Committer, Needs, Ticket};

@@ -16,6 +16,8 @@ use crate::clock;
 const PAGE: usize = 500;
 /// Records that one call returns at most, whatever its limit says.
 const MOST: usize = 10_000;
+/// By how many seconds a clock is put back at times: an hour, when summer ends, and what it was wrong by.
+const CLOCK_PUT_BACK: u64 = 2 * 3600;
 
 impl Buffer {
     /// The record with this id, while it is kept.
@@ -43,16 +45,17 @@ impl Buffer {
         Ok(record.filter(|record| record.sequence == sequence))
     }
 
-    /// Whether a prediction with this id may have been kept here once and is not any more: it is older than the oldest
-    /// one kept. What was never here and claims to be as old cannot be told from it.
+    /// Whether a prediction with this id, which is not here, may have been kept here once: its time is before that of the
+    /// oldest one kept, give or take what the clock may have been put back by. What was never here and claims to be as
+    /// old cannot be told from it.
     pub(crate) fn may_be_evicted(&self, id: Uuid) -> Result<bool, BufferError> {
         let floor = self.0.state().cursors[Stream::Predictions].floor;
-        if floor <= 1 {
+        let Some(made) = id.get_timestamp().map(|time| time.to_unix().0).filter(|_| floor > 1) else {
             return Ok(false);
-        }
+        };
         let oldest = self.read(Stream::Predictions, floor.saturating_sub(1), 1)?;
-        // UUIDv7: ids sort by when they were made.
-        Ok(oldest.first().is_none_or(|record| id < record.id))
+        let oldest = oldest.first().and_then(|record| record.id.get_timestamp()).map(|time| time.to_unix().0);
+        Ok(oldest.is_none_or(|oldest| made <= oldest.saturating_add(CLOCK_PUT_BACK)))
     }
 
     /// Up to `limit` records of a stream with numbers above `after`, ascending.

@@ -1,14 +1,16 @@
 //! HTTP to the registry: one client, with its secrets, certificates and limits.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use url::Url;
 
 use super::RegistryError;
+use super::upload::{Pace, SLOWEST, Upload};
 use crate::secret::Secret;
 use crate::tls;
 
@@ -16,12 +18,12 @@ use crate::tls;
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long a question may take, its answer included.
 const QUESTION: Duration = Duration::from_secs(60);
-/// How long a batch may take: several megabytes over a slow uplink.
-const TRANSFER: Duration = Duration::from_secs(900);
+/// The longest that we stay away because a server asks for it.
+const LONGEST_REST: Duration = Duration::from_secs(600);
 /// How MLflow says that there is no such thing.
 const MISSING: &str = "RESOURCE_DOES_NOT_EXIST";
-/// The largest answer that is no file.
-const LARGEST_ANSWER: usize = 16 << 20;
+/// The largest answer that is no file: the list of a folder with half a million batches.
+const LARGEST_ANSWER: usize = 32 << 20;
 
 /// How the server knows us.
 #[derive(Debug, Clone)]
@@ -45,6 +47,21 @@ pub(super) struct Route {
     pub(super) ca_file: Option<PathBuf>,
     /// A proxy, in place of the environment's.
     pub(super) proxy: Option<Url>,
+    /// How fast batches may go.
+    pub(super) pace: Pace,
+}
+
+/// What is under a name, as against what should be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Nothing.
+    Missing,
+    /// Content of that size.
+    Content(Vec<u8>),
+    /// Content of another size.
+    Other,
+    /// The server failed, as some do when there is nothing.
+    Unclear,
 }
 
 /// A client for one server. Cheap to clone.
@@ -70,30 +87,49 @@ impl Http {
     pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Option<Value>, RegistryError> {
         let mut url = self.url(path);
         url.query_pairs_mut().extend_pairs(query);
-        let answer = self.ask(Method::GET, url, QUESTION, |request| request).await?;
+        let answer = self.ask(Method::GET, url, Some(QUESTION), |request| request).await?;
         self.json(path, answer).await
     }
 
     /// Sends JSON and reads JSON; `None` when what it is about does not exist.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Option<Value>, RegistryError> {
-        let answer = self.ask(Method::POST, self.url(path), QUESTION, |request| request.json(body)).await?;
+        let answer = self.ask(Method::POST, self.url(path), Some(QUESTION), |request| request.json(body)).await?;
         self.json(path, answer).await
     }
 
-    /// Reads a file of at most `most` bytes; `None` when it is not there.
-    pub(super) async fn file(&self, path: &str, most: usize) -> Result<Option<Vec<u8>>, RegistryError> {
-        let answer = self.ask(Method::GET, self.url(path), TRANSFER, |request| request).await?;
-        if answer.status() == StatusCode::NOT_FOUND {
-            return Ok(None);
+    /// Looks what is under the name of a file that should have `size` bytes.
+    pub(super) async fn look(&self, path: &str, size: u64) -> Result<Look, RegistryError> {
+        let within = QUESTION.saturating_add(Duration::from_secs(size / SLOWEST));
+        let answer = self.ask(Method::GET, self.url(path), Some(within), |request| request).await?;
+        match answer.status() {
+            StatusCode::NOT_FOUND => self.json(path, answer).await.map(|_| Look::Missing),
+            StatusCode::INTERNAL_SERVER_ERROR => Ok(Look::Unclear),
+            _ => {
+                let answer = self.succeeded(path, answer).await?;
+                if answer.content_length().is_some_and(|found| found != size) {
+                    return Ok(Look::Other);
+                }
+                let most = usize::try_from(size).unwrap_or(usize::MAX);
+                let content = self.read(path, answer, most).await?.filter(|content| content.len() == most);
+                Ok(content.map_or(Look::Other, Look::Content))
+            }
         }
-        let answer = self.succeeded(path, answer).await?;
-        self.body(path, answer, most).await.map(Some)
     }
 
     /// Writes a file.
     pub(super) async fn put(&self, path: &str, content: Vec<u8>) -> Result<(), RegistryError> {
-        let answer = self.ask(Method::PUT, self.url(path), TRANSFER, |request| request.body(content)).await?;
-        self.succeeded(path, answer).await.map(drop)
+        let (upload, progress) = Upload::new(content, &self.route.pace);
+        let sent = async {
+            let body = reqwest::Body::wrap(upload);
+            let answer = self.ask(Method::PUT, self.url(path), None, |request| request.body(body)).await?;
+            self.succeeded(path, answer).await.map(drop)
+        };
+        tokio::select! {
+            sent = sent => sent,
+            waited = progress.stalled() => {
+                Err(self.failed(path, format!("nothing got on for {} seconds", waited.as_secs())))
+            }
+        }
     }
 
     /// An address below the server's. Each part of the path is escaped, so that no name leads elsewhere.
@@ -109,19 +145,20 @@ impl Http {
         &self,
         method: Method,
         url: Url,
-        within: Duration,
+        within: Option<Duration>,
         fill: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, RegistryError> {
         let path = url.path().to_owned();
         let failed = |reason| self.failed(&path, reason);
         let client = self.client().await.map_err(failed)?;
-        let request = fill(client.request(method, url).timeout(within));
+        let request = fill(client.request(method, url));
+        let request = within.into_iter().fold(request, RequestBuilder::timeout);
         let request = self.introduced(request).await.map_err(failed)?;
         request.send().await.map_err(|error| {
             if error.is_connect() {
                 *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
             }
-            failed(chain(&error.without_url()))
+            failed(plain(chain(&error.without_url()), self.route.ca_file.as_deref()))
         })
     }
 
@@ -172,27 +209,43 @@ impl Http {
         if status.is_success() {
             return Ok(answer);
         }
+        let after = rest(status, answer.headers());
         let text = self.body(path, answer, LARGEST_ANSWER).await.unwrap_or_default();
         let said = serde_json::from_slice::<Value>(&text).ok();
         let said = said.as_ref().and_then(|value| value["message"].as_str()).unwrap_or_default();
+        let said: String = said.chars().take(300).collect();
         let reason = match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            StatusCode::UNAUTHORIZED => {
                 format!("it does not let us in ({status}); check username and password, or the token")
             }
-            _ => format!("{status} {}", said.chars().take(300).collect::<String>()),
+            StatusCode::FORBIDDEN => {
+                format!("it does not let us do that ({status}); give the gateway's user the permission to edit. {said}")
+            }
+            _ => format!("{status} {said}"),
         };
-        Err(self.failed(path, reason.trim_end().to_owned()))
+        let failed = self.failed(path, reason.trim_end().to_owned());
+        Err(match after {
+            Some(after) => RegistryError::Busy { said: failed.to_string(), after },
+            None if status == StatusCode::FORBIDDEN => RegistryError::Forbidden { said: failed.to_string() },
+            None => failed,
+        })
     }
 
-    async fn body(&self, path: &str, mut answer: Response, most: usize) -> Result<Vec<u8>, RegistryError> {
+    async fn body(&self, path: &str, answer: Response, most: usize) -> Result<Vec<u8>, RegistryError> {
+        let content = self.read(path, answer, most).await?;
+        content.ok_or_else(|| self.failed(path, format!("the answer has more than {most} bytes")))
+    }
+
+    /// The content of an answer; `None` when it has more bytes than that.
+    async fn read(&self, path: &str, mut answer: Response, most: usize) -> Result<Option<Vec<u8>>, RegistryError> {
         let mut content = Vec::new();
         while let Some(piece) = answer.chunk().await.map_err(|error| self.failed(path, chain(&error.without_url())))? {
             if content.len().saturating_add(piece.len()) > most {
-                return Err(self.failed(path, format!("the answer has more than {most} bytes")));
+                return Ok(None);
             }
             content.extend_from_slice(&piece);
         }
-        Ok(content)
+        Ok(Some(content))
     }
 
     fn failed(&self, path: &str, reason: String) -> RegistryError {
@@ -213,6 +266,8 @@ fn connect(route: &Route) -> Result<Client, String> {
     let builder = Client::builder()
         .user_agent(concat!("explaind/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
+        // A peer that is gone is noticed, and a modem may change its cell meanwhile.
+        .tcp_user_timeout(QUESTION)
         // A server that sends us elsewhere would get our secrets there.
         .redirect(reqwest::redirect::Policy::none())
         .tls_backend_preconfigured(tls::configuration(route.ca_file.as_deref())?);
@@ -221,6 +276,41 @@ fn connect(route: &Route) -> Result<Client, String> {
         None => builder,
     };
     builder.build().map_err(|error| chain(&error))
+}
+
+/// How long a server asks us to stay away, as far as we do: by seconds, or by a time of its own clock.
+/// Source: RFC 9110, section 10.2.3.
+fn rest(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    if ![StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status) {
+        return None;
+    }
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::trim);
+    let asked = text(RETRY_AFTER)?;
+    let seconds = asked.parse().ok().or_else(|| {
+        // Our clock may be wrong, so it is not asked.
+        let time = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp().as_second());
+        u64::try_from(time(asked)?.checked_sub(time(text(DATE)?)?)?).ok()
+    })?;
+    Some(Duration::from_secs(seconds).min(LONGEST_REST))
+}
+
+/// What went wrong with a connection, with what can be done where that is known.
+fn plain(said: String, ca_file: Option<&Path>) -> String {
+    let lower = said.to_lowercase();
+    let says = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
+    let advice = if says(&["unknownissuer"]) {
+        match ca_file {
+            Some(path) => format!("the server's certificate is not signed by one in {}", path.display()),
+            None => "nobody this system trusts vouches for the server; give its CA's certificate as ca_file".to_owned(),
+        }
+    } else if says(&["notvalidforname", "not valid for name"]) {
+        "the server's certificate is for another name; write url as the certificate has it".to_owned()
+    } else if says(&["expired", "notvalidyet", "not valid yet"]) {
+        "is this gateway's clock right?".to_owned()
+    } else {
+        return said;
+    };
+    format!("{said}: {advice}")
 }
 
 /// An error with all that caused it: reqwest's own words leave out the reason.
@@ -235,4 +325,28 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_may_ask_for_patience_within_bounds() {
+        let headers = |pairs: &[(reqwest::header::HeaderName, &str)]| -> HeaderMap {
+            pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect()
+        };
+        let busy = StatusCode::SERVICE_UNAVAILABLE;
+        let asked = |text: &str| rest(busy, &headers(&[(RETRY_AFTER, text)]));
+        assert_eq!(asked("7"), Some(Duration::from_secs(7)));
+        assert_eq!(asked("99999999"), Some(LONGEST_REST));
+        assert_eq!([asked("-1"), asked("soon"), asked("Wed, 21 Oct 2026 07:28:00 GMT")], [None; 3]);
+        let by = |date: &str| {
+            let date = (DATE, date);
+            rest(busy, &headers(&[(RETRY_AFTER, "Wed, 21 Oct 2026 07:28:00 GMT"), date]))
+        };
+        assert_eq!(by("Wed, 21 Oct 2026 07:27:30 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(by("Wed, 21 Oct 2026 07:29:00 GMT"), None, "that is over");
+        assert_eq!(rest(StatusCode::OK, &headers(&[(RETRY_AFTER, "7")])), None);
+    }
 }

@@ -7,7 +7,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use explaind_core::domain::record::Stream;
 use explaind_core::domain::units;
@@ -15,11 +14,11 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::time::{Instant, sleep_until};
 use url::Url;
 use uuid::Uuid;
 
-use super::http::{Access, Http, Route};
+use super::http::{Access, Http, Look, Route};
+use super::upload::Pace;
 use super::{Batches, Figure, Put, RegistryError, StoreMark, numbers_in};
 use crate::clock;
 use crate::secret::Secret;
@@ -32,8 +31,6 @@ const STORE: &str = "explaind.store";
 const PREDECESSORS: &str = "explaind.predecessors";
 /// Where the server takes and gives artifacts.
 const ARTIFACTS: &str = "api/2.0/mlflow-artifacts/artifacts";
-/// The largest batch read back to compare it.
-const LARGEST_BATCH: usize = 256 << 20;
 
 /// `type = "mlflow"`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -158,7 +155,6 @@ fn secret(file: Option<&PathBuf>, credential: Option<&String>) -> Option<Secret>
 #[derive(Debug, Clone)]
 pub(crate) struct Mlflow {
     http: Http,
-    max_rate: Option<u64>,
     known: Arc<Mutex<Known>>,
 }
 
@@ -166,8 +162,6 @@ pub(crate) struct Mlflow {
 #[derive(Debug, Default)]
 struct Known {
     run: Option<Run>,
-    /// When the next bytes may be sent.
-    free_at: Option<Instant>,
 }
 
 /// A gateway's run.
@@ -186,8 +180,9 @@ impl Mlflow {
             access: config.access(),
             ca_file: config.ca_file.clone(),
             proxy: config.proxy.clone(),
+            pace: Pace::new(config.max_rate),
         };
-        Self { http: Http::new(route), max_rate: config.max_rate, known: Arc::default() }
+        Self { http: Http::new(route), known: Arc::default() }
     }
 
     pub(super) fn describe(&self) -> String {
@@ -211,7 +206,14 @@ impl Mlflow {
     pub(super) async fn probe(&self) -> Result<String, RegistryError> {
         let query = [("experiment_name", EXPERIMENT)];
         let found = self.http.get("api/2.0/mlflow/experiments/get-by-name", &query).await?;
-        self.http.get(ARTIFACTS, &[]).await?;
+        // Users may look below what is theirs, and mostly not at everybody's.
+        let location = found.as_ref().and_then(|found| proxied(found["experiment"]["artifact_location"].as_str()?));
+        let below: Vec<(&str, &str)> = location.as_deref().map(|path| ("path", path)).into_iter().collect();
+        match self.http.get(ARTIFACTS, &below).await {
+            Ok(_) => {}
+            Err(RegistryError::Forbidden { .. }) if location.is_none() => {}
+            Err(error) => return Err(error),
+        }
         let experiment = if found.is_some() { "is there" } else { "will be made" };
         Ok(format!("the MLflow server answers; experiment \"{EXPERIMENT}\" {experiment}"))
     }
@@ -225,7 +227,6 @@ impl Mlflow {
             Some(false) => return Err(RegistryError::Conflict { path: path.to_owned() }),
             None => {}
         }
-        self.take_turn(content.len()).await;
         self.http.put(&format!("{ARTIFACTS}/{}/{path}", run.artifacts), content).await?;
         Ok(Put::Stored)
     }
@@ -235,18 +236,26 @@ impl Mlflow {
         Ok(self.compare(&run, path, size, sha256).await? == Some(true))
     }
 
-    /// Whether what is under a name is this content; `None` when nothing is.
+    /// Whether what is under a name is this content; `None` when nothing is. The one file is asked for: a list of its
+    /// folder grows all day.
     async fn compare(&self, run: &Run, path: &str, size: u64, sha256: [u8; 32]) -> Result<Option<bool>, RegistryError> {
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let same = |file: &File| file.name == name && !file.is_folder;
-        let Some(found) = self.list(run, folder).await?.into_iter().find(same) else { return Ok(None) };
-        if found.size.is_some_and(|found| found != size) {
-            return Ok(Some(false));
-        }
         let address = format!("{ARTIFACTS}/{}/{path}", run.artifacts);
-        let there = self.http.file(&address, LARGEST_BATCH).await?.ok_or_else(|| self.nonsense(&address))?;
-        let found: [u8; 32] = Sha256::digest(&there).into();
-        Ok(Some(found == sha256))
+        match self.http.look(&address, size).await? {
+            Look::Missing => Ok(None),
+            Look::Other => Ok(Some(false)),
+            Look::Content(found) => Ok(Some(<[u8; 32]>::from(Sha256::digest(&found)) == sha256)),
+            // Earlier versions, and some stores behind the server, fail when there is nothing: then the folder tells.
+            Look::Unclear => {
+                let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+                let same = |file: &File| file.name == name && !file.is_folder;
+                let Some(found) = self.list(run, folder).await?.into_iter().find(same) else { return Ok(None) };
+                if found.size.is_some_and(|found| found != size) {
+                    return Ok(Some(false));
+                }
+                let reason = "the server has this file and does not give it".to_owned();
+                Err(RegistryError::Server { address: self.describe(), path: format!("/{address}"), reason })
+            }
+        }
     }
 
     pub(super) async fn batches(&self, gateway: &str) -> Result<Batches, RegistryError> {
@@ -406,19 +415,6 @@ impl Mlflow {
     fn nonsense(&self, path: &str) -> RegistryError {
         let reason = "the answer makes no sense; is url that of an MLflow server?".to_owned();
         RegistryError::Server { address: self.describe(), path: path.to_owned(), reason }
-    }
-
-    /// Waits until so many bytes may be sent, on average.
-    async fn take_turn(&self, bytes: usize) {
-        let Some(rate) = self.max_rate else { return };
-        let takes = Duration::from_secs_f64(bytes as f64 / rate as f64);
-        let begin = {
-            let mut known = self.known();
-            let begin = known.free_at.unwrap_or_else(Instant::now).max(Instant::now());
-            known.free_at = Some(begin + takes);
-            begin
-        };
-        sleep_until(begin).await;
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {

@@ -7,9 +7,11 @@
 mod directory;
 mod http;
 mod mlflow;
+mod upload;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use explaind_core::domain::record::Stream;
 use serde::{Deserialize, Serialize};
@@ -124,6 +126,20 @@ pub(crate) enum RegistryError {
         /// What came of it.
         reason: String,
     },
+    /// A server asks for patience.
+    #[error("{said}")]
+    Busy {
+        /// The server, what was asked for and what it said.
+        said: String,
+        /// For how long, within reason.
+        after: Duration,
+    },
+    /// A server knows us, and does not let us do what was asked for.
+    #[error("{said}")]
+    Forbidden {
+        /// The server, what was asked for and what it said.
+        said: String,
+    },
     /// It holds something that makes no sense.
     #[error("{path} in the registry makes no sense: {reason}; put it right, or move it away")]
     Content {
@@ -132,6 +148,13 @@ pub(crate) enum RegistryError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl RegistryError {
+    /// How long it asks to be left alone.
+    pub(crate) fn rest(&self) -> Duration {
+        if let Self::Busy { after, .. } = self { *after } else { Duration::ZERO }
+    }
 }
 
 impl Registry {

@@ -49,37 +49,57 @@ impl Lanes {
         }
     }
 
-    /// The next batch that is closed or can be. `all`: also what is neither full nor old.
+    /// The next batch that is closed or can be. `all`: also what is neither full nor old. A stream that cannot be read
+    /// joins those that are `stuck`, which are passed over.
     pub(super) fn next(
         &mut self,
         buffer: &Buffer,
         config: &Config,
         now: Now,
         all: bool,
-    ) -> Result<Option<(Stream, Closed)>, BufferError> {
-        let ripe = |stream, pending: Option<Pending>| {
-            pending.and_then(|pending| ripe(buffer, config, stream, &pending, now, all))
-        };
+        stuck: &mut BTreeMap<Stream, String>,
+    ) -> Option<(Stream, Closed)> {
         let (mut ready, mut behind) = (Vec::new(), Vec::new());
         for stream in Stream::ALL {
-            let end = self.ends.get(&stream).copied().filter(|end| *end > buffer.uploaded(stream));
-            let newest = Lane { backlog: false, stream };
-            match (buffer.closed(stream), end) {
-                // It was tried before, and a stream has one at a time.
-                (Some(closed), _) => ready.push((newest, closed)),
-                (None, None) => ready.extend(ripe(stream, buffer.pending(stream)?).map(|batch| (newest, batch))),
-                (None, Some(end)) => {
-                    let above = end.max(buffer.front(stream).0);
-                    let fresh = ripe(stream, buffer.pending_after(stream, above)?);
-                    ready.extend(fresh.map(|batch| (newest, batch)));
-                    let old = buffer.pending(stream)?.filter(|pending| pending.oldest.sequence <= end);
-                    let old = old.map(|pending| Pending { through: pending.through.min(end), ..pending });
-                    behind.extend(ripe(stream, old).map(|batch| (Lane { backlog: true, stream }, batch)));
+            if stuck.contains_key(&stream) {
+                continue;
+            }
+            match self.of(buffer, config, stream, now, all) {
+                Ok((newest, backlog)) => {
+                    ready.extend(newest.map(|batch| (Lane { backlog: false, stream }, batch)));
+                    behind.extend(backlog.map(|batch| (Lane { backlog: true, stream }, batch)));
+                }
+                Err(error) => {
+                    stuck.insert(stream, error.to_string());
                 }
             }
         }
         ready.append(&mut behind);
-        Ok(self.choose(&ready))
+        self.choose(&ready)
+    }
+
+    /// What a stream could send: of its newest, and of its backlog.
+    fn of(
+        &self,
+        buffer: &Buffer,
+        config: &Config,
+        stream: Stream,
+        now: Now,
+        all: bool,
+    ) -> Result<(Option<Closed>, Option<Closed>), BufferError> {
+        let ripe = |pending: Option<Pending>| pending.and_then(|p| ripe(buffer, config, stream, &p, now, all));
+        // It was tried before, and a stream has one at a time.
+        if let Some(closed) = buffer.closed(stream) {
+            return Ok((Some(closed), None));
+        }
+        let Some(end) = self.ends.get(&stream).copied().filter(|end| *end > buffer.uploaded(stream)) else {
+            return Ok((ripe(buffer.pending(stream)?), None));
+        };
+        let above = end.max(buffer.front(stream).0);
+        let fresh = ripe(buffer.pending_after(stream, above)?);
+        let old = buffer.pending(stream)?.filter(|pending| pending.oldest.sequence <= end);
+        let old = old.map(|pending| Pending { through: pending.through.min(end), ..pending });
+        Ok((fresh, ripe(old)))
     }
 
     /// The first that is ready, unless another has waited for too long.

@@ -21,6 +21,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use explaind_core::domain::record::Stream;
@@ -32,7 +33,6 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use pull::Form;
 pub(crate) use status::Status;
 
-use figures::Figures;
 use lanes::Lanes;
 use parquet::ParquetError;
 use status::{Lag, State};
@@ -58,6 +58,8 @@ const CLAIM_HOLDS: Duration = Duration::from_secs(10);
 const URGENT_AGE: Duration = Duration::from_secs(30);
 /// How often the registry is shown figures about the gateway.
 const FIGURES_EVERY: Duration = Duration::from_secs(60);
+/// How soon a stream that cannot be read is tried again, while the others go on.
+const STUCK_WAIT: Duration = Duration::from_secs(5);
 /// Records that are in memory at a time.
 const PIECE: usize = 500;
 
@@ -112,6 +114,16 @@ enum SyncError {
     Foreign(String),
     #[error("the work was interrupted: {0}")]
     Interrupted(#[from] tokio::task::JoinError),
+    /// Some streams cannot be read here; the others got on.
+    #[error("not all streams get on: {0}")]
+    Stuck(String),
+}
+
+impl SyncError {
+    /// Whether it is about what is on this gateway: the other streams can get on.
+    fn is_local(&self) -> bool {
+        matches!(self, Self::Buffer(_) | Self::Parquet(_) | Self::Interrupted(_))
+    }
 }
 
 /// Runs until `stop`, then sends what is there within ten seconds.
@@ -134,7 +146,15 @@ pub(crate) async fn run(
             }
             Err(error) => {
                 sync.failed(&error);
-                backoff.next()
+                // A bad uplink that lets batches through now and then is used while it does.
+                if std::mem::take(&mut sync.got_on) {
+                    backoff.reset();
+                }
+                match &error {
+                    SyncError::Stuck(_) => STUCK_WAIT,
+                    SyncError::Registry(error) => error.rest().saturating_add(backoff.next()),
+                    _ => backoff.next(),
+                }
             }
         };
         tokio::select! {
@@ -160,12 +180,17 @@ struct Sync {
     config: Config,
     metrics: Metrics,
     status: Status,
-    figures: Figures,
+    /// When the registry was last shown figures.
+    shown: Option<Instant>,
     /// When the registry last said that its records of this gateway are this store's.
     claimed: Option<Instant>,
     lanes: Lanes,
     /// Whether the last try succeeded.
     reached: bool,
+    /// Whether a batch arrived since the last failure.
+    got_on: bool,
+    /// Streams that cannot be read in this round, and why.
+    stuck: BTreeMap<Stream, String>,
 }
 
 /// Work that waits for the disk, where that holds nobody up.
@@ -177,10 +202,32 @@ where
     tokio::task::spawn_blocking(work).await?.map_err(Into::into)
 }
 
+/// Which streams do not get on, and why: each reason once.
+fn reasons(stuck: &BTreeMap<Stream, String>) -> String {
+    let mut streams: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (stream, reason) in stuck {
+        streams.entry(reason).or_default().push(stream.as_str());
+    }
+    let each = streams.iter().map(|(reason, streams)| format!("{}: {reason}", streams.join(", ")));
+    each.collect::<Vec<_>>().join("; ")
+}
+
 impl Sync {
     fn new(buffer: Buffer, registry: Registry, config: Config, metrics: Metrics, status: Status) -> Self {
-        let (figures, lanes) = (Figures::default(), Lanes::default());
-        Self { buffer, registry, config, metrics, status, figures, claimed: None, lanes, reached: false }
+        let stuck = BTreeMap::new();
+        Self {
+            buffer,
+            registry,
+            config,
+            metrics,
+            status,
+            shown: None,
+            claimed: None,
+            lanes: Lanes::default(),
+            reached: false,
+            got_on: false,
+            stuck,
+        }
     }
 
     /// Sends every batch that is ripe; with `all`, every record that is final.
@@ -192,43 +239,56 @@ impl Sync {
         if !std::mem::replace(&mut self.reached, true) {
             self.lanes.reached(&self.buffer, &self.config);
         }
+        self.stuck.clear();
         while let Some((stream, batch)) = self.next(all).await? {
             if stop.is_cancelled() {
                 return Ok(());
             }
             self.claim(CLAIM_HOLDS).await?;
-            tokio::select! {
-                sent = self.send(stream, batch) => sent?,
+            let sent = tokio::select! {
+                sent = self.send(stream, batch) => sent,
                 () = stop.cancelled() => return Ok(()),
+            };
+            match sent {
+                Ok(()) => self.got_on = true,
+                Err(error) if error.is_local() => {
+                    self.stuck.insert(stream, error.to_string());
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
             self.measure().await?;
             self.status.change(|s| s.last_upload = Some(status::rfc3339(clock::now().utc)));
-            self.works();
+            if self.stuck.is_empty() {
+                self.works();
+            }
         }
-        self.works();
-        self.status.change(|s| s.state = State::Online);
-        self.show_figures(all).await
+        self.show_figures(all).await;
+        if self.stuck.is_empty() {
+            self.works();
+            self.status.change(|s| s.state = State::Online);
+            return Ok(());
+        }
+        Err(SyncError::Stuck(reasons(&self.stuck)))
     }
 
     /// Shows the registry what is known of this gateway, once a minute and at the end.
-    async fn show_figures(&mut self, last: bool) -> Result<(), SyncError> {
-        if !last && self.figures.shown.is_some_and(|shown| shown.elapsed() < FIGURES_EVERY) {
-            return Ok(());
+    ///
+    /// Batches matter, figures are a courtesy: what goes wrong with them must not stop the records.
+    async fn show_figures(&mut self, last: bool) {
+        if !last && self.shown.is_some_and(|shown| shown.elapsed() < FIGURES_EVERY) {
+            return;
         }
-        let (mut figures, buffer, status) =
-            (std::mem::take(&mut self.figures), self.buffer.clone(), self.status.clone());
-        let (figures, list) = blocking(move || {
-            let list = figures.count(&buffer, &status.snapshot().streams)?;
-            Ok::<_, BufferError>((figures, list))
-        })
-        .await?;
-        self.figures = figures;
-        self.figures.shown = Some(Instant::now());
-        // Batches matter, figures are a courtesy: a server that refuses them must not stop the records.
-        if let Err(error) = self.registry.log(self.buffer.gateway(), &list).await {
+        self.shown = Some(Instant::now());
+        let (buffer, status) = (self.buffer.clone(), self.status.clone());
+        let counted = blocking(move || figures::count(&buffer, &status.snapshot().streams)).await;
+        let shown = match counted {
+            Ok(list) => self.registry.log(self.buffer.gateway(), &list).await.map_err(SyncError::from),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = shown {
             tracing::warn!(%error, "the registry does not take figures about this gateway");
         }
-        Ok(())
     }
 
     /// Makes sure that the registry's records of this gateway are this store's, unless it was seen that lately.
@@ -255,9 +315,14 @@ impl Sync {
             let now = clock::now();
             let mut lags = Vec::new();
             for stream in Stream::ALL {
-                let lag_seconds = lanes::lag(&buffer, buffer.pending(stream)?.as_ref(), now).as_secs_f64();
-                metrics.sync_lag(stream.as_str(), lag_seconds);
-                lags.push(Lag { stream: stream.as_str(), waiting: buffer.waiting(stream), lag_seconds });
+                let lag =
+                    buffer.pending(stream).map(|pending| lanes::lag(&buffer, pending.as_ref(), now).as_secs_f64());
+                let lag = lag.inspect(|seconds| metrics.sync_lag(stream.as_str(), *seconds));
+                lags.push(Lag {
+                    stream: stream.as_str(),
+                    waiting: buffer.waiting(stream),
+                    lag_seconds: lag.inspect_err(|error| tracing::debug!(%error, "a lag is not known")).ok(),
+                });
             }
             status.change(|s| s.streams = lags);
             Ok::<_, BufferError>(())
@@ -265,18 +330,24 @@ impl Sync {
         .await
     }
 
-    /// The batch whose turn it is. Its bounds are on disk.
+    /// The batch whose turn it is. Its bounds are on disk. A stream that cannot be read has none.
     async fn next(&mut self, all: bool) -> Result<Option<(Stream, Closed)>, SyncError> {
-        let (buffer, config, mut lanes) = (self.buffer.clone(), self.config.clone(), std::mem::take(&mut self.lanes));
-        let (lanes, next) = blocking(move || {
-            let next = lanes
-                .next(&buffer, &config, clock::now(), all)
-                .and_then(|next| next.map(|(stream, batch)| Ok((stream, buffer.close(stream, batch)?))).transpose());
-            Ok::<_, SyncError>((lanes, next))
+        let (buffer, config) = (self.buffer.clone(), self.config.clone());
+        let (mut lanes, mut stuck) = (std::mem::take(&mut self.lanes), std::mem::take(&mut self.stuck));
+        let (lanes, stuck, next) = blocking(move || {
+            let next = loop {
+                let Some((stream, batch)) = lanes.next(&buffer, &config, clock::now(), all, &mut stuck) else {
+                    break None;
+                };
+                match buffer.close(stream, batch) {
+                    Ok(batch) => break Some((stream, batch)),
+                    Err(error) => stuck.insert(stream, error.to_string()),
+                };
+            };
+            Ok::<_, SyncError>((lanes, stuck, next))
         })
         .await?;
-        self.lanes = lanes;
-        let next = next?;
+        (self.lanes, self.stuck) = (lanes, stuck);
         let many = 2 * self.config.batch_records;
         if next.is_some() && Stream::ALL.into_iter().any(|stream| self.buffer.waiting(stream) > many) {
             self.status.change(|s| s.state = State::CatchingUp);
@@ -285,10 +356,15 @@ impl Sync {
     }
 
     fn failed(&mut self, error: &SyncError) {
-        self.reached = false;
+        let stuck = matches!(error, SyncError::Stuck(_));
+        self.reached = stuck;
         let text = error.to_string();
         let news = self.status.change(|s| {
-            s.state = if matches!(error, SyncError::Foreign(_)) { State::Stopped } else { State::Offline };
+            s.state = match error {
+                SyncError::Foreign(_) => State::Stopped,
+                SyncError::Stuck(_) => State::CatchingUp,
+                _ => State::Offline,
+            };
             s.error.replace(text.clone()) != Some(text)
         });
         // Said once, not at every try.

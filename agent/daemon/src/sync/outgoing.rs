@@ -3,7 +3,7 @@
 use explaind_core::domain::record::Stream;
 
 use super::parquet::Encoder;
-use super::{PIECE, Sync, SyncError, blocking, claim, status};
+use super::{PIECE, Sync, SyncError, blocking, claim, figures, status};
 use crate::buffer::{Buffer, Closed};
 use crate::clock;
 use crate::registry::{RegistryError, batch_path};
@@ -18,7 +18,16 @@ impl Sync {
             tracing::debug!(path, "a batch is in the registry");
         }
         let buffer = self.buffer.clone();
-        blocking(move || buffer.mark_sent(stream, (batch.first, batch.last))).await
+        blocking(move || {
+            // Once it is marked as sent, feedback may go.
+            if stream == Stream::Feedback
+                && let Err(error) = figures::verdicts(&buffer)
+            {
+                tracing::warn!(%error, "verdicts were not counted");
+            }
+            buffer.mark_sent(stream, (batch.first, batch.last))
+        })
+        .await
     }
 
     /// The bytes of a closed batch, which every try sends; `None` when there is nothing left to send.

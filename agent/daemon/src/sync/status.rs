@@ -33,7 +33,7 @@ pub(crate) enum State {
     /// The registry does not answer, or was not asked yet.
     #[default]
     Offline,
-    /// It answers, and more than one batch waits.
+    /// It answers, and more than one batch waits, or a stream that cannot be read.
     CatchingUp,
     /// It answers, and has all but the newest records.
     Online,
@@ -48,8 +48,8 @@ pub(crate) struct Lag {
     pub(crate) stream: &'static str,
     /// Records that wait.
     pub(crate) waiting: u64,
-    /// Age of the oldest of them in seconds.
-    pub(crate) lag_seconds: f64,
+    /// Age of the oldest of them in seconds; unknown while the stream cannot be read.
+    pub(crate) lag_seconds: Option<f64>,
 }
 
 impl Status {

@@ -18,6 +18,8 @@ const MOST: usize = 10_000;
 pub(crate) struct Said {
     /// The feedback's id.
     pub(crate) id: Uuid,
+    /// Its number: the order in which things were said, whatever the clock did.
+    pub(crate) sequence: u64,
     /// When it was given.
     pub(crate) at: Timestamp,
     /// What was said.
@@ -31,7 +33,8 @@ impl Said {
     pub(crate) fn from_record(record: &Record) -> Option<Self> {
         match &record.body {
             Body::Feedback(feedback) => {
-                Some(Self { id: record.id, at: record.at.utc, feedback: feedback.clone(), revised: false })
+                let (id, sequence, at) = (record.id, record.sequence, record.at.utc);
+                Some(Self { id, sequence, at, feedback: feedback.clone(), revised: false })
             }
             _ => None,
         }
@@ -88,13 +91,10 @@ impl Verdicts {
         let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_alert = alert.and_then(|id| index.by_alert.get(&id)).into_iter().flatten();
         let of_prediction = prediction.and_then(|id| index.by_prediction.get(&id)).into_iter().flatten();
-        let mut ids: Vec<Uuid> = of_alert.chain(of_prediction).copied().collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids.iter()
-            .filter_map(|id| index.all.get(id))
-            .map(|said| Said { revised: index.revised.contains(&said.id), ..said.clone() })
-            .collect()
+        let mut all: Vec<&Said> = of_alert.chain(of_prediction).filter_map(|id| index.all.get(id)).collect();
+        all.sort_unstable_by_key(|said| said.sequence);
+        all.dedup_by_key(|said| said.sequence);
+        all.into_iter().map(|said| Said { revised: index.revised.contains(&said.id), ..said.clone() }).collect()
     }
 
     /// Whether a later feedback took its place.
@@ -154,7 +154,7 @@ mod tests {
             model_digest: None,
             background_digest: None,
         };
-        Said { id: id(n), at: Timestamp::from_micros(0), feedback, revised: false }
+        Said { id: id(n), sequence: n as u64, at: Timestamp::from_micros(0), feedback, revised: false }
     }
 
     #[test]
@@ -170,6 +170,16 @@ mod tests {
             [(id(1), true), (id(2), false), (id(3), false)]
         );
         assert!(verdicts.on(None, None).is_empty());
+    }
+
+    #[test]
+    fn the_last_is_the_one_said_last_although_the_clock_went_back() {
+        let verdicts = Verdicts::default();
+        verdicts.note(said(500, Some(id(1000)), None, None));
+        // UUIDv7: an hour earlier makes a lower id.
+        verdicts.note(Said { sequence: 501, ..said(400, Some(id(1000)), None, None) });
+        let order: Vec<Uuid> = verdicts.on(Some(id(1000)), None).iter().map(|said| said.id).collect();
+        assert_eq!(order, [id(500), id(400)]);
     }
 
     #[test]

@@ -75,7 +75,7 @@ async fn list(State(shared): State<Shared>, Query(query): Query<BTreeMap<String,
 async fn read(State(shared): State<Shared>, Named(path): Named<String>) -> Response {
     match shared.lock().unwrap().files.get(&path) {
         Some(bytes) => bytes.clone().into_response(),
-        None => StatusCode::NOT_FOUND.into_response(),
+        None => (StatusCode::NOT_FOUND, Json(json!({"error_code": "RESOURCE_DOES_NOT_EXIST"}))).into_response(),
     }
 }
 

@@ -98,3 +98,55 @@ async fn records_that_are_large_make_smaller_batches() {
     let sent = send_all(&mut sync).await;
     assert_eq!(sent, [(Stream::Audit, 1, 18), (Stream::Audit, 19, 30)]);
 }
+
+#[tokio::test]
+async fn a_stream_that_does_not_get_on_stops_no_other_and_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = open(folder.path());
+    // Where the batches of one stream should lie before they are sent, something else is.
+    let outbox = folder.path().join("buffer.outbox");
+    fs::create_dir_all(&outbox).unwrap();
+    fs::write(outbox.join("feedback"), "in the way").unwrap();
+    buffer.append((0..6).map(health).collect()).unwrap();
+    buffer.append(vec![feedback(9, Uuid::from_u128(1)), audit(9, "ada")]).unwrap();
+    let mut sync = sync(&buffer, registry(folder.path()), 3);
+    for _ in 0..2 {
+        let error = sync.round(true, &EVER()).await.unwrap_err();
+        assert!(matches!(error, SyncError::Stuck(_)), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("feedback: ") && !text.contains("health") && !text.contains('\n'), "{text}");
+        sync.failed(&error);
+        let uploaded = [Stream::Feedback, Stream::Audit, Stream::Health].map(|stream| buffer.uploaded(stream));
+        assert_eq!(uploaded, [0, 1, 6]);
+    }
+    let snapshot = sync.status.snapshot();
+    assert_eq!((snapshot.state, snapshot.error.is_some()), (State::CatchingUp, true));
+    fs::remove_file(outbox.join("feedback")).unwrap();
+    sync.round(true, &EVER()).await.unwrap();
+    assert_eq!((buffer.uploaded(Stream::Feedback), sync.status.snapshot().error), (1, None));
+}
+
+#[tokio::test]
+async fn verdicts_are_counted_for_good_and_records_are_those_that_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = open(folder.path());
+    buffer.append((0..3).map(|n| feedback(n, Uuid::from_u128(1))).collect()).unwrap();
+    let mut sync = sync(&buffer, registry(folder.path()), 2);
+    sync.round(true, &EVER()).await.unwrap();
+    let figure = |buffer: &Buffer, name: &str| {
+        let all = figures::count(buffer, &[]).unwrap();
+        all.into_iter().find(|figure| figure.name == name).map(|figure| figure.value)
+    };
+    let before = (figure(&buffer, "verdicts_reject"), figure(&buffer, "records_feedback"));
+    assert_eq!(before, (Some(3.0), Some(3.0)));
+    // A hundred days later what was sent is not kept any more.
+    let late = at(100 * 86_400);
+    let body = health(0).body;
+    buffer.append(vec![explaind_core::domain::record::NewRecord { id: clock::mint(late), at: late, body }]).unwrap();
+    assert_eq!(figure(&buffer, "records_feedback"), Some(0.0));
+    drop((sync, buffer));
+    let buffer = open(folder.path());
+    assert_eq!(figure(&buffer, "verdicts_reject"), Some(3.0));
+    buffer.append(vec![feedback(100 * 86_400 + 1, Uuid::from_u128(1))]).unwrap();
+    assert_eq!((figure(&buffer, "verdicts_reject"), figure(&buffer, "records_feedback")), (Some(4.0), Some(1.0)));
+}
