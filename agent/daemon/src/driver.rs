@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::buffer::{Buffer, BufferError};
 use crate::clock;
+use crate::condition::Board;
 use crate::mailbox::Letter;
 use crate::telemetry::Metrics;
 
@@ -101,6 +102,8 @@ pub(crate) struct Driver<E> {
     pub(crate) progress: Progress,
     /// For the status.
     pub(crate) last: LastPredictions,
+    /// How the gateway itself is.
+    pub(crate) conditions: Board,
     /// What the buffer refused, to be tried again.
     pub(crate) retry: Follows,
     /// When the log last said that the buffer refuses records; `None` while it takes them.
@@ -114,6 +117,7 @@ impl<E: Explanations> Driver<E> {
         let mut mail_open = true;
         loop {
             self.progress.step();
+            self.look();
             let wait = self.wait();
             tokio::select! {
                 biased;
@@ -134,6 +138,15 @@ impl<E: Explanations> Driver<E> {
             }
         }
         self.store(Follows::default());
+    }
+
+    /// Makes alerts of what is wrong with the gateway itself.
+    fn look(&mut self) {
+        let now = clock::now();
+        let follows = self.pipeline.gateway(&self.conditions.read(), now, &mut || clock::mint(now));
+        if !follows.records.is_empty() {
+            self.store(follows);
+        }
     }
 
     /// Time until the pipeline's next tick.

@@ -42,13 +42,17 @@ impl Buffer {
     }
 
     /// Whether a prediction with this id may have been kept here once and is not any more: it is older than the oldest
-    /// one kept. What was never here and claims to be as old cannot be told from it.
+    /// one kept, or those of its time were thinned. What was never here and claims to be as old cannot be told from it.
     pub(crate) fn may_be_evicted(&self, id: Uuid) -> Result<bool, BufferError> {
-        let floor = self.0.state().cursors[Stream::Predictions].floor;
-        if floor <= 1 {
+        let through = {
+            let state = self.0.state();
+            let thinned = state.sweeps[Stream::Predictions].through();
+            state.cursors[Stream::Predictions].floor.saturating_sub(1).max(thinned)
+        };
+        if through == 0 {
             return Ok(false);
         }
-        let oldest = self.read(Stream::Predictions, floor.saturating_sub(1), 1)?;
+        let oldest = self.read(Stream::Predictions, through, 1)?;
         // UUIDv7: ids sort by when they were made.
         Ok(oldest.first().is_none_or(|record| id < record.id))
     }
@@ -78,16 +82,22 @@ impl Buffer {
         })
     }
 
-    /// Predictions whose explanation is not settled, the oldest first: what a restart interrupted.
-    pub(crate) fn unsettled(&self) -> Result<Vec<Record>, BufferError> {
+    /// Predictions whose explanation is not settled, the oldest first: what a restart interrupted. One that cannot be
+    /// read is left out, and said.
+    pub(crate) fn unsettled(&self) -> Vec<Record> {
         let sequences: Vec<u64> = self.0.state().unsettled.iter().copied().collect();
         let mut records = Vec::with_capacity(sequences.len());
         for sequence in sequences {
-            if let Some(Ok(record)) = self.0.base.record(Stream::Predictions, sequence, 0)? {
-                records.push(record);
+            match self.0.base.record(Stream::Predictions, sequence, 0) {
+                Ok(Some(Ok(record))) => records.push(record),
+                Ok(None) => {}
+                Ok(Some(Err(reason))) => {
+                    tracing::warn!(sequence, reason, "a prediction that is not explained yet cannot be read");
+                }
+                Err(error) => tracing::warn!(sequence, %error, "a prediction that is not explained yet cannot be read"),
             }
         }
-        Ok(records)
+        records
     }
 
     /// What of a stream is not uploaded: the oldest such record, and up to where everything is final and not uploaded
@@ -221,6 +231,7 @@ impl Core {
             store_id: self.base.session().store_id,
             bytes: state.kept(),
             max_bytes: self.config.max_bytes,
+            bound: state.room.bound(&self.config),
             disk_bytes,
             full: state.full,
             degraded: self.commit.failure(),

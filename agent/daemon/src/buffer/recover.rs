@@ -87,6 +87,7 @@ impl Core {
         drop(slot);
         self.base.renew(&base);
         *state = fresh;
+        self.metrics.buffer_full(state.full);
         self.commit.resume(&visible, book);
         self.tending.lock().unwrap_or_else(PoisonError::into_inner).recovered = Some(Instant::now());
         tracing::info!("the store works again: predictions are taken");

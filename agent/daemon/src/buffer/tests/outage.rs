@@ -248,3 +248,31 @@ fn the_journals_reserve_ends_with_a_refusal_and_goes_on_when_there_is_room() {
     let again = open_again(folder.path());
     assert_eq!(again.read(Stream::Feedback, 0, 10_000).unwrap(), read);
 }
+
+#[test]
+fn our_own_records_never_fill_a_disk_that_is_smaller_than_max_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(_disk) = Small::mount(folder.path(), "64m") else { return };
+    let buffer = open(folder.path());
+    let mut least = u64::MAX;
+    let mut seconds = 0;
+    while buffer.last(Stream::Predictions) < 200_000 {
+        seconds += 1;
+        let stored = buffer.append((0..400).map(|_| prediction(seconds, 65.0)).collect());
+        if seconds % 10 == 0 {
+            let stat = buffer.stat();
+            let _ = writeln!(std::io::stderr(), "{seconds} {} kept {} bound {} files {} free {least}", buffer.last(Stream::Predictions), stat.bytes, stat.bound, stat.disk_bytes);
+        }
+        let stored = stored.unwrap_or_else(|error| panic!("after {} s: {error}", seconds));
+        let settled = stored.iter().map(|record| (record.id, explained(65.0)));
+        buffer.settle(settled.collect()).unwrap();
+        let disk = rustix::fs::statvfs(folder.path()).unwrap();
+        least = least.min(disk.f_bavail * disk.f_frsize);
+    }
+    let stat = buffer.stat();
+    assert!(stat.degraded.is_none() && !stat.full && stat.bound < stat.max_bytes, "{stat:?}");
+    assert!(least > 1 << 20, "{least} bytes were free at the least");
+    assert!(stat.bytes > 16 << 20, "and it is used: {stat:?}");
+    let _ = writeln!(std::io::stderr(), "{least} bytes free at the least; {stat:?}");
+    buffer.append(vec![feedback(1, Uuid::from_u128(1)), audit(1, "ada")]).unwrap();
+}
