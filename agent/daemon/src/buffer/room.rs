@@ -2,7 +2,8 @@
 //!
 //! A disk that is full takes the store with it (see `recover`), and sled then cannot even evict. So some seconds apart it is
 //! asked how much is free; together with what our files take that is what there is. Of it a margin stays free, for what
-//! others write meanwhile, and a share, since sled's files are larger than what is in them.
+//! others write meanwhile, and a share, since sled's files are larger than what is in them. Should they grow into the margin
+//! all the same, fewer records are kept until they grow no more.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use super::evict::due;
 const EVERY: Duration = Duration::from_secs(10);
 /// What stays free, beside a share of the disk: the journal's next files, and what a recovery needs.
 const MARGIN: u64 = 6 << 20;
+/// On however full a disk, so much may be kept: what does not fit fails, and is said.
+const LEAST: u64 = 1 << 20;
 /// Files that grew by so much did not find room in themselves.
 const GROWN: u64 = 1 << 20;
 /// Share of the room that stays free.
@@ -28,8 +31,9 @@ pub(super) struct Room {
     looked: Option<Now>,
     /// What the records may take there.
     there: Option<u64>,
-    /// Others took so much of the disk that even what is kept is more. Evicting it gives them nothing, since sled's files
-    /// never shrink; so it stays, and no more is added while the files do not grow: bound, and bytes of the files.
+    /// The margin is used up, or others took so much of the disk that even what is kept is more. Evicting it gives them
+    /// nothing, since sled's files never shrink; so it stays, and no more is added, while the files do not grow: bound, and
+    /// bytes of the files.
     held: Option<(u64, u64)>,
 }
 
@@ -48,16 +52,17 @@ impl Room {
 
     fn take(&mut self, free: Option<u64>, files: u64, kept: u64) {
         self.there = free.map(|free| usable(files, free));
-        self.held = match (self.there, self.held) {
-            (Some(there), None) if there < kept => Some((kept, files)),
-            (Some(there), Some((bound, before))) if there < kept => {
-                if files > before.saturating_add(GROWN) {
-                    Some((bound.min(kept - kept / 16), files))
-                } else {
-                    Some((bound, before))
-                }
-            }
-            _ => None,
+        let Some((free, there)) = free.zip(self.there) else {
+            self.held = None;
+            return;
+        };
+        let is_tight = there < kept || free < margin(files.saturating_add(free));
+        self.held = match self.held {
+            _ if !is_tight => None,
+            None => Some((kept.max(LEAST), files)),
+            // Fewer records leave sled more room within its files.
+            Some((bound, before)) if files > before.saturating_add(GROWN) => Some((bound.min(kept - kept / 16), files)),
+            held => held,
         };
     }
 
@@ -71,9 +76,12 @@ impl Room {
 /// What records may count for where our files take `files` and so much is free.
 fn usable(files: u64, free: u64) -> u64 {
     let all = files.saturating_add(free);
-    let used = all.saturating_sub(all / MARGIN_SHARE).saturating_sub(MARGIN);
-    // What is in them counts for two thirds of what sled's files take, and more.
-    used / 3 * 2
+    // sled's files grow to more than twice what is in them when it changes much.
+    all.saturating_sub(margin(all)) / 5 * 2
+}
+
+fn margin(all: u64) -> u64 {
+    MARGIN.saturating_add(all / MARGIN_SHARE)
 }
 
 #[cfg(test)]
@@ -87,7 +95,7 @@ mod tests {
         let mut room = Room::default();
         assert_eq!(room.bound(&config), config.max_bytes);
         room.take(Some(54 << 20), 10 << 20, 8 << 20);
-        assert!((20 << 20..40 << 20).contains(&room.bound(&config)), "{}", room.bound(&config));
+        assert!((16 << 20..30 << 20).contains(&room.bound(&config)), "{}", room.bound(&config));
         room.take(Some(100 << 30), 0, 0);
         assert_eq!(room.bound(&config), config.max_bytes);
         assert_eq!(usable(0, 1 << 20), 0);
@@ -108,7 +116,11 @@ mod tests {
         assert_eq!(room.bound(&config), mb(20), "what went makes room for others");
         room.take(Some(0), mb(32), mb(20));
         assert!(room.bound(&config) < mb(20), "unless the files grow all the same");
-        room.take(Some(mb(200)), mb(32), mb(18));
+        room.take(Some(mb(400)), mb(32), mb(18));
         assert!(room.bound(&config) > mb(100));
+        room.take(Some(mb(5)), mb(400), mb(100));
+        assert_eq!(room.bound(&config), mb(100), "our own files grew into the margin");
+        room.take(Some(mb(3)), mb(402), mb(99));
+        assert!(room.bound(&config) < mb(99));
     }
 }

@@ -259,10 +259,6 @@ fn our_own_records_never_fill_a_disk_that_is_smaller_than_max_bytes() {
     while buffer.last(Stream::Predictions) < 200_000 {
         seconds += 1;
         let stored = buffer.append((0..400).map(|_| prediction(seconds, 65.0)).collect());
-        if seconds % 10 == 0 {
-            let stat = buffer.stat();
-            let _ = writeln!(std::io::stderr(), "{seconds} {} kept {} bound {} files {} free {least}", buffer.last(Stream::Predictions), stat.bytes, stat.bound, stat.disk_bytes);
-        }
         let stored = stored.unwrap_or_else(|error| panic!("after {} s: {error}", seconds));
         let settled = stored.iter().map(|record| (record.id, explained(65.0)));
         buffer.settle(settled.collect()).unwrap();
