@@ -297,10 +297,22 @@ impl<E: Explanations> Driver<E> {
             self.pipeline.acknowledgement(alert_id, author, comment).ok_or(Refusal::UnknownAlert(alert_id))?;
         let state = transition.to;
         let record = NewRecord { id: clock::mint(now), at: now, body: Body::Alert(transition.clone()) };
-        // What waits for another try came first, and stays first.
+        // What waits for another try came first, and stays first; but where it is of other alerts and there is no room for
+        // it, a person does not wait with it.
         let mut all = std::mem::take(&mut self.retry);
-        all.records.push(record);
-        match self.append(&mut all) {
+        let of_others = all.records.iter().all(|waits| alert_of(&waits.body) != Some(alert_id));
+        all.records.push(record.clone());
+        let mut stored = self.append(&mut all);
+        if of_others
+            && matches!(stored, Err(BufferError::Full { .. }))
+            && self.buffer.append(vec![record.clone()]).is_ok()
+        {
+            all.records.pop();
+            self.keep(all);
+            all = Follows { records: vec![record], made: Vec::new() };
+            stored = Ok(());
+        }
+        match stored {
             Ok(()) => {
                 self.pipeline.apply(&transition);
                 self.stored(all);
@@ -317,6 +329,14 @@ impl<E: Explanations> Driver<E> {
 
 fn is_prediction(record: &NewRecord) -> bool {
     matches!(record.body, Body::Prediction(_))
+}
+
+/// The alert that a transition is of.
+fn alert_of(body: &Body) -> Option<Uuid> {
+    match body {
+        Body::Alert(transition) => Some(transition.alert_id),
+        _ => None,
+    }
 }
 
 /// The prediction that a transition names.

@@ -7,7 +7,8 @@
 //! far as it takes more than an eighth of the bound; predictions, thinned; then the rest of health. Never feedback,
 //! alerts or audit, nor predictions that alerts name.
 //!
-//! When even that makes no room, new predictions are refused, and alerts, feedback, audit and health go on the reserve.
+//! When even that makes no room, new predictions are refused, and alerts, feedback, audit and health go on the reserve, half
+//! of which is for what people do.
 //! One append does a few chunks of that work at most: it is taken as long as it makes more room than it needs.
 //!
 //! For age: everything uploaded that is older than `max_age`, but for the transitions of alerts that are still open. A
@@ -135,7 +136,7 @@ impl Core {
         }
         let bound = state.room.bound(&self.config);
         // Once it is full, some room must be made before it is not: else it would be full and not at every record.
-        let limit = if state.full { bound - bound / 64 } else { bound };
+        let limit = if state.full { bound - bound / 32 } else { bound };
         let before = state.kept();
         self.evict_shares(state, at, &mut work)?;
         self.evict_for_space(state, at, limit, &mut work)?;
@@ -143,7 +144,7 @@ impl Core {
         // Where the work was too much for one append, but made room, the next goes on with it.
         let made = before.saturating_sub(kept);
         let needed = MEAN_BYTES.saturating_mul(new.len() as u64);
-        let full = kept >= limit && (made == 0 || made < needed);
+        let full = kept >= limit && (state.full || made == 0 || made < needed);
         self.note_fullness(state, at, full, bound)?;
         if !full || new.is_empty() {
             return Ok(());
@@ -151,7 +152,9 @@ impl Core {
         // A prediction that comes with its alert is not held back: the alert would be beyond understanding.
         let held_back = |stream| matches!(stream, Stream::Predictions | Stream::Explanations);
         let spared = new.iter().any(|record| !held_back(record.body.stream()));
-        if spared && kept < bound.saturating_add(reserve(bound)) {
+        // Half of the reserve is for people: no flood of alerts keeps them from acknowledging.
+        let share = if new.iter().all(|record| is_by_people(&record.body)) { 2 } else { 1 };
+        if spared && kept < bound.saturating_add(reserve(bound) / 2 * share) {
             return Ok(());
         }
         Err(BufferError::Full { kept, bound })
@@ -364,6 +367,15 @@ impl Core {
             tracing::info!("the buffer has room again: predictions are taken");
         }
         Ok(())
+    }
+}
+
+/// Whether a person did it.
+fn is_by_people(body: &Body) -> bool {
+    match body {
+        Body::Feedback(_) | Body::Audit(_) => true,
+        Body::Alert(transition) => transition.author.is_some(),
+        Body::Prediction(_) | Body::Health(_) | Body::Extra(_) => false,
     }
 }
 

@@ -1,9 +1,13 @@
-//! The bound in force: `max_bytes`, or less where the disk is smaller, so that our own records never fill it.
+//! The bound in force: `max_bytes`, or less where the disk is smaller, so that our own records do not soon fill it.
 //!
 //! A disk that is full takes the store with it (see `recover`), and sled then cannot even evict. So some seconds apart it is
 //! asked how much is free; together with what our files take that is what there is. Of it a margin stays free, for what
 //! others write meanwhile, and a share, since sled's files are larger than what is in them. Should they grow into the margin
 //! all the same, fewer records are kept until they grow no more.
+//!
+//! That delays a full disk and does not rule it out: sled gives back little of what is taken away among other records.
+//! With 22 MB kept and thinned all the time its files were 33 MB after 48,000 predictions, 117 MB after 160,000 and 220 MB
+//! after 490,000; with what is uploaded going oldest first, 56 MB. Only a store that is written anew would give it back.
 
 use std::path::Path;
 use std::time::Duration;
