@@ -31,6 +31,8 @@ use super::{Buffer, Core, Needs};
 pub(super) const CHUNK: usize = 2048;
 /// Such writes in one append at most.
 const CHUNKS: u32 = 4;
+/// Fewer records than that are not worth the one that says that they are gone.
+pub(super) const WORTH: u64 = 8;
 /// What a record counts for, about.
 const MEAN_BYTES: u64 = 1024;
 /// How often age is looked at.
@@ -152,8 +154,9 @@ impl Core {
         // A prediction that comes with its alert is not held back: the alert would be beyond understanding.
         let held_back = |stream| matches!(stream, Stream::Predictions | Stream::Explanations);
         let spared = new.iter().any(|record| !held_back(record.body.stream()));
-        // Half of the reserve is for people: no flood of alerts keeps them from acknowledging.
-        let share = if new.iter().all(|record| is_by_people(&record.body)) { 2 } else { 1 };
+        // Half of the reserve is for people: no flood of alerts keeps them from acknowledging. What an alert did before it
+        // is acknowledged comes with that.
+        let share = if new.iter().any(|record| is_by_people(&record.body)) { 2 } else { 1 };
         if spared && kept < bound.saturating_add(reserve(bound) / 2 * share) {
             return Ok(());
         }
@@ -265,6 +268,10 @@ impl Core {
             end = Some(through);
         }
         let Some(end) = end else { return Ok(false) };
+        if stream == Stream::Health && gone.records < WORTH && !matches!(reason, Reason::Age(_)) {
+            // The record that says so would take the place of what went, time and again.
+            return Ok(false);
+        }
         write.raise_floor(stream, end.saturating_add(1))?;
         if gone.records > 0 {
             gone.cover((cursor.floor, end));

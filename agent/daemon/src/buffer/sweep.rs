@@ -17,7 +17,7 @@ use explaind_core::domain::time::Now;
 use super::base::Base;
 use super::cursor::PerStream;
 use super::error::BufferError;
-use super::evict::{CHUNK, Reason};
+use super::evict::{CHUNK, Reason, WORTH};
 use super::state::State;
 use super::write::{Gone, Write};
 use super::{Core, codec, keys};
@@ -26,8 +26,6 @@ use super::{Core, codec, keys};
 const LAST_LEVEL: u8 = 10;
 /// Above it the oldest go.
 const OLDEST: u8 = LAST_LEVEL + 1;
-/// Fewer records than that are not worth the one that says that they are gone.
-const WORTH: usize = 8;
 
 /// How far a stream's records that are not uploaded were looked through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -123,7 +121,7 @@ impl Core {
         let chosen = self.choose(state, stream, &sweep, sweep.position, visible, reason)?;
         sweep.position = chosen.position;
         sweep.end = sweep.end.max(chosen.position);
-        let goes = chosen.sequences.len() >= WORTH;
+        let goes = chosen.gone.records >= WORTH;
         sweep.fruitful |= goes;
         if chosen.finished {
             sweep.finish(standing);

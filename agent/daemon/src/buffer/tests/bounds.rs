@@ -70,6 +70,11 @@ fn what_people_said_stays_and_new_predictions_are_refused() {
         assert!(matches!(buffer.append(vec![prediction(9, 1.0)]), Err(BufferError::Full { .. })));
     }
     assert_eq!(buffer.last(Stream::Health), health, "a refusal writes nothing");
+    buffer.mark_uploaded(Stream::Health, u64::MAX).unwrap();
+    for _ in 0..20 {
+        buffer.look_for_room(at(9));
+    }
+    assert!(buffer.last(Stream::Health) <= health + 2, "nor does one record of health go for another, for ever");
     assert_eq!(reports(&buffer).iter().filter(|(state, _)| state == "full").count(), 1, "said once");
 
     buffer.mark_uploaded(Stream::Feedback, (taken / 2) as u64).unwrap();
