@@ -238,7 +238,7 @@ impl Core {
         let cursor = state.cursors[stream];
         let mut through = cursor.uploaded;
         if stream == Stream::Alerts {
-            let needed = self.commit.alerts(|book| book.oldest_needed());
+            let needed = self.commit.alerts(|book| book.oldest_needed(!matches!(reason, Reason::Age(_))));
             through = through.min(needed.map_or(u64::MAX, |needed| needed.saturating_sub(1)));
         }
         if through < cursor.floor || !reason.wants(state, stream) {
