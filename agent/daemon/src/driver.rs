@@ -297,21 +297,13 @@ impl<E: Explanations> Driver<E> {
             self.pipeline.acknowledgement(alert_id, author, comment).ok_or(Refusal::UnknownAlert(alert_id))?;
         let state = transition.to;
         let record = NewRecord { id: clock::mint(now), at: now, body: Body::Alert(transition.clone()) };
-        // What waits for another try came first, and stays first; but where it is of other alerts and there is no room for
-        // it, a person does not wait with it.
-        let mut all = std::mem::take(&mut self.retry);
-        let of_others = all.records.iter().all(|waits| alert_of(&waits.body) != Some(alert_id));
-        all.records.push(record.clone());
-        let mut stored = self.append(&mut all);
-        if of_others
-            && matches!(stored, Err(BufferError::Full { .. }))
-            && self.buffer.append(vec![record.clone()]).is_ok()
-        {
-            all.records.pop();
-            self.keep(all);
-            all = Follows { records: vec![record], made: Vec::new() };
-            stored = Ok(());
-        }
+        // What waits for another try came first, and stays first. Only where there is no room for it, and it is of other
+        // alerts, a person does not wait with it, nor share the reserve that is for people.
+        let of_others = self.retry.records.iter().all(|waits| alert_of(&waits.body) != Some(alert_id));
+        let alone = of_others && self.buffer.fullness().is_some();
+        let mut all = if alone { Follows::default() } else { std::mem::take(&mut self.retry) };
+        all.records.push(record);
+        let stored = self.append(&mut all);
         match stored {
             Ok(()) => {
                 self.pipeline.apply(&transition);
@@ -320,7 +312,9 @@ impl<E: Explanations> Driver<E> {
             }
             Err(error) => {
                 all.records.pop();
-                self.retry = all;
+                if !alone {
+                    self.retry = all;
+                }
                 Err(Refusal::NotStored(error.to_string()))
             }
         }
