@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use self::bundles::{Models, files_of, load, plans};
 use crate::buffer::{Buffer, BufferError, Machine, SessionInfo, unheard_of};
+use crate::condition::Board;
 use crate::config::{ConfigError, Settings};
 use crate::driver::{Driver, Explanations, LastPredictions, Progress};
 use crate::explainer::{self, Queue};
@@ -31,7 +32,7 @@ use crate::mailbox::{Mailbox, mailbox};
 use crate::question::Questions;
 use crate::registry::Registry;
 use crate::telemetry::Metrics;
-use crate::{clock, pace, source, sync, timekeeper, web};
+use crate::{clock, lookout, pace, source, sync, timekeeper, web};
 
 /// Events between sources and driver. Full: sources wait, so nothing is dropped unseen.
 const EVENTS: usize = 1024;
@@ -124,9 +125,8 @@ pub(crate) fn run(settings: Settings) -> Result<(), AppError> {
     let now = clock::now();
     let buffer = Buffer::open(&store, &settings.buffer, session, now, metrics.clone()).map_err(AppError::Buffer)?;
     let (pipeline, follows) = Pipeline::new(plans, open_alerts(&buffer), now, &mut || clock::mint(now));
-    buffer.append(follows.records).map_err(AppError::Buffer)?;
 
-    let result = runtime.block_on(live(settings, models, buffer, pipeline, metrics));
+    let result = runtime.block_on(live(settings, models, buffer, (pipeline, follows), metrics));
     runtime.shutdown_timeout(DRAIN);
     result
 }
@@ -161,7 +161,7 @@ async fn live(
     settings: Settings,
     models: Models,
     buffer: Buffer,
-    pipeline: Pipeline,
+    (pipeline, follows): (Pipeline, Follows),
     metrics: Metrics,
 ) -> Result<(), AppError> {
     let (events, events_in) = mpsc::channel(EVENTS);
@@ -170,9 +170,10 @@ async fn live(
     let last = last_predictions(&buffer);
 
     let queue = Queue::new(buffer.clone());
-    queue.resume(buffer.unsettled().map_err(AppError::Buffer)?, &models);
+    queue.resume(buffer.unsettled(), &models);
     let explaining =
         spawn_explainer(queue.clone(), models.clone(), settings.gateway.state_dir.clone(), metrics.clone())?;
+    let conditions = Board::default();
     let driver = Driver {
         pipeline,
         buffer: buffer.clone(),
@@ -182,7 +183,9 @@ async fn live(
         metrics: metrics.clone(),
         progress: progress.clone(),
         last: last.clone(),
-        retry: Follows::default(),
+        conditions: conditions.clone(),
+        // A buffer that takes nothing at present is no reason not to start: it is tried again with the next records.
+        retry: follows,
         refused_since: None,
     };
     let driving = spawn_driver(driver)?;
@@ -199,6 +202,8 @@ async fn live(
     let stop_rest = CancellationToken::new();
     let (syncing, sync_status) = spawn_sync(&settings, &buffer, &metrics, &stop_rest);
     tokio::spawn(timekeeper::run(buffer.clone(), stop_rest.clone()));
+    let (syncs, stop) = (settings.registry.is_some(), stop_rest.clone());
+    tokio::spawn(lookout::run(buffer.clone(), sync_status.clone(), syncs, conditions, stop));
     let status = status::Report::new(&settings, &models, sources, buffer.clone(), last, sync_status);
     let asked = queue.clone();
     let ways = Ways { mailbox: mail, questions: Questions::new(move |question| asked.ask(question)) };

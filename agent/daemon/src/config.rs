@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use explaind_core::domain::alert::GATEWAY;
 use explaind_core::domain::sample::SignalId;
 use explaind_core::domain::units;
 use explaind_core::model::manifest::Threshold;
@@ -24,8 +25,6 @@ use crate::{buffer, registry, source, sync, web};
 pub(crate) const DEFAULT_PATH: &str = "/etc/explaind/explaind.toml";
 /// The tables that a configuration may have.
 const SECTIONS: [&str; 8] = ["asset", "buffer", "gateway", "model", "registry", "source", "sync", "web"];
-/// The asset that the gateway's own alerts belong to.
-const RESERVED_ASSET: &str = "_gateway";
 /// The shortest interval at which an asset is predicted.
 const SHORTEST_EVERY: Duration = Duration::from_millis(10);
 
@@ -175,7 +174,7 @@ impl Reader {
             models,
             registry,
             sync: self.checked("sync", |config: &sync::Config| config.check().map_err(own))?,
-            buffer: self.checked("buffer", |config: &buffer::Config| config.check().map_err(own))?,
+            buffer: self.checked("buffer", buffer::Config::check)?,
             web: self
                 .checked("web", |config: &web::Config| config.check().map_err(|error| (error.key, error.message)))?,
             digest,
@@ -308,8 +307,8 @@ impl Reader {
 
     fn asset(&self, key: &str, raw: RawAsset, signals: &HashSet<SignalId>) -> Result<Asset, ConfigError> {
         self.check_name(&join(key, "id"), &raw.id)?;
-        if raw.id == RESERVED_ASSET {
-            let message = format!("\"{RESERVED_ASSET}\" names the gateway itself; choose another id");
+        if raw.id == GATEWAY {
+            let message = format!("\"{GATEWAY}\" names the gateway itself; choose another id");
             return Err(self.layers.problem(&join(key, "id"), message));
         }
         let known = |path: String, name: &str| {

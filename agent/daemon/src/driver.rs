@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::buffer::{Buffer, BufferError};
 use crate::clock;
+use crate::condition::Board;
 use crate::mailbox::Letter;
 use crate::telemetry::Metrics;
 
@@ -101,6 +102,8 @@ pub(crate) struct Driver<E> {
     pub(crate) progress: Progress,
     /// For the status.
     pub(crate) last: LastPredictions,
+    /// How the gateway itself is.
+    pub(crate) conditions: Board,
     /// What the buffer refused, to be tried again.
     pub(crate) retry: Follows,
     /// When the log last said that the buffer refuses records; `None` while it takes them.
@@ -114,6 +117,7 @@ impl<E: Explanations> Driver<E> {
         let mut mail_open = true;
         loop {
             self.progress.step();
+            self.look();
             let wait = self.wait();
             tokio::select! {
                 biased;
@@ -134,6 +138,15 @@ impl<E: Explanations> Driver<E> {
             }
         }
         self.store(Follows::default());
+    }
+
+    /// Makes alerts of what is wrong with the gateway itself.
+    fn look(&mut self) {
+        let now = clock::now();
+        let follows = self.pipeline.gateway(&self.conditions.read(), now, &mut || clock::mint(now));
+        if !follows.records.is_empty() {
+            self.store(follows);
+        }
     }
 
     /// Time until the pipeline's next tick.
@@ -284,10 +297,14 @@ impl<E: Explanations> Driver<E> {
             self.pipeline.acknowledgement(alert_id, author, comment).ok_or(Refusal::UnknownAlert(alert_id))?;
         let state = transition.to;
         let record = NewRecord { id: clock::mint(now), at: now, body: Body::Alert(transition.clone()) };
-        // What waits for another try came first, and stays first.
-        let mut all = std::mem::take(&mut self.retry);
+        // What waits for another try came first, and stays first. Only where there is no room for it, and it is of other
+        // alerts, a person does not wait with it, nor share the reserve that is for people.
+        let of_others = self.retry.records.iter().all(|waits| alert_of(&waits.body) != Some(alert_id));
+        let alone = of_others && self.buffer.fullness().is_some();
+        let mut all = if alone { Follows::default() } else { std::mem::take(&mut self.retry) };
         all.records.push(record);
-        match self.append(&mut all) {
+        let stored = self.append(&mut all);
+        match stored {
             Ok(()) => {
                 self.pipeline.apply(&transition);
                 self.stored(all);
@@ -295,7 +312,9 @@ impl<E: Explanations> Driver<E> {
             }
             Err(error) => {
                 all.records.pop();
-                self.retry = all;
+                if !alone {
+                    self.retry = all;
+                }
                 Err(Refusal::NotStored(error.to_string()))
             }
         }
@@ -304,6 +323,14 @@ impl<E: Explanations> Driver<E> {
 
 fn is_prediction(record: &NewRecord) -> bool {
     matches!(record.body, Body::Prediction(_))
+}
+
+/// The alert that a transition is of.
+fn alert_of(body: &Body) -> Option<Uuid> {
+    match body {
+        Body::Alert(transition) => Some(transition.alert_id),
+        _ => None,
+    }
 }
 
 /// The prediction that a transition names.

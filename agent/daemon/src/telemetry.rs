@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     buffer_records: Family<Labels<1>, Gauge>,
     buffer_bytes: Gauge,
     buffer_degraded: Gauge,
+    buffer_full: Gauge,
     dropped: Family<Labels<2>, Counter>,
     sync_lag: Family<Labels<1>, Gauge<f64, AtomicU64>>,
     alerts: Family<Labels<2>, Gauge>,
@@ -52,6 +53,7 @@ impl Metrics {
             buffer_records: Family::default(),
             buffer_bytes: Gauge::default(),
             buffer_degraded: Gauge::default(),
+            buffer_full: Gauge::default(),
             dropped: Family::default(),
             sync_lag: Family::default(),
             alerts: Family::default(),
@@ -79,7 +81,16 @@ impl Metrics {
             "Whether the store takes no writes: predictions are refused, the journal goes on",
             metrics.buffer_degraded.clone(),
         );
-        registry.register("buffer_dropped_records", "Records evicted or refused", metrics.dropped.clone());
+        registry.register(
+            "buffer_full",
+            "Whether predictions are refused since nothing of what is kept may go",
+            metrics.buffer_full.clone(),
+        );
+        registry.register(
+            "buffer_dropped_records",
+            "Records refused, or evicted: unsent those that were never uploaded, space and age the others",
+            metrics.dropped.clone(),
+        );
         registry.register("sync_lag_seconds", "Age of the oldest record not uploaded", metrics.sync_lag.clone());
         registry.register("alerts", "Open alerts", metrics.alerts.clone());
         metrics.registry = Arc::new(registry);
@@ -135,6 +146,11 @@ impl Metrics {
     /// Whether the store takes no writes.
     pub(crate) fn buffer_degraded(&self, degraded: bool) {
         self.buffer_degraded.set(degraded.into());
+    }
+
+    /// Whether predictions are refused since nothing of what is kept may go.
+    pub(crate) fn buffer_full(&self, full: bool) {
+        self.buffer_full.set(full.into());
     }
 
     /// Records were evicted or refused.

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// The asset that the gateway's own alerts belong to.
+pub const GATEWAY: &str = "_gateway";
+
 /// The state of one occurrence, after ISA-18.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum AlarmState {
@@ -123,7 +126,7 @@ pub struct AlertTransition {
     pub alert_id: Uuid,
     /// The machine.
     pub asset: Arc<str>,
-    /// The model whose decision rule this is, by its name in the configuration.
+    /// The model whose decision rule this is, by its name in the configuration; of the gateway's own alerts the rule.
     pub model: Arc<str>,
     /// The prediction that brought the change, where one did.
     pub prediction_id: Option<Uuid>,

@@ -2,6 +2,7 @@
 
 pub mod alert;
 pub mod command;
+pub mod condition;
 pub mod explanation;
 pub mod extra;
 pub mod feedback;

@@ -123,6 +123,19 @@ pub mod bytes {
     }
 }
 
+/// For `#[serde(default, with = "units::bytes_option")]`.
+pub mod bytes_option {
+    use super::*;
+
+    /// Reads a size.
+    ///
+    /// # Errors
+    /// When the text is none.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+        super::bytes::deserialize(deserializer).map(Some)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -55,6 +55,11 @@ impl Alarm {
         *self.asset == *asset && *self.model == *model
     }
 
+    /// Whether this is an alarm of that asset.
+    pub fn is_of_asset(&self, asset: &str) -> bool {
+        *self.asset == *asset
+    }
+
     /// The open occurrence.
     pub fn id(&self) -> Option<Uuid> {
         self.open.map(|(id, _)| id)
@@ -75,12 +80,12 @@ impl Alarm {
         self.priority = priority;
     }
 
-    /// The condition begins to hold: opens an occurrence named `fresh`, or wakes the one that is open.
-    pub fn raise(&mut self, fresh: Uuid, prediction: Uuid, raised: Raised, reason: String) -> AlertTransition {
+    /// The condition begins to hold: opens an occurrence named `fresh`, or wakes the one that is open. `cause`: the
+    /// prediction that brings it, where one does, and on which side it is alarming.
+    pub fn raise(&mut self, fresh: Uuid, cause: Option<(Uuid, Raised)>, reason: String) -> AlertTransition {
         let (id, from) = self.open.unwrap_or((fresh, AlarmState::Normal));
         let mut transition = self.transition(id, from, from.raise(), reason);
-        transition.prediction_id = Some(prediction);
-        transition.raised = Some(raised);
+        (transition.prediction_id, transition.raised) = cause.unzip();
         self.apply(&transition);
         transition
     }
@@ -151,7 +156,7 @@ mod tests {
     #[test]
     fn one_occurrence_lives_from_raise_to_acknowledged_and_returned() {
         let mut alarm = alarm();
-        let raised = alarm.raise(id(1), id(100), Raised::Above, String::new());
+        let raised = alarm.raise(id(1), Some((id(100), Raised::Above)), String::new());
         assert_eq!((raised.alert_id, raised.from, raised.to), (id(1), AlarmState::Normal, AlarmState::Unacknowledged));
         let seen = alarm.acknowledgement("ann".into(), None).unwrap();
         assert!(alarm.is_raised(), "nothing holds before it is applied");
@@ -159,15 +164,15 @@ mod tests {
         let gone = alarm.clear(Some(id(101)), String::new()).unwrap();
         assert_eq!((gone.from, gone.to), (AlarmState::Acknowledged, AlarmState::Normal));
         assert_eq!(alarm.id(), None);
-        assert_eq!(alarm.raise(id(2), id(102), Raised::Above, String::new()).alert_id, id(2));
+        assert_eq!(alarm.raise(id(2), Some((id(102), Raised::Above)), String::new()).alert_id, id(2));
     }
 
     #[test]
     fn what_comes_back_before_it_was_seen_is_the_same_occurrence() {
         let mut alarm = alarm();
-        alarm.raise(id(1), id(100), Raised::Above, String::new());
+        alarm.raise(id(1), Some((id(100), Raised::Above)), String::new());
         alarm.clear(None, String::new());
-        let again = alarm.raise(id(2), id(101), Raised::Above, String::new());
+        let again = alarm.raise(id(2), Some((id(101), Raised::Above)), String::new());
         assert_eq!((again.alert_id, again.from), (id(1), AlarmState::ReturnedUnacknowledged));
         assert_eq!(again.prediction_id, Some(id(101)));
     }
@@ -177,7 +182,7 @@ mod tests {
         let mut alarm = alarm();
         assert_eq!(alarm.suppress(Suppression::ByDesign, "off"), None);
         assert_eq!(alarm.suppress(Suppression::None, "on"), None);
-        alarm.raise(id(1), id(100), Raised::Above, String::new());
+        alarm.raise(id(1), Some((id(100), Raised::Above)), String::new());
         let off = alarm.suppress(Suppression::ByDesign, "off").unwrap();
         assert_eq!((off.from, off.to), (AlarmState::Unacknowledged, AlarmState::Unacknowledged));
         assert_eq!(alarm.suppress(Suppression::ByDesign, "off"), None);

@@ -2,11 +2,12 @@
 //!
 //! The story of one asset: its signals' newest readings are kept ([`validate`]); when its trigger fires they become one
 //! checked row, or the reason why not; for models that take windows the newest rows become one ([`window`]); the model runs; the decision rule ([`decide`]) says whether its condition
-//! begins or ends; the alarm ([`alarm`]) turns that into transitions. Every prediction, made or withheld, is a record,
+//! begins or ends; the alarm ([`alarm`]) turns that into transitions. What the gateway is told of itself ([`gateway`]) does too. Every prediction, made or withheld, is a record,
 //! and comes before the transitions that it brings.
 
 pub mod alarm;
 pub mod decide;
+pub mod gateway;
 pub mod validate;
 pub mod window;
 
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::domain::alert::{AlertTransition, Suppression};
+use crate::domain::alert::{AlertTransition, GATEWAY, Suppression};
 use crate::domain::prediction::{Outcome, Prediction, Role, Withheld};
 use crate::domain::record::{Body, NewRecord};
 use crate::domain::sample::{Sample, SignalId};
@@ -102,6 +103,7 @@ pub struct Pipeline {
     /// One per (asset, decision rule), and those of assets that are no longer configured but still open.
     alarms: Vec<Alarm>,
     readings: Readings,
+    going: gateway::Going,
 }
 
 struct Asset {
@@ -132,6 +134,7 @@ impl Pipeline {
             assets: Vec::new(),
             alarms: open.into_iter().map(Alarm::restored).collect(),
             readings: Readings::default(),
+            going: gateway::Going::default(),
         };
         let restored = pipeline.alarms.len();
         let mut kept = vec![false; restored];
@@ -143,7 +146,8 @@ impl Pipeline {
             pipeline.add(plan, model, alarm);
         }
         let mut follows = Follows::default();
-        for (alarm, _) in pipeline.alarms.iter_mut().zip(kept).filter(|(_, kept)| !kept) {
+        let watched = |alarm: &Alarm, kept: bool| kept || alarm.is_of_asset(GATEWAY);
+        for (alarm, _) in pipeline.alarms.iter_mut().zip(kept).filter(|(alarm, kept)| !watched(alarm, *kept)) {
             let reason = "the configuration no longer watches this";
             // Nothing would ever lift what lies over it, and nobody would see it.
             let lifted = alarm.suppress(Suppression::None, reason);
@@ -356,7 +360,8 @@ impl Asset {
         let rule = decider.rule();
         match verdict {
             Verdict::Raise => {
-                Some(alarm.raise(mint(), id, rule.raise.side(), format!("{word} {:.4} {}", output.value, rule.raise)))
+                let reason = format!("{word} {:.4} {}", output.value, rule.raise);
+                Some(alarm.raise(mint(), Some((id, rule.raise.side())), reason))
             }
             Verdict::Clear => alarm.clear(Some(id), format!("{word} {:.4} {}", output.value, rule.clear)),
             Verdict::Holds | Verdict::Rests => None,

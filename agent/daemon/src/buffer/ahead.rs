@@ -40,12 +40,6 @@ impl Ahead {
         self.ranges().last().map(|(_, last)| *last)
     }
 
-    /// How many numbers up to `through` lie in the ranges.
-    pub(super) fn numbers(&self, through: u64) -> u64 {
-        let within = |(first, last): &Range| (*last).min(through).saturating_add(1).saturating_sub(*first);
-        self.ranges().iter().map(within).fold(0, u64::saturating_add)
-    }
-
     /// Adds a range to those above the mark `uploaded`, which moves up over all that joins it. Says no, and changes
     /// nothing, when there would be too many.
     #[must_use]
@@ -101,7 +95,6 @@ mod tests {
         assert!(ahead.cover(&mut mark, (21, 30)) && ahead.cover(&mut mark, (41, 50)));
         assert_eq!((ahead.ranges(), mark, ahead.end()), (&[(21, 30), (41, 50)][..], 10, Some(50)));
         assert!(ahead.contains(21) && !ahead.contains(31));
-        assert_eq!((ahead.numbers(45), ahead.numbers(u64::MAX), ahead.numbers(5)), (15, 20, 0));
         assert!(ahead.cover(&mut mark, (31, 33)));
         assert_eq!(ahead.ranges(), [(21, 33), (41, 50)]);
         assert!(ahead.cover(&mut mark, (11, 20)));

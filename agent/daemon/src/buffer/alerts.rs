@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use explaind_core::domain::alert::{AlarmState, AlertTransition, Priority, Raised, Suppression};
+use explaind_core::domain::alert::{AlarmState, AlertTransition, GATEWAY, Priority, Raised, Suppression};
+use explaind_core::domain::condition::Condition;
 use explaind_core::domain::time::{Now, Timestamp};
 use uuid::Uuid;
 
@@ -104,9 +105,11 @@ impl Book {
         self.open.get(&id).or_else(|| self.closed.iter().rev().find(|alert| alert.id == id)).cloned()
     }
 
-    /// The oldest record that an open alert rests on.
-    pub(super) fn oldest_needed(&self) -> Option<u64> {
-        self.open.values().map(|alert| alert.first_sequence).min()
+    /// The oldest record that an open alert rests on. Where room is made, the alert that there is none holds up nothing: or
+    /// it would keep the buffer full itself.
+    pub(super) fn oldest_needed(&self, for_room: bool) -> Option<u64> {
+        let own = |alert: &Alert| *alert.asset == *GATEWAY && *alert.model == *Condition::BufferFull.as_str();
+        self.open.values().filter(|alert| !(for_room && own(alert))).map(|alert| alert.first_sequence).min()
     }
 
     /// Shows how many are open.
@@ -180,7 +183,7 @@ mod tests {
         use AlarmState::{Acknowledged, Normal, Unacknowledged};
         let mut book = Book::default();
         book.apply(1, at(1), &step(1, Normal, Unacknowledged, None));
-        assert_eq!(book.oldest_needed(), Some(1));
+        assert_eq!((book.oldest_needed(false), book.oldest_needed(true)), (Some(1), Some(1)));
         book.apply(2, at(2), &step(1, Unacknowledged, Acknowledged, Some("ada")));
         let alert = book.find(Uuid::from_u128(1)).unwrap();
         assert_eq!((alert.state, alert.acknowledged_by.as_deref()), (Acknowledged, Some("ada")));
@@ -189,7 +192,14 @@ mod tests {
         let alert = &book.list()[0];
         assert_eq!((alert.state, alert.cleared_at), (Normal, Some(at(3).utc)));
         assert_eq!((alert.raised_at, alert.changed_at), (at(1).utc, at(3).utc));
-        assert_eq!(book.oldest_needed(), None);
+        assert_eq!(book.oldest_needed(false), None);
+        let own = AlertTransition {
+            asset: GATEWAY.into(),
+            model: Condition::BufferFull.as_str().into(),
+            ..step(9, Normal, Unacknowledged, None)
+        };
+        book.apply(4, at(4), &own);
+        assert_eq!((book.oldest_needed(false), book.oldest_needed(true)), (Some(4), None), "it makes room for itself");
     }
 
     #[test]

@@ -18,6 +18,11 @@ impl Batch {
         self.0.insert(key.as_ref().to_vec(), None);
     }
 
+    /// Whether it says nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether it says something about a key.
     pub(super) fn mentions(&self, key: &[u8]) -> bool {
         self.0.contains_key(key)

@@ -11,8 +11,11 @@ use super::error::BufferError;
 use super::moved::{self, Moved};
 use super::outbox::Content;
 use super::write::Write;
-use super::{Buffer, Closed, Core, keys, verify};
+use super::{Buffer, Closed, Core, declared, keys, verify};
 use crate::clock;
+
+/// Records looked up at a time.
+const PAGE: usize = 500;
 
 impl Buffer {
     /// All records of a stream up to here are in the registry.
@@ -23,10 +26,46 @@ impl Buffer {
     /// Numbers of a stream that are not uploaded: so many records at most.
     pub(crate) fn waiting(&self, stream: Stream) -> u64 {
         let visible = self.0.commit.visible(stream);
-        let cursor = self.0.state().cursors[stream];
-        let numbers = visible.saturating_sub(cursor.uploaded).saturating_sub(cursor.ahead.numbers(visible));
+        let state = self.0.state();
+        let cursor = state.cursors[stream];
+        let mut first = cursor.uploaded.saturating_add(1);
+        let mut waiting = 0_u64;
+        for (ahead, next) in cursor.ahead.ranges().iter().copied().chain([(u64::MAX, u64::MAX)]) {
+            let range = (first, ahead.saturating_sub(1).min(visible));
+            // What cannot be looked up counts as if nothing had been evicted.
+            let left = declared::left(&self.0.base, stream, &state.declared[stream], range);
+            waiting =
+                waiting.saturating_add(left.unwrap_or_else(|_| range.1.saturating_add(1).saturating_sub(range.0)));
+            first = next.saturating_add(1);
+        }
         // Numbers may have been passed over, so there are never more than there are records.
-        numbers.min(cursor.records)
+        waiting.min(cursor.records)
+    }
+
+    /// Where a batch of `most` records ends that begins with the record `first` and goes no further than `through`: the
+    /// number of its last, and how many they are. Among numbers that were evicted records are counted, else numbers.
+    pub(crate) fn batch_end(
+        &self,
+        stream: Stream,
+        first: u64,
+        through: u64,
+        most: u64,
+    ) -> Result<(u64, u64), BufferError> {
+        let last = through.min(first.saturating_add(most.saturating_sub(1)));
+        let count = last.saturating_add(1).saturating_sub(first);
+        if count == 0 || self.0.state().declared[stream].misses(first, last) {
+            return Ok((last, count));
+        }
+        let (mut last, mut count, mut from) = (first, 0, first);
+        while count < most && from <= through {
+            let page = usize::try_from(most - count).unwrap_or(usize::MAX).min(PAGE);
+            let entries =
+                self.0.base.store.ascending(&keys::record(stream, from), &keys::record(stream, through), page)?;
+            let Some(newest) = entries.last().and_then(|(key, _)| keys::sequence(key)) else { break };
+            (last, from) = (newest, newest.saturating_add(1));
+            count += entries.len() as u64;
+        }
+        Ok((last, count))
     }
 
     /// The last number above which nothing of a stream is in the registry, and whether what comes after may be sent
@@ -110,15 +149,24 @@ impl Buffer {
             let below = cursor.ahead.ranges().iter().map(|(_, end)| *end).filter(|end| *end < bounds.first).max();
             below.unwrap_or(cursor.uploaded).saturating_add(1).max(cursor.floor)
         };
-        // Nobody waits for this: below what is visible nothing changes any more.
-        let missing = verify::undeclared(&core.base, stream, (from, bounds.last))?;
+        // Nobody waits for this first look; the second one, where something is missing, is not to cross an eviction.
+        let is_dense = verify::is_dense(&core.base, stream, (from, bounds.last))?;
         let mut state = core.writing()?;
         if let Some(earlier) = state.batches[stream] {
             return Ok(earlier);
         }
         let mut write = Write::new(&core.base, &state);
-        for gap in missing {
-            write.missing(clock::now(), stream, gap, "records are missing from the store")?;
+        if !is_dense {
+            let (cursor, declared) = (&state.cursors[stream], &state.declared[stream]);
+            let range = (from.max(cursor.floor), bounds.last);
+            let (gaps, short) = verify::undeclared(&core.base, stream, cursor, declared, range)?;
+            let now = clock::now();
+            for gap in gaps {
+                write.missing(now, stream, gap, "records are missing from the store")?;
+            }
+            for short in short {
+                write.lost_among_evicted(now, stream, &short)?;
+            }
         }
         write.set_batch(stream, Some(bounds), None)?;
         let ticket = core.apply(&mut state, write)?;
@@ -235,7 +283,7 @@ impl Core {
     }
 
     /// Whether a range of numbers has no record.
-    fn is_empty(&self, stream: Stream, first: u64, last: u64) -> Result<bool, BufferError> {
+    pub(super) fn is_empty(&self, stream: Stream, first: u64, last: u64) -> Result<bool, BufferError> {
         if first > last {
             return Ok(true);
         }

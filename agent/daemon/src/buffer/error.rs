@@ -14,8 +14,8 @@ pub(crate) enum BufferError {
     },
     /// The bound is reached and nothing may be evicted.
     #[error(
-        "the buffer is full: {kept} bytes wait for their upload and [buffer] max_bytes is {bound}; \
-         bring the registry back or raise max_bytes"
+        "the buffer is full: {kept} bytes are kept that must not go, and {bound} are allowed; \
+         bring the registry back, or raise [buffer] max_bytes or give it a larger disk"
     )]
     Full {
         /// Bytes kept.

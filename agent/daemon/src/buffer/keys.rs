@@ -17,6 +17,9 @@ pub(super) const MACHINE: &[u8] = b"m/machine";
 /// There once the store was found on another machine than it was made on.
 pub(super) const MOVED: &[u8] = b"m/moved";
 
+/// How far predictions that are not uploaded are thinned.
+pub(super) const THINNING: &[u8] = b"m/thinning";
+
 /// There when something was lost that says what was sent.
 pub(super) const DOUBT: &[u8] = b"m/doubt";
 
@@ -32,6 +35,7 @@ const INDEX: u8 = b'i';
 const PINNED: u8 = b'p';
 const GAP: u8 = b'g';
 const QUARANTINE: u8 = b'q';
+const DECLARED: u8 = b'd';
 const EXTRA: u8 = b'x';
 
 /// The code of a stream on disk. Never change one, never use one again.
@@ -112,6 +116,11 @@ pub(super) fn pinned(sequence: u64) -> [u8; 9] {
 /// A range of sequence numbers that is known to be without records, by its first.
 pub(super) fn gap(stream: Stream, first: u64) -> [u8; 10] {
     streamed(GAP, stream, first)
+}
+
+/// A range above the floor of which records were evicted, by its first number.
+pub(super) fn declared(stream: Stream, first: u64) -> [u8; 10] {
+    streamed(DECLARED, stream, first)
 }
 
 /// The bytes of a record that could not be read.

@@ -13,6 +13,7 @@ use super::alerts::Book;
 use super::base::Base;
 use super::batch::Batch;
 use super::cursor::{Cursor, PerStream};
+use super::declared::Declared;
 use super::error::BufferError;
 use super::front::Front;
 use super::journal::{self, Journal, reconcile};
@@ -20,9 +21,11 @@ use super::moved;
 use super::open::Opening;
 use super::outbox::{Content, Outbox};
 use super::report::{self, Note};
+use super::room::Room;
 use super::side::Side;
 use super::state::State;
 use super::store::Store;
+use super::sweep;
 use super::verify;
 use super::{Closed, SessionInfo, codec, keys};
 use crate::clock;
@@ -90,7 +93,9 @@ pub(super) fn load(
         doubt,
         full: false,
         aged: None,
-        measured: None,
+        room: Room::default(),
+        declared: PerStream::each(|stream| Declared::load(&base, stream))?,
+        sweeps: sweep::load(&base)?,
     };
     let has = reconcile::restore(&base, &mut state, journal, lost.is_some(), notes)?;
     if let Err(error) = reconcile::complete(&base, &state, journal, &has) {
@@ -115,7 +120,7 @@ pub(super) fn load(
     }
     state.audit_hash = audit_hash(&base, &state.cursors[Stream::Audit])?;
     let cursors = state.cursors;
-    let findings = PerStream::each(|stream| verify::verify(&base, stream, &cursors[stream]))?;
+    let findings = PerStream::each(|stream| verify::verify(&base, stream, &cursors[stream], &state.declared[stream]))?;
     if let Some(lost) = &lost {
         notes.push(Note::Replaced { lost: lost.store_id() });
     }
@@ -172,7 +177,9 @@ pub(super) fn load_journal(
         doubt: false,
         full: false,
         aged: None,
-        measured: None,
+        room: Room::default(),
+        declared: PerStream::default(),
+        sweeps: PerStream::default(),
     };
     reconcile::restore(&base, &mut state, journal, false, &mut Vec::new())?;
     state.audit_hash = audit_hash(&base, &state.cursors[Stream::Audit])?;

@@ -10,7 +10,9 @@
 //! - The first settlement of a prediction stands, and a closed batch is a file that every try sends (`outbox`). So a
 //!   batch has the same bytes for ever.
 //! - A store belongs to one machine. On another it goes on under another id, with numbers far above (`moved`).
-//! - What is not uploaded is never evicted. Each eviction is itself a record, in the same write.
+//! - What is not uploaded goes only when nothing uploaded is left to go, in a declared order; feedback, alerts, audit and
+//!   predictions that alerts name never do (`evict`, `sweep`). Each eviction is itself a record, in the same write, and says
+//!   how many of its records were never uploaded: received + that + gaps = produced.
 //! - What cannot be read is set aside, and a record says so; of stores that were set aside the newest two are kept.
 //!   sled's errors and panics end in a [`BufferError`], and in a fresh store with all that the bytes of the damaged one
 //!   allow (see `salvage`), at the start and while the daemon runs: never in the end of the daemon.
@@ -57,6 +59,8 @@
 //! i id            stream and number of the record with this id
 //! p N             prediction N is named by an alert: evicted after all others
 //! x id kind       number of the newest explanation of that kind beside the attributions of prediction id
+//! d S N           of the numbers from N to the first value, so many as the second says were evicted above the floor
+//! m/thinning      how far predictions that are not uploaded are thinned
 //! g S N           numbers from N are known to be without records; the value is the last of them
 //! q S N, q e N    bytes of what could not be read
 //! ```
@@ -69,9 +73,11 @@ mod audit;
 mod base;
 mod batch;
 mod batches;
+mod bounds;
 mod codec;
 mod commit;
 mod cursor;
+mod declared;
 mod error;
 mod evict;
 mod frames;
@@ -89,6 +95,7 @@ mod read;
 mod recover;
 mod renew;
 mod report;
+mod room;
 mod salvage;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -96,6 +103,7 @@ mod side;
 mod state;
 mod store;
 mod stored;
+mod sweep;
 mod synced;
 mod tail;
 mod tally;
@@ -106,17 +114,16 @@ mod write;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use explaind_core::domain::explanation::Settlement;
 use explaind_core::domain::record::{Body, Health, NewRecord, Record, Stream};
 use explaind_core::domain::time::{Now, Timestamp};
-use explaind_core::domain::units;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
 pub(crate) use alerts::Alert;
+pub(crate) use bounds::Config;
 pub(crate) use error::BufferError;
 pub(crate) use machine::Machine;
 pub(crate) use moved::unheard_of;
@@ -132,49 +139,6 @@ use state::State;
 use write::Write;
 
 use crate::telemetry::Metrics;
-
-/// `[buffer]` in the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Config {
-    /// Bytes that all records together may take on disk, those in the journal twice. When it is reached and nothing uploaded is left to evict, new
-    /// predictions are refused. It is passed by one append at most.
-    #[serde(with = "units::bytes")]
-    pub(crate) max_bytes: u64,
-    /// Over so many bytes, uploaded predictions go, the oldest first: they are history. sled keeps about a fifth of
-    /// this in memory, so it is the bound on that as well while the registry is reached.
-    #[serde(with = "units::bytes")]
-    pub(crate) history_bytes: u64,
-    /// Uploaded records older than this go even when there is room.
-    #[serde(with = "units::duration")]
-    pub(crate) max_age: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { max_bytes: 2 << 30, history_bytes: 256 << 20, max_age: Duration::from_secs(90 * 86_400) }
-    }
-}
-
-impl Config {
-    /// Says what makes no sense, as key and sentence.
-    pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
-        if self.max_bytes < 1 << 20 {
-            return Err(("max_bytes", format!("{} bytes hold no queue; write at least \"1MiB\"", self.max_bytes)));
-        }
-        Ok(())
-    }
-
-    /// Bytes of one file of the journal: small beside the bound, so that files can go one by one.
-    fn journal_segment(&self) -> u64 {
-        (self.max_bytes / 64).clamp(64 << 10, 1 << 20)
-    }
-
-    /// What alerts, feedback, audit and health may use once predictions are refused.
-    fn reserve(&self) -> u64 {
-        (self.max_bytes / 16).clamp(1 << 18, 64 << 20)
-    }
-}
 
 /// What all records of this run share, but for the store's id, which the store knows itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,9 +186,11 @@ pub(crate) struct Stat {
     pub(crate) bytes: u64,
     /// Their bound.
     pub(crate) max_bytes: u64,
+    /// The bound in force: less than `max_bytes` where the disk has less room.
+    pub(crate) bound: u64,
     /// Bytes of all files.
     pub(crate) disk_bytes: u64,
-    /// Whether predictions are refused at present, since all that is kept is yet to be uploaded.
+    /// Whether predictions are refused at present, since nothing of what is kept may go.
     pub(crate) full: bool,
     /// Why the store takes no writes at present, if so: predictions are refused then, the journal goes on.
     pub(crate) degraded: Option<String>,
@@ -399,6 +365,7 @@ impl Buffer {
         let body = Body::Health(Health { subject: subject.to_owned(), state: state.to_owned(), evidence });
         let record = NewRecord { id: crate::clock::mint(at), at, body };
         if let Err(error) = self.append(vec![record]) {
+            self.0.metrics.dropped(Stream::Health.as_str(), "refused", 1);
             tracing::error!(%error, subject, state, "a health record was not stored");
         }
     }

@@ -46,14 +46,18 @@ impl Buffer {
     }
 
     /// Whether a prediction with this id, which is not here, may have been kept here once: its time is before that of the
-    /// oldest one kept, give or take what the clock may have been put back by. What was never here and claims to be as
-    /// old cannot be told from it.
+    /// oldest one kept, or of the newest where some were thinned, give or take what the clock may have been put back by. What was never
+    /// here and claims to be as old cannot be told from it.
     pub(crate) fn may_be_evicted(&self, id: Uuid) -> Result<bool, BufferError> {
-        let floor = self.0.state().cursors[Stream::Predictions].floor;
-        let Some(made) = id.get_timestamp().map(|time| time.to_unix().0).filter(|_| floor > 1) else {
+        let through = {
+            let state = self.0.state();
+            let thinned = state.sweeps[Stream::Predictions].through();
+            state.cursors[Stream::Predictions].floor.saturating_sub(1).max(thinned)
+        };
+        let Some(made) = id.get_timestamp().map(|time| time.to_unix().0).filter(|_| through > 0) else {
             return Ok(false);
         };
-        let oldest = self.read(Stream::Predictions, floor.saturating_sub(1), 1)?;
+        let oldest = self.read(Stream::Predictions, through, 1)?;
         let oldest = oldest.first().and_then(|record| record.id.get_timestamp()).map(|time| time.to_unix().0);
         Ok(oldest.is_none_or(|oldest| made <= oldest.saturating_add(CLOCK_PUT_BACK)))
     }
@@ -83,8 +87,9 @@ impl Buffer {
         })
     }
 
-    /// Predictions whose explanation is not settled, the oldest first: what a restart interrupted.
-    pub(crate) fn unsettled(&self) -> Result<Vec<Record>, BufferError> {
+    /// Predictions whose explanation is not settled, the oldest first: what a restart interrupted. One that cannot be
+    /// read is left out, and said.
+    pub(crate) fn unsettled(&self) -> Vec<Record> {
         let core = &self.0;
         let sequences: Vec<u64> = core.state().unsettled.iter().copied().collect();
         let mut records = Vec::with_capacity(sequences.len());
@@ -107,7 +112,7 @@ impl Buffer {
             // Nobody explains them: should they turn up in what is read out of the store, they are settled there.
             core.state().unsettled.retain(|sequence| !lost.contains(sequence));
         }
-        Ok(records)
+        records
     }
 
     /// What of a stream is not uploaded: the oldest such record, and up to where everything is final and not uploaded
@@ -241,6 +246,7 @@ impl Core {
             store_id: self.base.session().store_id,
             bytes: state.kept(),
             max_bytes: self.config.max_bytes,
+            bound: state.room.bound(&self.config),
             disk_bytes,
             full: state.full,
             degraded: self.commit.failure(),

@@ -122,6 +122,7 @@ impl Core {
         drop(slot);
         self.base.renew(&base);
         let waiting = std::mem::replace(&mut *state, fresh).unsettled;
+        self.metrics.buffer_full(state.full);
         self.commit.resume(&visible, book);
         self.tending.lock().unwrap_or_else(PoisonError::into_inner).recovered = Some(Instant::now());
         tracing::info!("the store works again: predictions are taken");
@@ -132,11 +133,8 @@ impl Core {
         let shown = seen[Stream::Predictions];
         for sequence in state.unsettled.iter().filter(|sequence| **sequence > shown || !waiting.contains(sequence)) {
             if let Some(Ok(prediction)) = self.base.record(Stream::Predictions, *sequence, 0)? {
-                let reason = if *sequence > shown {
-                    Reason::NotShown
-                } else {
-                    Reason::Lost("the store was damaged".to_owned())
-                };
+                let reason =
+                    if *sequence > shown { Reason::NotShown } else { Reason::Lost("the store was damaged".to_owned()) };
                 let reason = reason.to_string();
                 write.settle(prediction, Settlement::Skipped { reason })?;
             }

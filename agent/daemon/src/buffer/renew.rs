@@ -66,11 +66,14 @@ pub(super) struct Renewed {
 }
 
 impl Core {
-    /// Has a fresh store made, on a thread of its own, when the files take far more than the records count for.
+    /// Has a fresh store made, on a thread of its own, when the files take far more than the records count for; on a small
+    /// disk sooner.
     pub(super) fn renew_if_sparse(self: &Arc<Self>, state: &State) {
         let counted: u64 = state.cursors.values().iter().map(|cursor| cursor.bytes).sum();
         let on_disk = self.base.store.bytes_on_disk();
-        if on_disk <= counted.saturating_mul(TIMES).max(counted.saturating_add(SURPLUS)) || self.check().is_err() {
+        let sparse = on_disk > counted.saturating_mul(TIMES).max(counted.saturating_add(SURPLUS))
+            || state.room.wants_it_anew(&self.config, on_disk, counted);
+        if !sparse || self.check().is_err() {
             return;
         }
         let failed = *self.renewing.failed.lock().unwrap_or_else(PoisonError::into_inner);

@@ -73,6 +73,10 @@ pub(super) fn record(
         for gap in found.gaps.iter().filter(|gap| !noted(notes, stream, **gap)) {
             write.missing(now, stream, *gap, "records are missing from the store")?;
         }
+        for short in &found.short {
+            write.lost_among_evicted(now, stream, short)?;
+        }
+        anything |= !found.short.is_empty();
         anything |= !(found.bad.is_empty() && found.bad_settlements.is_empty() && found.gaps.is_empty());
     }
     if !anything {

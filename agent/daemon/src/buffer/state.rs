@@ -9,10 +9,13 @@ use explaind_core::domain::time::Now;
 use super::Closed;
 use super::base::Base;
 use super::cursor::{Cursor, PerStream};
+use super::declared::Declared;
 use super::error::BufferError;
 use super::journal;
 use super::outbox::Content;
+use super::room::Room;
 use super::side::Side;
+use super::sweep::Sweep;
 use super::write::Write;
 
 /// The writers' state. Whoever holds its lock gives out numbers; so a stream's numbers are dense.
@@ -37,8 +40,12 @@ pub(super) struct State {
     pub(super) full: bool,
     /// When age was last looked at.
     pub(super) aged: Option<Now>,
-    /// When the disk was last looked at.
-    pub(super) measured: Option<Now>,
+    /// When the disk was last looked at, and the bound that follows from that.
+    pub(super) room: Room,
+    /// Which numbers above the floors were evicted.
+    pub(super) declared: PerStream<Declared>,
+    /// How far what is not uploaded was looked through for what may go.
+    pub(super) sweeps: PerStream<Sweep>,
 }
 
 impl State {
@@ -70,6 +77,10 @@ impl State {
             done[stream] = cursor.floor.saturating_sub(1);
             if stream == Stream::Health {
                 done[stream] = done[stream].max(cursor.uploaded);
+                // Behind a batch under way, which is in the store and in the outbox, all may have gone.
+                let behind = self.batches[stream].filter(|batch| batch.first <= done[stream].saturating_add(1));
+                let gone = behind.and_then(|batch| self.declared[stream].around(batch.last.saturating_add(1)));
+                done[stream] = gone.map_or(done[stream], |(_, span)| span.last);
             }
         }
         done
@@ -94,6 +105,9 @@ impl State {
         self.batches = write.batches;
         self.contents = write.contents;
         self.audit_hash = write.audit_hash;
+        for stream in Stream::ALL {
+            self.declared[stream].adopt(std::mem::take(&mut write.declared[stream]));
+        }
         self.unsettled.append(&mut write.unsettled);
         for sequence in &write.settled {
             self.unsettled.remove(sequence);

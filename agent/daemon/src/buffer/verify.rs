@@ -4,6 +4,7 @@
 //! longer than a few seconds. Records are read again whenever they are used; and before a batch closes its numbers are looked
 //! through ([`undeclared`]), so that no number goes missing without a record that says so.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use explaind_core::domain::record::Stream;
@@ -12,6 +13,7 @@ use sled::IVec;
 use super::base::Base;
 use super::codec;
 use super::cursor::Cursor;
+use super::declared::{Declared, Span};
 use super::error::BufferError;
 use super::keys;
 use super::stored::StoredSettlement;
@@ -35,10 +37,28 @@ pub(super) struct Findings {
     pub(super) bad_settlements: Vec<(u64, IVec)>,
     /// Numbers without records that nobody knew of.
     pub(super) gaps: Vec<Range>,
+    /// Segments of which more is missing than was evicted.
+    pub(super) short: Vec<Short>,
+}
+
+/// A segment that lacks more records than were evicted from it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Short {
+    /// Its first number.
+    pub(super) segment: u64,
+    /// From the first to the last number without a record.
+    pub(super) range: Range,
+    /// How many are lost: it is not known which.
+    pub(super) lost: u64,
 }
 
 /// Checks a stream's newest records.
-pub(super) fn verify(base: &Base, stream: Stream, cursor: &Cursor) -> Result<Findings, BufferError> {
+pub(super) fn verify(
+    base: &Base,
+    stream: Stream,
+    cursor: &Cursor,
+    declared: &Declared,
+) -> Result<Findings, BufferError> {
     let mut findings = Findings::default();
     let mut gaps = Vec::new();
     let lowest = keys::record(stream, cursor.floor);
@@ -49,7 +69,7 @@ pub(super) fn verify(base: &Base, stream: Stream, cursor: &Cursor) -> Result<Fin
         let entries = base.store.descending(&lowest, &keys::record(stream, expected), PAGE)?;
         if entries.is_empty() {
             gaps.push((cursor.floor, expected));
-            expected = 0;
+            expected = cursor.floor.saturating_sub(1);
             break;
         }
         checked += entries.len();
@@ -63,35 +83,51 @@ pub(super) fn verify(base: &Base, stream: Stream, cursor: &Cursor) -> Result<Fin
         }
     }
     gaps.reverse();
+    let mut seen = vec![(expected.saturating_add(1).max(cursor.floor), u64::MAX)];
     if expected >= cursor.floor && expected > 0 {
         let deadline = Instant::now().checked_add(LOOKED_FOR);
-        let mut below = missing(base, stream, (cursor.floor, expected), deadline)?;
+        let (mut below, end) = missing(base, stream, (cursor.floor, expected), deadline)?;
         below.append(&mut gaps);
         gaps = join(below);
+        seen = join(vec![(cursor.floor, end), (expected.saturating_add(1), u64::MAX)]);
     }
-    findings.gaps = undeclared_of(base, stream, gaps)?;
+    let known = known_gaps(base, stream)?;
+    let unknown = gaps.into_iter().flat_map(|gap| uncovered(gap, &known));
+    (findings.gaps, findings.short) = unaccounted(unknown, declared, cursor.floor, &seen);
     Ok(findings)
 }
 
-/// Numbers of a range that have no record, and that nothing says of: what a batch over them must not pass over.
-pub(super) fn undeclared(base: &Base, stream: Stream, range: Range) -> Result<Vec<Range>, BufferError> {
-    let missing = missing(base, stream, range, None)?;
-    if missing.is_empty() { Ok(missing) } else { undeclared_of(base, stream, missing) }
-}
-
-/// What of these ranges nothing says that it is empty.
-fn undeclared_of(base: &Base, stream: Stream, missing: Vec<Range>) -> Result<Vec<Range>, BufferError> {
+/// What of a range has no record, and nothing says of: what a batch over it must not pass over. Numbers, and of predictions
+/// that were thinned the segments that lack more than was evicted from them; for those all of a segment is looked at.
+pub(super) fn undeclared(
+    base: &Base,
+    stream: Stream,
+    cursor: &Cursor,
+    declared: &Declared,
+    (first, last): Range,
+) -> Result<(Vec<Range>, Vec<Short>), BufferError> {
+    let begin = declared.around(first).map_or(first, |(segment, _)| segment.max(cursor.floor).min(first));
+    let end = declared.around(last).map_or(last, |(_, span)| span.last.min(cursor.last()).max(last));
+    let (missing, _) = missing(base, stream, (begin, end), None)?;
     let known = known_gaps(base, stream)?;
-    Ok(missing.into_iter().flat_map(|gap| uncovered(gap, &known)).collect())
+    let unknown = missing.into_iter().flat_map(|gap| uncovered(gap, &known));
+    let (gaps, short) = unaccounted(unknown, declared, cursor.floor, &[(begin, u64::MAX)]);
+    let within = |gap: Range| Some((gap.0.max(first), gap.1.min(last))).filter(|(first, last)| first <= last);
+    Ok((gaps.into_iter().filter_map(within).collect(), short))
 }
 
-/// Numbers of a range that have no record, ascending: as far as the time allows.
+/// Whether every number of a range has a record.
+pub(super) fn is_dense(base: &Base, stream: Stream, range: Range) -> Result<bool, BufferError> {
+    Ok(missing(base, stream, range, None)?.0.is_empty())
+}
+
+/// Numbers of a range that have no record, ascending, and the last number that was looked at: as far as the time allows.
 fn missing(
     base: &Base,
     stream: Stream,
     (first, last): Range,
     deadline: Option<Instant>,
-) -> Result<Vec<Range>, BufferError> {
+) -> Result<(Vec<Range>, u64), BufferError> {
     let mut gaps = Vec::new();
     let mut expected = first;
     loop {
@@ -102,20 +138,20 @@ fn missing(
             }
             match sequence.checked_add(1) {
                 Some(next) => expected = next,
-                None => return Ok(gaps),
+                None => return Ok((gaps, last)),
             }
         }
         if entries.len() < PAGE {
             break;
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Ok(gaps);
+            return Ok((gaps, expected.saturating_sub(1)));
         }
     }
     if expected <= last {
         gaps.push((expected, last));
     }
-    Ok(gaps)
+    Ok((gaps, last))
 }
 
 /// Ranges that touch, ascending, as one.
@@ -128,6 +164,51 @@ fn join(gaps: Vec<Range>) -> Vec<Range> {
         }
     }
     joined
+}
+
+/// What of ranges without records (ascending) was not evicted: ranges that nobody knows of, and segments where more is
+/// missing than was declared. Of segments that were not `seen` as a whole nothing is known.
+fn unaccounted(
+    ranges: impl Iterator<Item = Range>,
+    declared: &Declared,
+    floor: u64,
+    seen: &[Range],
+) -> (Vec<Range>, Vec<Short>) {
+    let mut gaps = Vec::new();
+    let mut segments: BTreeMap<u64, (Span, Short)> = BTreeMap::new();
+    for (mut first, last) in ranges {
+        while first <= last {
+            let end = match declared.around(first) {
+                Some((segment, span)) => {
+                    let end = span.last.min(last);
+                    if !span.is_whole(segment) {
+                        let range = (first, end);
+                        let (_, short) = segments.entry(segment).or_insert((span, Short { segment, range, lost: 0 }));
+                        short.range.1 = end;
+                        short.lost += end - first + 1;
+                    }
+                    end
+                }
+                None => {
+                    let end = declared.after(first).map_or(last, |next| last.min(next - 1));
+                    gaps.push((first, end));
+                    end
+                }
+            };
+            match end.checked_add(1) {
+                Some(next) => first = next,
+                None => break,
+            }
+        }
+    }
+    let is_seen = |(span, short): &(Span, Short)| {
+        seen.iter().any(|(first, last)| short.segment.max(floor) >= *first && span.last <= *last)
+    };
+    let short = segments.into_values().filter(is_seen).filter_map(|(span, short)| {
+        let lost = short.lost.checked_sub(span.gone).filter(|lost| *lost > 0)?;
+        Some(Short { lost, ..short })
+    });
+    (gaps, short.collect())
 }
 
 fn check(base: &Base, stream: Stream, sequence: u64, sealed: IVec, findings: &mut Findings) -> Result<(), BufferError> {
@@ -148,7 +229,7 @@ fn check(base: &Base, stream: Stream, sequence: u64, sealed: IVec, findings: &mu
 }
 
 /// The ranges of a stream that are noted as empty, ascending.
-fn known_gaps(base: &Base, stream: Stream) -> Result<Vec<Range>, BufferError> {
+pub(super) fn known_gaps(base: &Base, stream: Stream) -> Result<Vec<Range>, BufferError> {
     let [kind, code, ..] = keys::gap(stream, 0);
     let entries = base.store.all(&[kind, code])?;
     Ok(entries
@@ -188,5 +269,22 @@ mod tests {
         assert_eq!(uncovered((5, 9), &[(1, 5), (6, 6), (30, 40)]), [(7, 9)]);
         assert_eq!(uncovered((1, u64::MAX), &[(2, u64::MAX)]), [(1, 1)]);
         assert_eq!(join(vec![(1, 3), (4, 4), (6, 7), (8, 9)]), [(1, 4), (6, 9)]);
+    }
+
+    #[test]
+    fn what_was_evicted_is_no_loss_and_what_is_missing_beyond_it_is() {
+        let mut declared = Declared::default();
+        let span = |last, gone| Some(Span { last, gone });
+        declared.adopt(BTreeMap::from([(10, span(19, 10)), (20, span(29, 3)), (30, span(39, 3))]));
+        let found =
+            |ranges: &[Range], seen_from| unaccounted(ranges.iter().copied(), &declared, 1, &[(seen_from, u64::MAX)]);
+        assert_eq!(found(&[(10, 19), (21, 21), (23, 24), (31, 33)], 1), (vec![], vec![]));
+        let short = Short { segment: 20, range: (20, 28), lost: 2 };
+        assert_eq!(
+            found(&[(5, 22), (27, 28), (35, 50)], 1),
+            (vec![(5, 9), (40, 50)], vec![short, Short { segment: 30, range: (35, 39), lost: 2 }])
+        );
+        assert_eq!(found(&[(20, 28)], 21), (vec![], vec![]), "of what was not seen nothing is said");
+        assert_eq!(found(&[(20, 28)], 20).1, [Short { range: (20, 28), lost: 6, ..short }]);
     }
 }

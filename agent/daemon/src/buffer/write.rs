@@ -14,12 +14,14 @@ use super::base::{Base, index_entry};
 use super::batch::Batch;
 use super::codec;
 use super::cursor::{Cursor, PerStream};
+use super::declared::Changes;
 use super::error::BufferError;
 use super::frames::NewFrames;
 use super::journal::{self, Entry, Item};
 use super::outbox::Content;
 use super::state::State;
 use super::stored::{Frame, StoredRecord, StoredSettlement, frame_of, frame_of_settlement};
+use super::verify::Short;
 use super::{Closed, audit, keys};
 use crate::clock;
 
@@ -37,9 +39,39 @@ pub(super) enum Restored {
     Displaced,
 }
 
+/// What one write evicted of a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Gone {
+    /// First and last number.
+    pub(super) range: Option<(u64, u64)>,
+    /// How many records.
+    pub(super) records: u64,
+    /// How many records between them stay.
+    pub(super) kept: u64,
+    /// How many of those that are gone were never uploaded.
+    pub(super) unsent: u64,
+    /// Of thinned predictions: one in so many stays.
+    pub(super) one_in: Option<u64>,
+}
+
+impl Gone {
+    /// Counts one record.
+    pub(super) fn note(&mut self, sequence: u64, is_uploaded: bool) {
+        self.records += 1;
+        self.unsent += u64::from(!is_uploaded);
+        self.cover((sequence, sequence));
+    }
+
+    /// Stretches over a range.
+    pub(super) fn cover(&mut self, added: (u64, u64)) {
+        let (first, last) = self.range.unwrap_or(added);
+        self.range = Some((first.min(added.0), last.max(added.1)));
+    }
+}
+
 /// A write in the making. Dropping it changes nothing.
 pub(super) struct Write<'a> {
-    base: &'a Base,
+    pub(super) base: &'a Base,
     pub(super) batch: Batch,
     pub(super) frames: NewFrames,
     pub(super) cursors: PerStream<Cursor>,
@@ -51,6 +83,8 @@ pub(super) struct Write<'a> {
     pub(super) audit_hash: [u8; 32],
     pub(super) unsettled: BTreeSet<u64>,
     pub(super) settled: BTreeSet<u64>,
+    /// What changes of the ranges that are declared as evicted.
+    pub(super) declared: Changes,
     /// Weights of the entries that lead to extras, where this write changes them.
     entries: HashMap<[u8; 18], u64>,
     /// Extras that cannot be read, by their numbers.
@@ -80,6 +114,7 @@ impl<'a> Write<'a> {
             audit_hash: state.audit_hash,
             unsettled: BTreeSet::new(),
             settled: BTreeSet::new(),
+            declared: Changes::default(),
             entries: HashMap::new(),
             lost_extras: BTreeSet::new(),
             news: Vec::new(),
@@ -252,24 +287,23 @@ impl<'a> Write<'a> {
         self.range(at, "gap", stream, (first, last), &[], reason)
     }
 
-    /// Adds a record about an eviction: `records` of the range are gone, `kept` of it stay.
-    pub(super) fn evicted(
-        &mut self,
-        at: Now,
-        stream: Stream,
-        (first, last): (u64, u64),
-        records: u64,
-        kept: u64,
-        reason: &str,
-    ) -> Result<(), BufferError> {
-        self.range(
-            at,
-            "evicted",
-            stream,
-            (first, last),
-            &[("records", records.to_string()), ("kept", kept.to_string())],
-            reason,
-        )
+    /// Notes records that are missing among others that were evicted, and adds a record about them.
+    pub(super) fn lost_among_evicted(&mut self, at: Now, stream: Stream, short: &Short) -> Result<(), BufferError> {
+        let reason = "records are missing from the store, among others that were evicted";
+        self.range(at, "gap", stream, short.range, &[("records", short.lost.to_string())], reason)?;
+        self.declare_lost(stream, short.segment, short.lost)
+    }
+
+    /// Adds a record about an eviction.
+    pub(super) fn evicted(&mut self, at: Now, stream: Stream, gone: &Gone, reason: &str) -> Result<(), BufferError> {
+        let Some(range) = gone.range else { return Ok(()) };
+        let mut figures = vec![
+            ("records", gone.records.to_string()),
+            ("kept", gone.kept.to_string()),
+            ("unsent", gone.unsent.to_string()),
+        ];
+        figures.extend(gone.one_in.map(|share| ("one_in", share.to_string())));
+        self.range(at, "evicted", stream, range, &figures, reason)
     }
 
     /// Settles the explanation of a prediction that is stored and unsettled.
@@ -318,7 +352,7 @@ impl<'a> Write<'a> {
         Ok(())
     }
 
-    /// Takes a record away that is uploaded, with all that belongs to it.
+    /// Takes a record away, with all that belongs to it.
     pub(super) fn evict(&mut self, stream: Stream, sequence: u64, sealed: &[u8]) -> Result<(), BufferError> {
         let key = keys::record(stream, sequence);
         let mut weight = codec::weight(&key, sealed);
@@ -481,7 +515,7 @@ impl<'a> Write<'a> {
         self.base.frames.number(frame, &mut self.frames, &mut self.batch)
     }
 
-    fn seal<T: Serialize>(&self, stream: Stream, key: &[u8], value: &T) -> Result<Vec<u8>, BufferError> {
+    pub(super) fn seal<T: Serialize>(&self, stream: Stream, key: &[u8], value: &T) -> Result<Vec<u8>, BufferError> {
         let sealed = codec::seal(key, value).map_err(|error| BufferError::Unstorable(error.to_string()))?;
         if sealed.len() > MOST_BYTES {
             return Err(BufferError::TooLarge { stream: stream.as_str(), bytes: sealed.len(), most: MOST_BYTES });

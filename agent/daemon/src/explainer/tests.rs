@@ -182,7 +182,7 @@ fn what_an_earlier_run_did_not_come_to_say_is_said_after_the_start_and_remembere
     rig.finish();
     let first = rig.stored("press-1", ALARMING, true);
     rig.queue = Queue::new(rig.buffer.clone());
-    rig.queue.resume(rig.buffer.unsettled().unwrap(), &rig.models);
+    rig.queue.resume(rig.buffer.unsettled(), &rig.models);
     rig.start();
     let _: Cases = rig.soon_said(first.id, Kind::Cases);
     rig.finish();

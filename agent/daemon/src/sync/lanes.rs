@@ -87,19 +87,22 @@ impl Lanes {
         now: Now,
         all: bool,
     ) -> Result<(Option<Closed>, Option<Closed>), BufferError> {
-        let ripe = |pending: Option<Pending>| pending.and_then(|p| ripe(buffer, config, stream, &p, now, all));
+        let ripe = |pending: Option<Pending>| match pending {
+            Some(pending) => ripe(buffer, config, stream, &pending, now, all),
+            None => Ok(None),
+        };
         // It was tried before, and a stream has one at a time.
         if let Some(closed) = buffer.closed(stream) {
             return Ok((Some(closed), None));
         }
         let Some(end) = self.ends.get(&stream).copied().filter(|end| *end > buffer.uploaded(stream)) else {
-            return Ok((ripe(buffer.pending(stream)?), None));
+            return Ok((ripe(buffer.pending(stream)?)?, None));
         };
         let above = end.max(buffer.front(stream).0);
-        let fresh = ripe(buffer.pending_after(stream, above)?);
+        let fresh = ripe(buffer.pending_after(stream, above)?)?;
         let old = buffer.pending(stream)?.filter(|pending| pending.oldest.sequence <= end);
         let old = old.map(|pending| Pending { through: pending.through.min(end), ..pending });
-        Ok((fresh, ripe(old)))
+        Ok((fresh, ripe(old)?))
     }
 
     /// The first that is ready, unless another has waited for too long.
@@ -117,16 +120,25 @@ impl Lanes {
 }
 
 /// The bounds of the next batch, when it is time to close it.
-fn ripe(buffer: &Buffer, config: &Config, stream: Stream, pending: &Pending, now: Now, all: bool) -> Option<Closed> {
+fn ripe(
+    buffer: &Buffer,
+    config: &Config,
+    stream: Stream,
+    pending: &Pending,
+    now: Now,
+    all: bool,
+) -> Result<Option<Closed>, BufferError> {
     let most = BATCH_BYTES.checked_div(buffer.mean_bytes(stream)).unwrap_or(u64::MAX);
     let most = config.batch_records.min(most).max(1);
     let first = pending.oldest.sequence;
-    let last = pending.through.min(first.saturating_add(most - 1));
-    let count = (last + 1).checked_sub(first).filter(|count| *count > 0)?;
+    if pending.through < first {
+        return Ok(None);
+    }
+    let (last, count) = buffer.batch_end(stream, first, pending.through, most)?;
     // The record of another boot has no age on this boot's clock, and is old enough.
     let old =
         pending.oldest.session.boot_id != buffer.boot_id() || now.since(pending.oldest.at) >= config.age_of(stream);
-    (all || old || count >= most).then_some(Closed { first, last, closed_at: now.utc })
+    Ok((count > 0 && (all || old || count >= most)).then_some(Closed { first, last, closed_at: now.utc }))
 }
 
 /// How far behind a stream is: the age of the oldest record that the registry does not have.

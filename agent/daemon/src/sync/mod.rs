@@ -31,11 +31,11 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use pull::Form;
-pub(crate) use status::Status;
+pub(crate) use status::{Snapshot, State, Status};
 
 use lanes::Lanes;
 use parquet::ParquetError;
-use status::{Lag, State};
+use status::Lag;
 
 use crate::backoff::Backoff;
 use crate::buffer::{Buffer, BufferError, Closed};

@@ -1,7 +1,8 @@
 //! One alert with all that belongs to it: the prediction that raised it, its explanation, what would clear it, what is like
 //! it, and what people said.
 
-use explaind_core::domain::alert::Raised;
+use explaind_core::domain::alert::{GATEWAY, Raised};
+use explaind_core::domain::condition::Condition;
 use explaind_core::domain::explanation::{Explanation, Settlement};
 use explaind_core::domain::extra::{Cases, Counterfactuals, Kind, Outcome, PastAlert};
 use explaind_core::domain::prediction::Prediction;
@@ -58,8 +59,16 @@ impl Story {
         self.evidence.as_ref().and_then(explanation)
     }
 
+    /// What is wrong, where it is the gateway's own alert.
+    pub(crate) fn own(&self) -> Option<Condition> {
+        (*self.alert.asset == *GATEWAY).then(|| Condition::named(&self.alert.model)).flatten()
+    }
+
     /// Why, in one sentence.
     pub(crate) fn sentence(&self) -> String {
+        if let Some(condition) = self.own() {
+            return words::gateway(self.language, condition).to_owned();
+        }
         let raised = self.alert.raised;
         let sentence = self.evidence.as_ref().and_then(|record| sentence(record, raised, self.language));
         sentence.unwrap_or_else(|| self.alert.reason.clone())

@@ -120,6 +120,13 @@ pub(super) struct Catalogue {
     pub(super) gone: &'static str,
     pub(super) no_reasons: &'static str,
     pub(super) none_computed: &'static str,
+
+    // The gateway's own alerts.
+    pub(super) this_gateway: &'static str,
+    pub(super) buffer_full: &'static str,
+    pub(super) store_degraded: &'static str,
+    pub(super) sync_stopped: &'static str,
+    pub(super) batch_conflict: &'static str,
 }
 
 /// Fills a phrase's gaps. What is filled in is not looked at again, so a name with braces stays as it is.

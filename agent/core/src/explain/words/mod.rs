@@ -6,6 +6,7 @@
 
 mod cases;
 mod catalogue;
+mod gateway;
 mod language;
 mod measured;
 mod number;
@@ -13,6 +14,7 @@ mod picture;
 mod remedy;
 
 pub use cases::{Judged, cases};
+pub use gateway::{gateway, this_gateway};
 pub use language::Language;
 pub use measured::{Measured, measured, number};
 pub use picture::{Picture, is_sure, minus};

@@ -46,6 +46,7 @@ pub(in crate::buffer) fn restore(
     let mut ranges = Ranges::default();
     let mut tallies: PerStream<Tally> = PerStream::default();
     let before = state.cursors;
+    let evicted = state.declared.clone();
     journal.each(|entries| {
         let mut write = Write::new(base, state);
         let mut changed = false;
@@ -54,7 +55,9 @@ pub(in crate::buffer) fn restore(
                 let Some(stream) = item.stream().filter(|stream| keeps(*stream)) else { continue };
                 let sequence = item.sequence;
                 ranges.add(stream, sequence);
-                if sequence < before[stream].floor.max(journal.known()[stream].floor) {
+                if sequence < before[stream].floor.max(journal.known()[stream].floor)
+                    || evicted[stream].is_gone(sequence)
+                {
                     continue;
                 }
                 let restored = write.restore(stream, sequence, item.record, &session)?;

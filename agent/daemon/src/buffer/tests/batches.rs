@@ -114,11 +114,7 @@ fn a_store_on_another_machine_gets_an_id_and_numbers_of_its_own() {
         assert_eq!(buffer.waiting(Stream::Health), 5, "four, and the record of the move");
         assert_eq!(buffer.waiting(Stream::Predictions), 4 + start);
         assert_eq!(buffer.pending(Stream::Health).unwrap().unwrap().through, 10);
-        assert_eq!(
-            buffer.unsettled().unwrap().len() as u64,
-            3 + start,
-            "explanations that were not made yet still are"
-        );
+        assert_eq!(buffer.unsettled().len() as u64, 3 + start, "explanations that were not made yet still are");
         let record = buffer.append(vec![prediction(20, 1.0)]).unwrap().remove(0);
         assert_eq!(record.sequence, moved.base + start);
     }

@@ -1,12 +1,12 @@
 //! What goes, what stays, and what is refused.
 
 use super::*;
+use crate::buffer::bounds::reserve;
 use crate::buffer::samples::new;
 use explaind_core::domain::extra::Kind;
 use explaind_core::domain::time::{Now, Timestamp};
 
-const SMALL: Config =
-    Config { max_bytes: 300 << 10, history_bytes: 300 << 10, max_age: std::time::Duration::from_secs(90 * 86_400) };
+const SMALL: Config = Config { max_bytes: 300 << 10, history_bytes: 300 << 10, ..Config::DEFAULT };
 
 fn skipped() -> Settlement {
     Settlement::Skipped { reason: "nothing to explain".to_owned() }
@@ -40,26 +40,49 @@ fn evictions(buffer: &Buffer, stream: &str) -> Vec<(u64, u64, u64, u64, String)>
         .collect()
 }
 
+/// Appends feedback until the bound is reached, and then only the reserve is left; says how much was taken.
+fn fill_with_feedback(buffer: &Buffer) -> usize {
+    for taken in 0..10_000 {
+        match buffer.append(vec![prediction(1, 1.0)]) {
+            Ok(stored) => buffer.settle(vec![(stored[0].id, skipped())]).unwrap(),
+            Err(BufferError::Full { .. }) => return taken,
+            Err(error) => panic!("{error}"),
+        }
+        buffer.append(vec![feedback(taken as u64, Uuid::from_u128(1))]).unwrap();
+    }
+    panic!("it never fills");
+}
+
 #[test]
-fn what_is_not_uploaded_stays_and_new_predictions_are_refused() {
+fn what_people_said_stays_and_new_predictions_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let buffer = try_open(folder.path(), &SMALL).unwrap();
-    let taken = fill(&buffer, 5000);
-    assert!(taken < 5000 && buffer.stat().full);
-    assert_eq!(buffer.read(Stream::Predictions, 0, 5000).unwrap().len(), taken);
-    assert_eq!(evictions(&buffer, "predictions"), []);
+    let taken = fill_with_feedback(&buffer);
+    assert!(taken > 100 && buffer.stat().full && buffer.fullness().is_some());
+    assert_eq!(buffer.read(Stream::Feedback, 0, 5000).unwrap().len(), taken);
+    assert_eq!((evictions(&buffer, "feedback"), evictions(&buffer, "alerts")), (vec![], vec![]));
     // Everything else goes on the reserve, and so does a prediction that brings an alert.
     buffer.append(vec![feedback(9, Uuid::from_u128(1)), audit(9, "ada")]).unwrap();
     let last = prediction(9, 99.0);
     let raise = transition(9, None, (Normal, Unacknowledged), Some(last.id), None);
     buffer.append(vec![last, raise]).unwrap();
-    assert!(matches!(buffer.append(vec![prediction(9, 1.0)]), Err(BufferError::Full { .. })));
+    let health = buffer.last(Stream::Health);
+    for _ in 0..20 {
+        assert!(matches!(buffer.append(vec![prediction(9, 1.0)]), Err(BufferError::Full { .. })));
+    }
+    assert_eq!(buffer.last(Stream::Health), health, "a refusal writes nothing");
+    buffer.mark_uploaded(Stream::Health, u64::MAX).unwrap();
+    for _ in 0..20 {
+        buffer.look_for_room(at(9));
+    }
+    assert!(buffer.last(Stream::Health) <= health + 2, "nor does one record of health go for another, for ever");
     assert_eq!(reports(&buffer).iter().filter(|(state, _)| state == "full").count(), 1, "said once");
 
-    buffer.mark_uploaded(Stream::Predictions, (taken / 2) as u64).unwrap();
+    buffer.mark_uploaded(Stream::Feedback, (taken / 2) as u64).unwrap();
+    buffer.look_for_room(at(10));
+    assert!(!buffer.stat().full && buffer.fullness().is_none(), "also when nothing new comes");
     buffer.append(vec![prediction(10, 1.0)]).unwrap();
-    assert!(!buffer.stat().full);
-    let gone = evictions(&buffer, "predictions");
+    let gone = evictions(&buffer, "feedback");
     assert_eq!((gone[0].0, gone[0].3, gone[0].4.as_str()), (1, 0, "space"));
     assert!(gone.iter().all(|range| range.1 <= (taken / 2) as u64), "{gone:?}");
     assert!(reports(&buffer).iter().any(|(state, _)| state == "accepting"));
@@ -72,7 +95,7 @@ fn even_the_reserve_ends() {
     let taken = (0..10_000).take_while(|n| buffer.append(vec![feedback(*n, Uuid::from_u128(1))]).is_ok()).count();
     assert!(taken < 10_000);
     let kept = buffer.stat().bytes;
-    assert!(kept > SMALL.max_bytes && kept < SMALL.max_bytes + SMALL.reserve() + 1000, "{kept}");
+    assert!(kept > SMALL.max_bytes && kept < SMALL.max_bytes + reserve(SMALL.max_bytes) + 1000, "{kept}");
     assert_eq!(buffer.read(Stream::Feedback, 0, 10_000).unwrap().len(), taken);
 }
 
@@ -171,8 +194,9 @@ fn history_has_a_bound_of_its_own_that_holds_up_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config { history_bytes: 50 << 10, ..SMALL };
     let buffer = try_open(folder.path(), &config).unwrap();
-    assert_eq!(fill(&buffer, 400), 400);
+    assert_eq!(fill(&buffer, 300), 300);
     assert!(buffer.stat().bytes > 2 * config.history_bytes && !buffer.stat().full, "nothing is uploaded yet");
+    assert_eq!(evictions(&buffer, "predictions"), []);
     buffer.mark_uploaded(Stream::Predictions, u64::MAX).unwrap();
     assert_eq!(fill(&buffer, 5), 5);
     assert!(buffer.stat().bytes < config.history_bytes);

@@ -39,7 +39,7 @@ fn a_store_of_an_earlier_version_with_a_full_queue_is_taken_over() {
     assert!(buffer.alerts().iter().any(|alert| alert.comment.as_deref() == Some("on my way")));
     let explained = stored(Stream::Predictions).into_iter().filter(|record| record.settlement.is_some()).count();
     assert!(explained >= 240, "{explained}");
-    for record in buffer.unsettled().unwrap() {
+    for record in buffer.unsettled() {
         buffer.settle(vec![(record.id, super::explained(1.0))]).unwrap();
     }
     for (stream, count) in expected {

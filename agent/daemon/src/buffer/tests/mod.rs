@@ -9,6 +9,7 @@ mod outage;
 mod renew;
 mod salvage;
 mod speed;
+mod thinning;
 
 use std::fs;
 use std::path::Path;
@@ -136,7 +137,7 @@ fn the_first_settlement_stands_and_what_is_open_is_found_after_a_restart() {
     assert_eq!(buffer.pending(Stream::Predictions).unwrap().unwrap().through, 1);
     drop(buffer);
     let buffer = open(folder.path());
-    assert_eq!(sequences(&buffer.unsettled().unwrap()), [2, 4]);
+    assert_eq!(sequences(&buffer.unsettled()), [2, 4]);
     buffer.settle(vec![(stored[1].id, late.clone())]).unwrap();
     assert_eq!(buffer.pending(Stream::Predictions).unwrap().unwrap().through, 3);
     assert_eq!(buffer.get(stored[2].id).unwrap().unwrap().settlement, Some(late));

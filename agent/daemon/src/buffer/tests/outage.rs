@@ -277,7 +277,7 @@ fn a_start_on_a_read_only_disk_shows_what_the_journal_has_and_goes_on_once_it_ta
     let seen = transition(3, Some(alert), (Unacknowledged, Acknowledged), None, Some("ada"));
     let refused = buffer.append(vec![seen.clone()]).unwrap_err().to_string();
     assert!(refused.contains("journal") && refused.contains("read-only"), "{refused}");
-    assert!(buffer.0.recover(at(60)).is_err() && buffer.unsettled().unwrap().is_empty());
+    assert!(buffer.0.recover(at(60)).is_err() && buffer.unsettled().is_empty());
     assert!(try_open(folder.path(), &Config::default()).is_err(), "nobody else gets in");
 
     disk.remount("rw");
@@ -291,4 +291,29 @@ fn a_start_on_a_read_only_disk_shows_what_the_journal_has_and_goes_on_once_it_ta
     let buffer = open_again(folder.path());
     assert_eq!(sequences(&buffer.read(Stream::Alerts, 0, 9).unwrap()), [1, 2]);
     assert_eq!(states(&buffer), Vec::<String>::new(), "nothing was lost");
+}
+
+#[test]
+fn our_own_records_never_fill_a_small_disk_however_long_they_are_thinned() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(_disk) = Small::mount(folder.path(), "64m") else { return };
+    let buffer = open(folder.path());
+    let mut least = u64::MAX;
+    let mut seconds = 0;
+    while buffer.last(Stream::Predictions) < 160_000 {
+        seconds += 1;
+        let stored = buffer.append((0..400).map(|_| prediction(seconds, 65.0)).collect());
+        let stored = stored.unwrap_or_else(|error| panic!("after {} s: {error}", seconds));
+        let settled = stored.iter().map(|record| (record.id, explained(65.0)));
+        buffer.settle(settled.collect()).unwrap();
+        let disk = rustix::fs::statvfs(folder.path()).unwrap();
+        least = least.min(disk.f_bavail * disk.f_frsize);
+    }
+    let stat = buffer.stat();
+    assert!(stat.degraded.is_none() && !stat.full && stat.bound < stat.max_bytes, "{stat:?}");
+    assert!(least > 1 << 20, "{least} bytes were free at the least");
+    assert!(stat.bytes > 9 << 20, "and it is used: {stat:?}");
+    assert!(states(&buffer).contains(&"renewed".to_owned()), "the store was written anew");
+    assert!(stat.streams.iter().any(|one| one.stream == "predictions" && one.records < 50_000), "{stat:?}");
+    buffer.append(vec![feedback(1, Uuid::from_u128(1)), audit(1, "ada")]).unwrap();
 }

@@ -6,12 +6,13 @@ use std::time::Instant;
 use super::*;
 
 /// A small history: what is uploaded goes soon.
-const SHORT: Config =
-    Config { max_bytes: 1 << 30, history_bytes: 200 << 10, max_age: std::time::Duration::from_secs(90 * 86_400) };
+fn short() -> Config {
+    Config { max_bytes: 1 << 30, history_bytes: 200 << 10, ..Config::default() }
+}
 
 /// A store after a backlog went home.
 fn drained(folder: &Path, backlog: u64) -> Buffer {
-    let buffer = try_open(folder, &SHORT).unwrap();
+    let buffer = try_open(folder, &short()).unwrap();
     for from in (0..backlog).step_by(500) {
         let stored = buffer.append((from..from + 500).map(|n| prediction(n, 65.0)).collect()).unwrap();
         buffer.settle(stored.iter().map(|record| (record.id, explained(65.0))).collect()).unwrap();
@@ -65,7 +66,7 @@ fn a_backlog_that_went_home_gives_its_room_back_while_records_come_in() {
     copy_as_killed(folder.path(), killed.path());
     drop(buffer);
     for place in [killed.path(), folder.path()] {
-        let buffer = try_open(place, &SHORT).unwrap();
+        let buffer = try_open(place, &short()).unwrap();
         there(&buffer);
         assert_eq!((buffer.store_id(), &buffer.stat().streams), (store, &after.streams));
         assert_eq!(reports(&buffer).iter().filter(|(state, _)| state != "evicted").count(), 0);
@@ -117,7 +118,7 @@ fn wherever_it_is_cut_off_the_store_opens_with_all_it_had() {
                 false => fs::create_dir(place.path().join(name)).unwrap(),
             }
         }
-        let buffer = try_open(place.path(), &SHORT).unwrap();
+        let buffer = try_open(place.path(), &short()).unwrap();
         assert_eq!((&buffer.stat().streams, buffer.store_id()), (&streams, store), "{case:?}");
         assert_eq!(reports(&buffer).iter().filter(|(state, _)| state != "evicted").count(), 0, "{case:?}");
         for beside in ["buffer.draft", "buffer.fresh", "buffer.old"] {
@@ -153,7 +154,7 @@ fn disk_and_memory() {
     }
     drop(buffer);
     let begun = Instant::now();
-    let buffer = try_open(folder.path(), &SHORT).unwrap();
+    let buffer = try_open(folder.path(), &short()).unwrap();
     println!("opened again in {:?}: {} MB resident", begun.elapsed(), resident() >> 20);
     drop(buffer);
 }

@@ -169,7 +169,8 @@ fn examine(buffer: &Buffer, produced: &Produced, what: &str) {
     with_patience(buffer, || buffer.append(vec![feedback(90_000, id), extra(90_000, id), health(90_000)]));
     with_patience(buffer, || buffer.settle(vec![(id, explained(1.0))]));
     // What no explanation was made for before the kill, as the explainer would.
-    for record in with_patience(buffer, || buffer.unsettled()) {
+    with_patience(buffer, || buffer.check());
+    for record in buffer.unsettled() {
         with_patience(buffer, || buffer.settle(vec![(record.id, explained(2.0))]));
     }
     for stream in Stream::ALL {

@@ -3,7 +3,8 @@
 use std::cmp::Reverse;
 
 use explaind_core::domain::alert::{AlarmState, Suppression};
-use explaind_core::explain::words::Language;
+use explaind_core::domain::condition::Condition;
+use explaind_core::explain::words::{Language, gateway};
 use maud::{Markup, html};
 
 use super::{card, words};
@@ -28,6 +29,8 @@ pub(crate) struct Board {
     from: usize,
     /// Why predictions are not stored at present, if so.
     broken: Option<String>,
+    /// The same where the buffer is full, and the language of it.
+    full: Option<(&'static str, &'static str)>,
 }
 
 impl Board {
@@ -55,7 +58,9 @@ impl Board {
         };
         let (open, closed) = (tell(open, from, CARDS)?, tell(closed, 0, CLOSED)?);
         let broken = web.buffer.check().err().map(|error| error.to_string());
-        Ok(Self { open, closed, suppressed, waiting, total, from, broken })
+        let sentence = || (language.code(), gateway(language, Condition::BufferFull));
+        let full = web.buffer.fullness().filter(|_| broken.is_none()).map(|_| sentence());
+        Ok(Self { open, closed, suppressed, waiting, total, from, broken, full })
     }
 
     /// Alerts that nobody has seen yet.
@@ -86,6 +91,9 @@ impl Board {
         html! {
             @if let Some(reason) = &self.broken {
                 p .lost role="alert" { (words::sentence(reason)) }
+            }
+            @if let Some((language, sentence)) = &self.full {
+                p .lost role="alert" lang=(language) { (sentence) }
             }
             h1 {
                 @match (self.total, self.waiting) {

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use explaind_core::domain::alert::{AlarmState, Priority};
 use explaind_core::domain::feedback::{UserRole, Verdict};
-use explaind_core::explain::words::Picture;
+use explaind_core::explain::words::{Picture, this_gateway};
 use maud::{Markup, PreEscaped, html};
 use uuid::Uuid;
 
@@ -23,7 +23,7 @@ pub(crate) fn open(story: &Story, actor: &Actor) -> Markup {
         header .head {
             (glyph(alert.priority))
             div .title {
-                h2 #{ "h-" (id) } tabindex="-1" { (alert.asset) }
+                h2 #{ "h-" (id) } tabindex="-1" lang=[lang(story)] { (name(story)) }
                 p .meta { (words::priority(alert.priority)) " priority · " (words::when(alert.raised_at)) }
             }
             p .state { (words::state(alert.state)) }
@@ -37,7 +37,7 @@ pub(crate) fn open(story: &Story, actor: &Actor) -> Markup {
     let label = format!("h-{id}");
     html! {
         article #{ "a-" (id) } class=(class) aria-labelledby=(label) data-key=(id) data-prediction=[alert.prediction_id]
-            data-version=(version(&class, &content)) data-name={ (alert.asset) ", " (words::priority(alert.priority)) } {
+            data-version=(version(&class, &content)) data-name={ (name(story)) ", " (words::priority(alert.priority)) } {
             (content)
         }
     }
@@ -50,7 +50,7 @@ pub(crate) fn closed(story: &Story, actor: &Actor) -> Markup {
     let content = html! {
         summary {
             (glyph(alert.priority))
-            span .asset { (alert.asset) }
+            span .asset lang=[lang(story)] { (name(story)) }
             span .times { (words::when(alert.raised_at)) }
             span .brief lang=(story.language.code()) { (words::unbroken(&story.sentence())) }
             span .verdicts { (brief(&story.said)) }
@@ -63,6 +63,16 @@ pub(crate) fn closed(story: &Story, actor: &Actor) -> Markup {
             (content)
         }
     }
+}
+
+/// The machine, or that it is the gateway itself.
+fn name(story: &Story) -> &str {
+    if story.own().is_some() { this_gateway(story.language) } else { &story.alert.asset }
+}
+
+/// The language of that, where it is ours and no name.
+fn lang(story: &Story) -> Option<&'static str> {
+    story.own().map(|_| story.language.code())
 }
 
 /// Changes when the card does, so that the script leaves all others alone.
@@ -87,7 +97,7 @@ fn body(story: &Story, actor: &Actor) -> Markup {
                     (form(story, actor))
                 }
             }
-            (reasons(story))
+            @if story.own().is_none() { (reasons(story)) }
         }
     }
 }
@@ -198,8 +208,10 @@ fn form(story: &Story, actor: &Actor) -> Markup {
                     button #{ "seen-" (id) } .primary type="submit" formaction={ "/alerts/" (id) "/acknowledge" }
                         data-done="Acknowledged." { "Acknowledge" }
                 }
-                (verdict(id, Verdict::Confirm, own))
-                (verdict(id, Verdict::Reject, own))
+                @if story.own().is_none() {
+                    (verdict(id, Verdict::Confirm, own))
+                    (verdict(id, Verdict::Reject, own))
+                }
             }
             p .trouble role="alert" hidden {}
         }

@@ -43,6 +43,24 @@ async fn a_store_that_takes_no_predictions_is_said_above_the_alerts() {
 }
 
 #[tokio::test]
+async fn the_gateways_own_alert_says_what_is_wrong_and_asks_for_no_verdict() {
+    let rig = Rig::new().await;
+    let alert = rig.raise_own("buffer_full");
+    let browser = rig.sign_in("technician").await;
+    let page = browser.get("/").await.text;
+    assert!(page.contains("This gateway</h2>") && page.contains("The buffer is full of records that"), "{page}");
+    assert!(page.contains(&format!("seen-{alert}")) && !page.contains(&format!("confirm-{alert}")));
+    assert!(page.contains("5 bytes are kept") && !page.contains("no longer kept on this gateway"));
+    let german = rig.send(get("/", &[PERSON, ("cookie", &browser.cookie), ("accept-language", "de")])).await.text;
+    assert!(german.contains("Dieses Gateway</h2>") && german.contains("Der Puffer ist voll"), "{german}");
+    let listed = browser.get("/api/v1/alerts?asset=_gateway").await.json();
+    assert_eq!((&listed[0]["id"], &listed[0]["model"]), (&json!(alert), &json!("buffer_full")));
+    assert_eq!(listed[0]["prediction_id"], json!(null));
+    rig.raise_own("a rule of a later version");
+    assert!(browser.get("/").await.text.contains("5 bytes are kept"));
+}
+
+#[tokio::test]
 async fn many_alerts_are_shown_in_parts() {
     let rig = Rig::new().await;
     for n in 0..60 {

@@ -9,7 +9,7 @@ use axum::http::header::{CONTENT_TYPE, HOST, SET_COOKIE};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::Response;
 use axum::{Extension, Router};
-use explaind_core::domain::alert::{AlarmState, AlertTransition, Priority, Suppression};
+use explaind_core::domain::alert::{AlarmState, AlertTransition, GATEWAY, Priority, Suppression};
 use explaind_core::domain::command::{Command, Done, Refusal};
 use explaind_core::domain::explanation::{Attribution, Explanation, Method as Way, Settlement};
 use explaind_core::domain::extra::{Extra, Kind};
@@ -165,6 +165,27 @@ impl Rig {
         let settlement = Settlement::Explained { id: explanation, explanation: an_explanation() };
         self.web.buffer.settle(vec![(prediction, settlement)]).unwrap();
         (alert, prediction, explanation)
+    }
+
+    /// Stores an alert of the gateway's own.
+    pub(super) fn raise_own(&self, rule: &str) -> Uuid {
+        let (now, alert) = (clock::now(), clock::mint(clock::now()));
+        let change = AlertTransition {
+            alert_id: alert,
+            asset: GATEWAY.into(),
+            model: rule.into(),
+            prediction_id: None,
+            from: AlarmState::Normal,
+            to: AlarmState::Unacknowledged,
+            suppression: Suppression::None,
+            priority: Priority::High,
+            author: None,
+            comment: None,
+            reason: "5 bytes are kept and 4 are allowed".into(),
+            raised: None,
+        };
+        self.web.buffer.append(vec![NewRecord { id: alert, at: now, body: Content::Alert(change) }]).unwrap();
+        alert
     }
 
     /// Stores what would clear an alert, and that it is like another one. Returns the ids of both.

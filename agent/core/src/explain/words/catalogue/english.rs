@@ -113,4 +113,11 @@ pub(in super::super) static ENGLISH: Catalogue = Catalogue {
     gone: "The values behind this alert are no longer kept on this gateway.",
     no_reasons: "No reasons: {reason}.",
     none_computed: "none were computed",
+
+    this_gateway: "This gateway",
+    buffer_full: "The buffer is full of records that could not be sent home: new predictions are not stored. Alerts and \
+                  what people say still are.",
+    store_degraded: "The disk takes no records: new predictions are not stored. Alerts and what people say still are.",
+    sync_stopped: "Nothing is sent home: the records there under this gateway's name belong to another store.",
+    batch_conflict: "The registry had other records under the name of a batch; those of this gateway were put beside them.",
 };

@@ -114,4 +114,13 @@ pub(in super::super) static GERMAN: Catalogue = Catalogue {
     gone: "Die Werte hinter diesem Alarm sind auf diesem Gateway nicht mehr vorhanden.",
     no_reasons: "Keine Gründe: {reason}.",
     none_computed: "es wurden keine ermittelt",
+
+    this_gateway: "Dieses Gateway",
+    buffer_full: "Der Puffer ist voll mit Daten, die nicht gesendet werden konnten: Neue Vorhersagen werden nicht \
+                  gespeichert, Alarme und Rückmeldungen schon.",
+    store_degraded: "Der Datenträger nimmt keine Daten an: Neue Vorhersagen werden nicht gespeichert, Alarme und \
+                     Rückmeldungen schon.",
+    sync_stopped: "Es wird nichts gesendet: Die Daten, die zentral unter dem Namen dieses Gateways liegen, gehören zu \
+                   einem anderen Speicher.",
+    batch_conflict: "Zentral lagen unter dem Namen eines Pakets andere Daten; die dieses Gateways liegen jetzt daneben.",
 };
