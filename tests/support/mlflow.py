@@ -72,9 +72,9 @@ class MLflow(Process):
         assert done.returncode == 0, done.stderr[-4000:]
         return json.loads(done.stdout.splitlines()[-1])
 
-    def count_files(self, gateway: str) -> int:
-        """How many batches of a gateway have arrived."""
-        return len(list(self.artifacts.glob(f"*/*/artifacts/{gateway}/*/date=*/*.parquet")))
+    def count_files(self, gateway: str, stream: str) -> int:
+        """How many batches of a gateway's stream have arrived."""
+        return len(list(self.artifacts.glob(f"*/*/artifacts/{gateway}/{stream}/date=*/*.parquet")))
 
     def set_tag(self, gateway: str, key: str, value: str) -> None:
         """Sets a tag of a gateway's run, as a person at central would."""
