@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -27,6 +27,10 @@ pub(crate) struct Metrics {
     buffer_records: Family<Labels<1>, Gauge>,
     buffer_bytes: Gauge,
     buffer_degraded: Gauge,
+    buffer_written: Family<Labels<1>, Counter>,
+    buffer_appended_records: Counter,
+    buffer_appended_bytes: Counter,
+    disk_written: Counter,
     dropped: Family<Labels<2>, Counter>,
     sync_lag: Family<Labels<1>, Gauge<f64, AtomicU64>>,
     alerts: Family<Labels<2>, Gauge>,
@@ -47,6 +51,10 @@ impl Metrics {
             buffer_records: Family::default(),
             buffer_bytes: Gauge::default(),
             buffer_degraded: Gauge::default(),
+            buffer_written: Family::default(),
+            buffer_appended_records: Counter::default(),
+            buffer_appended_bytes: Counter::default(),
+            disk_written: Counter::default(),
             dropped: Family::default(),
             sync_lag: Family::default(),
             alerts: Family::default(),
@@ -67,6 +75,18 @@ impl Metrics {
             "buffer_degraded",
             "Whether the store takes no writes: predictions are refused, the journal goes on",
             metrics.buffer_degraded.clone(),
+        );
+        registry.register(
+            "buffer_written_bytes",
+            "Bytes that the buffer handed to its store, journal, outbox and side files",
+            metrics.buffer_written.clone(),
+        );
+        registry.register("buffer_appended_records", "Records taken", metrics.buffer_appended_records.clone());
+        registry.register("buffer_appended_bytes", "Bytes of the records taken", metrics.buffer_appended_bytes.clone());
+        registry.register(
+            "disk_written_bytes",
+            "Bytes that the kernel wrote to disks for the whole process",
+            metrics.disk_written.clone(),
         );
         registry.register("buffer_dropped_records", "Records evicted or refused", metrics.dropped.clone());
         registry.register("sync_lag_seconds", "Age of the oldest record not uploaded", metrics.sync_lag.clone());
@@ -117,6 +137,23 @@ impl Metrics {
     /// Whether the store takes no writes.
     pub(crate) fn buffer_degraded(&self, degraded: bool) {
         self.buffer_degraded.set(degraded.into());
+    }
+
+    /// Bytes that one part of the buffer has written since the start.
+    pub(crate) fn buffer_written(&self, part: &str, bytes: u64) {
+        let counter = self.buffer_written.get_or_create_owned(&[("part", part.to_owned())]);
+        counter.inner().store(bytes, Ordering::Relaxed);
+    }
+
+    /// Records taken since the start, and their bytes.
+    pub(crate) fn buffer_appended(&self, records: u64, bytes: u64) {
+        self.buffer_appended_records.inner().store(records, Ordering::Relaxed);
+        self.buffer_appended_bytes.inner().store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that the kernel has written to disks for this process since its start.
+    pub(crate) fn disk_written(&self, bytes: u64) {
+        self.disk_written.inner().store(bytes, Ordering::Relaxed);
     }
 
     /// Records were evicted or refused.

@@ -73,6 +73,7 @@ mod evict;
 mod frames;
 mod front;
 mod guard;
+mod inspect;
 mod journal;
 mod keys;
 mod load;
@@ -94,6 +95,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod wear;
 mod write;
 
 use std::path::Path;
@@ -110,8 +112,10 @@ use uuid::Uuid;
 
 pub(crate) use alerts::Alert;
 pub(crate) use error::BufferError;
+pub(crate) use inspect::{Finding, Offline, Part, Piece};
 pub(crate) use machine::Machine;
 pub(crate) use moved::unheard_of;
+pub(crate) use wear::{Wear, wear};
 
 use base::Base;
 use commit::{Committer, Needs, Ticket};
@@ -224,6 +228,8 @@ pub(crate) struct Stat {
     pub(crate) journal_reserve: u64,
     /// The streams.
     pub(crate) streams: Vec<StreamStat>,
+    /// What the running daemon wrote since it started.
+    pub(crate) wear: Option<Wear>,
 }
 
 /// One stream in figures.

@@ -19,7 +19,7 @@ use super::report::Note;
 use super::side::Side;
 use super::store::sync_folder;
 use super::tail::Tail;
-use super::{Config, Core, SessionInfo};
+use super::{Config, Core, SessionInfo, wear};
 use crate::telemetry::Metrics;
 
 /// How much is written to see whether the disk takes it.
@@ -29,6 +29,8 @@ pub(super) const PROBE_BYTES: usize = 256 << 10;
 pub(super) struct Opening {
     /// The store's folder.
     pub(super) path: PathBuf,
+    /// The journal's folder.
+    pub(super) journal: PathBuf,
     /// The present run.
     pub(super) info: SessionInfo,
 }
@@ -74,7 +76,8 @@ pub(super) fn open(
     metrics: Metrics,
 ) -> Result<Arc<Core>, BufferError> {
     let lock = lock(path)?;
-    let opening = Opening { path: path.to_owned(), info };
+    let opening = Opening { path: path.to_owned(), journal: beside(path, ".journal"), info };
+    wear::begin();
     let side_path = opening.side_path();
     let writable = probe(path, PROBE_BYTES);
     let mut notes = Vec::new();
@@ -82,7 +85,7 @@ pub(super) fn open(
         notes.push(Note::SetAside { what: "high_water", to: move_aside(&side_path, now)?, reason });
     }
     let (tail, last) = Tail::open(&beside(path, ".last"))?;
-    let (mut journal, found) = Journal::open(&beside(path, ".journal"), config.journal_segment(), now)?;
+    let (mut journal, found) = Journal::open(&opening.journal, config.journal_segment(), now)?;
     notes.extend(found);
     let (loaded, failure) = match writable.and_then(|()| opening.load(&last, now, &mut journal, notes)) {
         Err(error) if takes_no_writes(&error) => {
@@ -123,7 +126,7 @@ fn takes_no_writes(error: &BufferError) -> bool {
 }
 
 /// Holds `<store>.lock` for as long as the file is open.
-fn lock(path: &Path) -> Result<File, BufferError> {
+pub(super) fn lock(path: &Path) -> Result<File, BufferError> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(|error| BufferError::io("create", parent, error))?;
     }
@@ -182,7 +185,7 @@ pub(super) fn side_file(path: &Path) -> PathBuf {
 }
 
 /// `/x/buffer` and `.lock` make `/x/buffer.lock`.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

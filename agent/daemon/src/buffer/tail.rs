@@ -14,6 +14,7 @@ use explaind_core::domain::record::Stream;
 use super::codec;
 use super::cursor::PerStream;
 use super::error::BufferError;
+use super::wear::{self, Writer};
 
 /// What the checksum is taken with.
 const KEY: &[u8] = b"explaind tail";
@@ -37,8 +38,15 @@ impl Tail {
             .map_err(|error| BufferError::io("open", path, error))?;
         let mut bytes = [0; LENGTH];
         // A short file is a new one, or as good as new.
-        let known = file.read_exact_at(&mut bytes, 0).ok().and_then(|()| read(&bytes)).unwrap_or_default();
+        let known = file.read_exact_at(&mut bytes, 0).ok().and_then(|()| read_numbers(&bytes)).unwrap_or_default();
         Ok((Self { file }, known))
+    }
+
+    /// What a file knows, which is left as it is; zeros when there is none, or it makes no sense.
+    pub(super) fn known(path: &Path) -> PerStream<u64> {
+        let mut bytes = [0; LENGTH];
+        let read = File::open(path).and_then(|file| file.read_exact_at(&mut bytes, 0));
+        read.ok().and_then(|()| read_numbers(&bytes)).unwrap_or_default()
     }
 
     /// Notes the last numbers. It is a safeguard, so that it may fail holds up nothing.
@@ -46,6 +54,7 @@ impl Tail {
         if let Err(error) = self.file.write_all_at(&bytes(last), 0) {
             tracing::debug!(%error, "the last numbers could not be noted beside the store");
         }
+        wear::wrote(Writer::Side, LENGTH as u64);
     }
 }
 
@@ -62,7 +71,7 @@ fn bytes(last: &PerStream<u64>) -> [u8; LENGTH] {
     bytes
 }
 
-fn read(bytes: &[u8; LENGTH]) -> Option<PerStream<u64>> {
+fn read_numbers(bytes: &[u8; LENGTH]) -> Option<PerStream<u64>> {
     let count = Stream::ALL.len();
     let content = [count, count - 1].into_iter().find_map(|count| {
         let (content, rest) = bytes.split_at_checked(8 * count)?;

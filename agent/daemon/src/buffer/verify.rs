@@ -78,7 +78,7 @@ fn check(base: &Base, stream: Stream, sequence: u64, sealed: IVec, findings: &mu
 }
 
 /// The ranges of a stream that are noted as empty, ascending.
-fn known_gaps(base: &Base, stream: Stream) -> Result<Vec<Range>, BufferError> {
+pub(super) fn known_gaps(base: &Base, stream: Stream) -> Result<Vec<Range>, BufferError> {
     let [kind, code, ..] = keys::gap(stream, 0);
     let entries = base.store.all(&[kind, code])?;
     Ok(entries
@@ -88,7 +88,7 @@ fn known_gaps(base: &Base, stream: Stream) -> Result<Vec<Range>, BufferError> {
 }
 
 /// What of a range the known ones (ascending) do not cover.
-fn uncovered((mut first, last): Range, known: &[Range]) -> Vec<Range> {
+pub(super) fn uncovered((mut first, last): Range, known: &[Range]) -> Vec<Range> {
     let mut rest = Vec::new();
     for &(from, to) in known {
         if from > last || to < first {

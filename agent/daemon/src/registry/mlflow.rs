@@ -283,6 +283,7 @@ impl Mlflow {
             gateway: gateway.to_owned(),
             store_id: id(store)?,
             predecessors: predecessors.map(id).collect::<Result<_, _>>()?,
+            records_of: Vec::new(),
         }))
     }
 

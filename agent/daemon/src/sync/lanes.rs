@@ -97,7 +97,14 @@ impl Lanes {
 }
 
 /// The bounds of the next batch, when it is time to close it.
-fn ripe(buffer: &Buffer, config: &Config, stream: Stream, pending: &Pending, now: Now, all: bool) -> Option<Closed> {
+pub(super) fn ripe(
+    buffer: &Buffer,
+    config: &Config,
+    stream: Stream,
+    pending: &Pending,
+    now: Now,
+    all: bool,
+) -> Option<Closed> {
     let most = BATCH_BYTES.checked_div(buffer.mean_bytes(stream)).unwrap_or(u64::MAX);
     let most = config.batch_records.min(most).max(1);
     let first = pending.oldest.sequence;
