@@ -1,5 +1,7 @@
 """The central team reads the registry with DuckDB: all gateways at once, by day, maps by name."""
 
+import math
+
 import duckdb
 import pandas as pd
 import pytest
@@ -44,19 +46,17 @@ def test_maps_and_lists_are_read_by_name(registry):
     predictions = f"read_parquet('{registry}/*/predictions/date=*/*.parquet')"
     found = duckdb.sql(
         f"""SELECT sequence, inputs['Torque [Nm]'], attributions['Torque [Nm]'],
-                   base_value + list_sum(map_values(attributions)), output, additivity_gap, explanation_status
+                   base_value + list_sum(map_values(attributions)), probability
             FROM {predictions} WHERE outcome = 'predicted' AND explanation_status = 'exact' ORDER BY sequence"""
     ).fetchall()
     frame = records.read(registry, scene.GATEWAY, "predictions").set_index("sequence")
     assert found
-    summed = 0
-    for sequence, torque, share, total, output, gap, _ in found:
+    for sequence, torque, share, total, probability in found:
         row = frame.loc[sequence]
         assert torque == records.as_dict(row["inputs"])["Torque [Nm]"]
         assert share == records.as_dict(row["attributions"])["Torque [Nm]"]
-        if row["space"] == "value":
-            assert abs(total - output) <= gap + 1e-9
-            summed += 1
+        assert row["space"] == "margin"
+        assert abs(1 / (1 + math.exp(-total)) - probability) < 1e-6, "what is added up is what was predicted"
     keys = duckdb.sql(f"SELECT DISTINCT unnest(map_keys(inputs)) FROM {predictions}").fetchall()
     assert {key for (key,) in keys} == set(records.as_dict(frame["inputs"].iloc[0]))
     relevant = duckdb.sql(f"SELECT relevant FROM read_parquet('{registry}/*/feedback/date=*/*.parquet')").fetchall()

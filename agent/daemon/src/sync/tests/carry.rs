@@ -199,7 +199,8 @@ fn what_is_no_export_is_refused_before_anything_is_written() {
     let (_, alerts) = batch(&medium, "alerts");
     let (name, audit) = batch(&medium, "audit");
     let whole = fs::read(&alerts).unwrap();
-    let spoil: [(&str, Box<dyn Fn(&Path)>); 9] = [
+    type Spoil<'a> = Box<dyn Fn(&Path) + 'a>;
+    let spoil: [(&str, Spoil<'_>); 9] = [
         ("cannot be read as Parquet", Box::new(|to| fs::write(to.join(rel(&medium, &alerts)), b"PAR1PAR1").unwrap())),
         ("cannot be read as Parquet", {
             Box::new(|to| fs::write(to.join(rel(&medium, &alerts)), &whole[..whole.len() / 2]).unwrap())

@@ -38,7 +38,7 @@ fn whole_store() {
         let ids: Vec<Uuid> = records.iter().map(|record| record.id).collect();
         buffer.append(records).unwrap();
         buffer.settle(ids.into_iter().map(|id| (id, explained(65.0))).collect()).unwrap();
-        if (group + 1) * GROUP % BATCH == 0 {
+        if ((group + 1) * GROUP).is_multiple_of(BATCH) {
             send(&buffer);
         }
     }
