@@ -44,7 +44,7 @@ def main():
     print(f"\n{'bytes per record':58} {'written':>10} " + " ".join(f"{part:>8}" for part in parts))
     figures = " ".join(f"{whole[part]:8.0f}" for part in parts)
     print(f"{'explaind: ' + whole['name']:58} {whole['bytes_per_record']:10.0f} {figures}")
-    print(f"written per byte of the record as it is stored: {whole['bytes_per_record'] / whole['record']:.1f}")
+    print(f"written per byte of record and explanation as they are stored: {whole['bytes_per_record'] / whole['record']:.1f}")
 
 
 def run(tests: str, folder: Path, name: str) -> list[dict]:

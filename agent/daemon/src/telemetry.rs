@@ -82,7 +82,11 @@ impl Metrics {
             metrics.buffer_written.clone(),
         );
         registry.register("buffer_appended_records", "Records taken", metrics.buffer_appended_records.clone());
-        registry.register("buffer_appended_bytes", "Bytes of the records taken", metrics.buffer_appended_bytes.clone());
+        registry.register(
+            "buffer_appended_bytes",
+            "Bytes of the records taken, with their explanations",
+            metrics.buffer_appended_bytes.clone(),
+        );
         registry.register(
             "disk_written_bytes",
             "Bytes that the kernel wrote to disks for the whole process",

@@ -51,7 +51,7 @@ pub(super) fn wrote(writer: Writer, bytes: u64) {
     counter.fetch_add(bytes, Ordering::Relaxed);
 }
 
-/// Records were taken that have so many bytes, their keys and checksums included.
+/// Records were taken that have so many bytes, with their keys, checksums and explanations.
 pub(super) fn appended((records, bytes): (u64, u64)) {
     RECORDS.fetch_add(records, Ordering::Relaxed);
     RECORD_BYTES.fetch_add(bytes, Ordering::Relaxed);
@@ -66,7 +66,7 @@ pub(crate) struct Wear {
     pub(crate) disk_written_bytes: Option<u64>,
     /// Records taken.
     pub(crate) appended_records: u64,
-    /// Their bytes.
+    /// Their bytes, with their explanations.
     pub(crate) appended_bytes: u64,
     /// Bytes handed to sled.
     pub(crate) store_bytes: u64,

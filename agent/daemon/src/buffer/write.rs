@@ -59,7 +59,7 @@ pub(super) struct Write<'a> {
     pub(super) news: Vec<Arc<Record>>,
     /// What goes into the journal.
     items: Vec<Item>,
-    /// Records added, and their bytes.
+    /// Records added, and their bytes, those of explanations included.
     pub(super) taken: (u64, u64),
     session: Arc<Session>,
     session_frame: Option<u32>,
@@ -283,6 +283,7 @@ impl<'a> Write<'a> {
         let key = keys::settlement(prediction.sequence);
         let value = self.seal(Stream::Predictions, &key, &StoredSettlement::of(&settlement, frame))?;
         self.cursors[Stream::Predictions].bytes += codec::weight(&key, &value);
+        self.taken.1 += (key.len() + value.len()) as u64;
         self.batch.insert(key, value);
         self.settled.insert(prediction.sequence);
         prediction.settlement = Some(settlement);
