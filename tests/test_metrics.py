@@ -14,6 +14,12 @@ SERIES = [
     'explaind_buffer_records{stream="predictions"}',
     'explaind_buffer_records{stream="alerts"}',
     "explaind_buffer_bytes",
+    'explaind_buffer_written_bytes_total{part="store"}',
+    'explaind_buffer_written_bytes_total{part="journal"}',
+    'explaind_buffer_written_bytes_total{part="side"}',
+    "explaind_buffer_appended_records_total",
+    "explaind_buffer_appended_bytes_total",
+    "explaind_disk_written_bytes_total",
     'explaind_sync_lag_seconds{stream="predictions"}',
     'explaind_alerts{priority="high",state="unacknowledged"}',
 ]

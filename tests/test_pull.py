@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from support import records, scene
+from support.mlflow import uploaded, without_registry
 from support.wait import until
 
 PARQUET = "application/vnd.apache.parquet"
@@ -92,3 +93,39 @@ def test_what_is_gone_is_not_passed_over(daemon, bundle, tmp_path):
     # In between more may have gone.
     assert on.status_code in (200, 410)
     assert on.status_code == 410 or json.loads(on.text)["sequence"] > first
+
+
+def test_without_a_registry_what_was_pulled_has_gone_home(daemon, bundle, tmp_path):
+    """Of two collectors the slower one counts; what both have may be evicted, and the gateway does not fill up."""
+    text = without_registry(scene.replay(tmp_path, bundle()), "island")
+    gateway = daemon(text, EXPLAIND__REGISTRY__TYPE="none")
+    until(lambda: last(gateway, "predictions") >= 30, "predictions", 60)
+    tokens = {}
+    for name in ("fast", "slow"):
+        added = gateway.configured("users", "add", name, "--role", "collector", "--token")
+        assert added.code == 0, added.err
+        tokens[name] = added.out.strip()
+
+    def ask(name: str, **wanted: int) -> httpx.Response:
+        url, headers = f"{gateway.url}/api/v1/batches/predictions", {"Authorization": f"Bearer {tokens[name]}"}
+        return httpx.get(url, params=wanted, headers=headers, timeout=15, trust_env=False)
+
+    assert ask("slow", limit=5).status_code == 200
+    assert ask("fast", after=20, limit=5).status_code == 200
+    assert uploaded(gateway, "predictions") == 0, "one of them has nothing yet"
+    assert ask("slow", after=10, limit=5).status_code == 200
+    assert uploaded(gateway, "predictions") == 10
+    gateway.kill_and_restart()
+    assert uploaded(gateway, "predictions") == 10
+    assert gateway.configured("users", "remove", "slow").code == 0
+    assert ask("fast", after=21, limit=5).status_code == 200
+    assert uploaded(gateway, "predictions") == 21, "who is gone is not waited for"
+    added = gateway.configured("users", "add", "slow", "--role", "collector", "--token")
+    tokens["slow"] = added.out.strip()
+    first = json.loads(ask("slow", limit=1).text)
+    assert first["sequence"] == 1, "an account that is made anew begins anew"
+
+
+def last(gateway, stream: str) -> int:
+    """The number of a stream's last record."""
+    return next(one["last"] for one in gateway.get("status")["buffer"]["streams"] if one["stream"] == stream)

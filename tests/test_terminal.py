@@ -130,6 +130,8 @@ def test_a_viewer_may_only_look(gateway, alert):
 
 VERBS = [
     ("status",),
+    ("buffer", "stat"),
+    ("buffer", "verify"),
     ("alerts", "list"),
     ("alerts", "ack", UNKNOWN),
     ("feedback", "list"),
@@ -152,7 +154,7 @@ def test_the_socket_is_found_by_the_configuration(gateway):
     assert json.loads(found.out)["gateway"]
 
 
-@pytest.mark.parametrize("arguments", [(), ("--help",), ("alerts", "--help"), ("explain", "--help"), ("--version",)])
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("alerts", "--help"), ("buffer", "--help"), ("explain", "--help"), ("--version",)])
 def test_help_is_there(arguments, version):
     """Each verb explains itself."""
     shown = explaind(*arguments)

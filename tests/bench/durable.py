@@ -4,7 +4,9 @@ append and fdatasync, which is the limit, and beside SQLite in WAL mode with syn
     python tests/bench/durable.py [FOLDER]
 
 FOLDER lies on the disk to measure; by default the target folder. All are measured in turns in one run; of each the
-best of three rounds is shown. "written" is what the kernel counts for the process, in whole pages.
+best of three rounds is shown. "written" is what the kernel counts for the process, in whole pages. A second table
+says what a prediction costs on its whole way through the store: taken, explained, closed into a batch, written to the
+outbox, sent and evicted; and what each part of the store handed to the kernel for it. It builds in release.
 """
 
 import json
@@ -25,7 +27,8 @@ RECORD = os.urandom(200)
 def main():
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else target
-    build = ["cargo", "test", "--quiet", "-p", "explaind", "--no-run", "--message-format", "json"]
+    build = ["cargo", "test", "--quiet", "--release", "--workspace", "--bin", "explaind", "--no-run"]
+    build += ["--message-format", "json"]
     lines = subprocess.run(build, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     tests = next(found["executable"] for line in lines if (found := json.loads(line)).get("executable"))
     best: dict[str, tuple[float, float]] = {}
@@ -36,16 +39,25 @@ def main():
     print(f"{'':58} {'records/s':>10} {'written/record':>15}")
     for name, (per_second, written) in best.items():
         print(f"{name:58} {per_second:10.0f} {written:15.0f}")
+    whole = min(run(tests, folder, "sync::tests::wear::whole_store"), key=lambda found: found["bytes_per_record"])
+    parts = ("record", "store", "journal", "outbox", "side")
+    print(f"\n{'bytes per record':58} {'written':>10} " + " ".join(f"{part:>8}" for part in parts))
+    figures = " ".join(f"{whole[part]:8.0f}" for part in parts)
+    print(f"{'explaind: ' + whole['name']:58} {whole['bytes_per_record']:10.0f} {figures}")
+    print(f"written per byte of record and explanation as they are stored: {whole['bytes_per_record'] / whole['record']:.1f}")
+
+
+def run(tests: str, folder: Path, name: str) -> list[dict]:
+    """The figures that a measurement among the tests prints."""
+    command = [tests, "--ignored", "--nocapture", "--exact", name]
+    env = {**os.environ, "EXPLAIND_BENCH_FOLDER": str(folder)}
+    out = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return [json.loads(line) for line in out.splitlines() if line.startswith("{")]
 
 
 def ours(tests: str, folder: Path):
-    command = [tests, "--ignored", "--nocapture", "--exact", "buffer::tests::speed::durable_records"]
-    env = {**os.environ, "EXPLAIND_BENCH_FOLDER": str(folder)}
-    out = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
-    for line in out.splitlines():
-        if line.startswith("{"):
-            found = json.loads(line)
-            yield f"explaind: {found['name']}", found["per_second"], found["bytes_per_record"]
+    for found in run(tests, folder, "buffer::tests::speed::durable_records"):
+        yield f"explaind: {found['name']}", found["per_second"], found["bytes_per_record"]
 
 
 def peers(folder: Path):

@@ -19,7 +19,7 @@ class Daemon(Process):
         """`config` is the text of a configuration, or the path of one that exists and stays where it is.
 
         Either way the web port, the state folder and the directory registry are this test's own; set from outside, as
-        an administrator would.
+        an administrator would. `EXPLAIND__REGISTRY__TYPE="none"` gives a gateway without a registry.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -31,11 +31,16 @@ class Daemon(Process):
             self.config.write_text(config)
         else:
             self.config = config
+        directory = self._directory()
+        if "EXPLAIND__REGISTRY__TYPE" in env:
+            directory = {}
+            if env["EXPLAIND__REGISTRY__TYPE"] == "none":
+                del env["EXPLAIND__REGISTRY__TYPE"]
         port = ports.free()
         self.url = f"http://127.0.0.1:{port}"
         self.overrides = {
             "EXPLAIND__GATEWAY__STATE_DIR": str(self.state),
-            **({} if "EXPLAIND__REGISTRY__TYPE" in env else self._directory()),
+            **directory,
             "EXPLAIND__WEB__LISTEN": f"127.0.0.1:{port}",
             **env,
         }

@@ -360,6 +360,8 @@ async fn spawn_web(
         status: Arc::new(move || status.json()),
         ready: Arc::new(move || checked.check().map_err(|error| error.to_string())),
         state_dir: settings.gateway.state_dir.clone(),
+        sync: settings.sync.clone(),
+        registry: settings.registry.is_some(),
         config: settings.web.clone(),
         stop: stop.clone(),
     };

@@ -54,6 +54,45 @@ impl Gateway {
     }
 }
 
+/// What verbs need that work on the store itself, while no daemon runs. The sources and models need not be in order.
+pub(crate) struct Home {
+    pub(crate) gateway: Gateway,
+    pub(crate) buffer: buffer::Config,
+    pub(crate) sync: sync::Config,
+    /// SHA-256 of the effective configuration.
+    pub(crate) digest: String,
+}
+
+impl Home {
+    /// Reads these tables.
+    ///
+    /// # Errors
+    /// The first problem found.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let reader = Reader::open(path)?;
+        Ok(Self {
+            gateway: reader.gateway()?,
+            buffer: reader.checked("buffer", |config: &buffer::Config| config.check())?,
+            sync: reader.checked("sync", |config: &sync::Config| config.check().map_err(own))?,
+            digest: reader.digest(),
+        })
+    }
+}
+
+/// Reads `[registry]` alone, for verbs that run where there is no gateway.
+///
+/// # Errors
+/// The first problem found; that the table is missing is one.
+pub(crate) fn registry(path: &Path) -> Result<registry::Config, ConfigError> {
+    let reader = Reader::open(path)?;
+    match reader.layers.merged().get("registry") {
+        Some(table) => reader.registry(table.clone()),
+        None => Err(reader
+            .layers
+            .problem("registry", "there is no registry; add the table, or name one on the command line")),
+    }
+}
+
 /// `[[asset]]`
 #[derive(Debug, Clone)]
 pub(crate) struct Asset {
@@ -165,8 +204,7 @@ impl Reader {
         let models = self.models()?;
         let assets = self.assets(&sources, &models)?;
         let registry = merged.get("registry").map(|table| self.registry(table.clone())).transpose()?;
-        let text = toml::to_string(merged).unwrap_or_default();
-        let digest = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = self.digest();
         Ok(Settings {
             gateway,
             sources,
@@ -180,6 +218,12 @@ impl Reader {
             digest,
             layers: self.layers,
         })
+    }
+
+    /// SHA-256 of the effective configuration.
+    fn digest(&self) -> String {
+        let text = toml::to_string(self.layers.merged()).unwrap_or_default();
+        Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     fn registry(&self, mut table: Value) -> Result<registry::Config, ConfigError> {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use explaind_core::domain::explanation::Faithfulness;
 use prometheus_client::encoding::text::encode;
@@ -30,6 +30,10 @@ pub(crate) struct Metrics {
     buffer_bytes: Gauge,
     buffer_degraded: Gauge,
     buffer_full: Gauge,
+    buffer_written: Family<Labels<1>, Counter>,
+    buffer_appended_records: Counter,
+    buffer_appended_bytes: Counter,
+    disk_written: Counter,
     dropped: Family<Labels<2>, Counter>,
     sync_lag: Family<Labels<1>, Gauge<f64, AtomicU64>>,
     alerts: Family<Labels<2>, Gauge>,
@@ -54,6 +58,10 @@ impl Metrics {
             buffer_bytes: Gauge::default(),
             buffer_degraded: Gauge::default(),
             buffer_full: Gauge::default(),
+            buffer_written: Family::default(),
+            buffer_appended_records: Counter::default(),
+            buffer_appended_bytes: Counter::default(),
+            disk_written: Counter::default(),
             dropped: Family::default(),
             sync_lag: Family::default(),
             alerts: Family::default(),
@@ -90,6 +98,22 @@ impl Metrics {
             "buffer_dropped_records",
             "Records refused, or evicted: unsent those that were never uploaded, space and age the others",
             metrics.dropped.clone(),
+        );
+        registry.register(
+            "buffer_written_bytes",
+            "Bytes that the buffer handed to its store, journal, outbox and side files",
+            metrics.buffer_written.clone(),
+        );
+        registry.register("buffer_appended_records", "Records taken", metrics.buffer_appended_records.clone());
+        registry.register(
+            "buffer_appended_bytes",
+            "Bytes of the records taken, with their explanations",
+            metrics.buffer_appended_bytes.clone(),
+        );
+        registry.register(
+            "disk_written_bytes",
+            "Bytes that the kernel wrote to disks for the whole process",
+            metrics.disk_written.clone(),
         );
         registry.register("sync_lag_seconds", "Age of the oldest record not uploaded", metrics.sync_lag.clone());
         registry.register("alerts", "Open alerts", metrics.alerts.clone());
@@ -151,6 +175,23 @@ impl Metrics {
     /// Whether predictions are refused since nothing of what is kept may go.
     pub(crate) fn buffer_full(&self, full: bool) {
         self.buffer_full.set(full.into());
+    }
+
+    /// Bytes that one part of the buffer has written since the start.
+    pub(crate) fn buffer_written(&self, part: &str, bytes: u64) {
+        let counter = self.buffer_written.get_or_create_owned(&[("part", part.to_owned())]);
+        counter.inner().store(bytes, Ordering::Relaxed);
+    }
+
+    /// Records taken since the start, and their bytes.
+    pub(crate) fn buffer_appended(&self, records: u64, bytes: u64) {
+        self.buffer_appended_records.inner().store(records, Ordering::Relaxed);
+        self.buffer_appended_bytes.inner().store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that the kernel has written to disks for this process since its start.
+    pub(crate) fn disk_written(&self, bytes: u64) {
+        self.disk_written.inner().store(bytes, Ordering::Relaxed);
     }
 
     /// Records were evicted or refused.

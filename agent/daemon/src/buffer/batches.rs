@@ -192,13 +192,22 @@ impl Buffer {
         }
     }
 
-    /// Writes the bytes of a stream's closed batch: from now on every try sends these. On disk when it returns.
+    /// Writes the bytes of a stream's closed batch.
+    #[cfg(test)]
+    pub(crate) fn fill(&self, stream: Stream, bytes: &[u8]) -> Result<(), BufferError> {
+        self.closed(stream).map_or(Ok(()), |batch| self.fill_batch(stream, batch, bytes))
+    }
+
+    /// Writes the bytes of a closed batch: from now on every try sends these. On disk when it returns. Nothing happens when
+    /// the batch is not the closed one any more: whoever else carries it was quicker.
     ///
     /// On a disk that is full the file is done without, or nothing would ever be sent that makes room. Its digest still
     /// tells a later try what an earlier one sent.
-    pub(crate) fn fill(&self, stream: Stream, bytes: &[u8]) -> Result<(), BufferError> {
+    pub(crate) fn fill_batch(&self, stream: Stream, batch: Closed, bytes: &[u8]) -> Result<(), BufferError> {
         let core = &self.0;
-        let Some(batch) = self.closed(stream) else { return Ok(()) };
+        if self.closed(stream) != Some(batch) {
+            return Ok(());
+        }
         let content = Content::of(bytes);
         let filed = match core.outbox.write(stream, &batch, bytes) {
             Ok(()) => content.size,
@@ -209,6 +218,11 @@ impl Buffer {
             Err(error) => return Err(error),
         };
         let mut state = core.writing()?;
+        if state.batches[stream] != Some(batch) {
+            drop(state);
+            core.outbox.remove(stream, &batch);
+            return Ok(());
+        }
         let mut write = Write::new(&core.base, &state);
         write.set_batch(stream, Some(batch), Some(content))?;
         let ticket = core.apply(&mut state, write)?;

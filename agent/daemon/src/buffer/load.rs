@@ -195,7 +195,7 @@ fn finish(base: Base, state: State, outbox: Outbox) -> Result<Loaded, BufferErro
     Ok(Loaded { base, state, visible, book, outbox })
 }
 
-fn session(info: &SessionInfo, store_id: Uuid) -> Arc<Session> {
+pub(super) fn session(info: &SessionInfo, store_id: Uuid) -> Arc<Session> {
     Arc::new(Session {
         gateway: info.gateway.clone(),
         store_id,
@@ -206,7 +206,7 @@ fn session(info: &SessionInfo, store_id: Uuid) -> Arc<Session> {
 }
 
 /// The id of a store; `None` for one that is empty.
-fn identity(store: &Store, path: &Path) -> Result<Option<Uuid>, BufferError> {
+pub(super) fn identity(store: &Store, path: &Path) -> Result<Option<Uuid>, BufferError> {
     let Some(format) = store.get(keys::FORMAT)? else {
         if store.is_empty()? {
             return Ok(None);
@@ -280,7 +280,7 @@ fn create(store: &Store, side_path: &Path, store_id: Uuid, before: &Before<'_>) 
 
 /// Where a stream of the store stands. What its cursor does not say (any more) is counted; what was sent is then in
 /// `doubt`.
-fn cursor(base: &Base, stream: Stream, side: &Side, doubt: &mut bool) -> Result<Cursor, BufferError> {
+pub(super) fn cursor(base: &Base, stream: Stream, side: &Side, doubt: &mut bool) -> Result<Cursor, BufferError> {
     let key = keys::cursor(stream);
     let stored = base.store.get(&key)?.and_then(|sealed| Cursor::open(&key, &sealed).ok());
     let mut cursor = match stored {
@@ -359,7 +359,11 @@ fn recount(base: &Base, stream: Stream, side: &Side) -> Result<Cursor, BufferErr
 
 /// The bounds of a stream's closed batch, and what its file holds once that was written. Bounds that cannot be read are
 /// as good as none, but the batch may have been sent.
-fn closed(base: &Base, stream: Stream, doubt: &mut bool) -> Result<Option<(Closed, Option<Content>)>, BufferError> {
+pub(super) fn closed(
+    base: &Base,
+    stream: Stream,
+    doubt: &mut bool,
+) -> Result<Option<(Closed, Option<Content>)>, BufferError> {
     let key = keys::batch(stream);
     let Some(sealed) = base.store.get(&key)? else { return Ok(None) };
     type Bounds = (u64, u64, i64);

@@ -84,6 +84,7 @@ mod frames;
 mod front;
 mod generation;
 mod guard;
+mod inspect;
 mod journal;
 mod keys;
 mod load;
@@ -110,6 +111,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod wear;
 mod write;
 
 use std::path::Path;
@@ -125,9 +127,11 @@ use uuid::Uuid;
 pub(crate) use alerts::Alert;
 pub(crate) use bounds::Config;
 pub(crate) use error::BufferError;
+pub(crate) use inspect::{Finding, Offline, Part, Piece};
 pub(crate) use machine::Machine;
 pub(crate) use moved::unheard_of;
 pub(crate) use tally::Tally;
+pub(crate) use wear::{Wear, wear};
 
 use base::Base;
 use commit::{Committer, Needs, Ticket};
@@ -200,6 +204,8 @@ pub(crate) struct Stat {
     pub(crate) journal_reserve: u64,
     /// The streams.
     pub(crate) streams: Vec<StreamStat>,
+    /// What the running daemon wrote since it started.
+    pub(crate) wear: Option<Wear>,
 }
 
 /// One stream in figures.

@@ -21,7 +21,7 @@ use super::report::Note;
 use super::salvage::{self, Salvaged};
 use super::side::Side;
 use super::tail::Tail;
-use super::{Config, Core, SessionInfo};
+use super::{Config, Core, SessionInfo, wear};
 use crate::telemetry::Metrics;
 
 /// How much is written to see whether the disk takes it.
@@ -31,6 +31,8 @@ pub(super) const PROBE_BYTES: usize = 256 << 10;
 pub(super) struct Opening {
     /// The store's folder.
     pub(super) path: PathBuf,
+    /// The journal's folder.
+    pub(super) journal: PathBuf,
     /// The present run.
     pub(super) info: SessionInfo,
 }
@@ -139,7 +141,8 @@ pub(super) fn open(
     metrics: Metrics,
 ) -> Result<Arc<Core>, BufferError> {
     let lock = lock(path)?;
-    let opening = Opening { path: path.to_owned(), info };
+    let opening = Opening { path: path.to_owned(), journal: beside(path, ".journal"), info };
+    wear::begin();
     let side_path = opening.side_path();
     let writable = probe(path, PROBE_BYTES);
     let mut notes = Vec::new();
@@ -152,7 +155,7 @@ pub(super) fn open(
         }
     }
     let (tail, last) = Tail::open(&beside(path, ".last"));
-    let (mut journal, found) = Journal::open(&beside(path, ".journal"), config.journal_segment(), now)?;
+    let (mut journal, found) = Journal::open(&opening.journal, config.journal_segment(), now)?;
     notes.extend(found);
     let (loaded, failure) = match writable.and_then(|()| opening.load(&last, now, &mut journal, notes, None)) {
         Err(error) if takes_no_writes(&error) => {
@@ -208,7 +211,7 @@ fn takes_no_writes(error: &BufferError) -> bool {
 
 /// Holds `<store>.lock` for as long as the file is open. On a disk that takes no writes the file that is there will do, or
 /// the folder.
-fn lock(path: &Path) -> Result<File, BufferError> {
+pub(super) fn lock(path: &Path) -> Result<File, BufferError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(|error| BufferError::io("create", folder, error))?;
     let lock = beside(path, ".lock");

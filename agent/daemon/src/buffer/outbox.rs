@@ -23,6 +23,7 @@ use super::Closed;
 use super::cursor::PerStream;
 use super::error::BufferError;
 use super::store::sync_folder;
+use super::wear::{self, Writer};
 
 /// What a batch's file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +84,7 @@ impl Outbox {
                 let _ = fs::remove_file(&draft);
                 BufferError::io("write", &path, error)
             })?;
+        wear::wrote(Writer::Outbox, content.len() as u64);
         sync_folder(&folder)
     }
 
@@ -108,6 +110,11 @@ impl Outbox {
         }
         tracing::warn!(path = %path.display(), "a closed batch is not what it was, and is made anew from its records");
         Ok(None)
+    }
+
+    /// The bytes of a batch's file, whatever they are; `None` when there is no file.
+    pub(super) fn size(&self, stream: Stream, batch: &Closed) -> Option<u64> {
+        fs::metadata(self.path(stream, batch)).ok().map(|data| data.len())
     }
 
     /// Removes a batch's file. Should that fail, or the power go, the next start does it.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::error::BufferError;
 use super::store::Entry;
 use super::write::Write;
-use super::{Buffer, Core, Pending, Stat, StreamStat, journal, keys};
+use super::{Buffer, Core, Pending, Stat, StreamStat, journal, keys, wear};
 use crate::clock;
 
 /// Records fetched from the store at a time.
@@ -67,12 +67,23 @@ impl Buffer {
         let core = &self.0;
         let through = core.commit.visible(stream);
         let start = after.checked_add(1).filter(|first| *first <= through);
-        core.collect(stream, limit, start, |first, limit| {
-            let entries =
-                core.base.store.ascending(&keys::record(stream, first), &keys::record(stream, through), limit)?;
-            let next = last_of(&entries).and_then(|last| last.checked_add(1)).filter(|first| *first <= through);
-            Ok((entries, next))
-        })
+        let (records, _) = core.collect(stream, limit, u64::MAX, start, core.ascending(stream, through))?;
+        Ok(records)
+    }
+
+    /// Like [`read`](Self::read), but ends with the record that makes it more than so many bytes as they are stored. Says
+    /// whether there were none beyond these bytes.
+    pub(crate) fn read_within(
+        &self,
+        stream: Stream,
+        after: u64,
+        limit: usize,
+        bytes: u64,
+    ) -> Result<(Vec<Record>, bool), BufferError> {
+        let core = &self.0;
+        let through = core.commit.visible(stream);
+        let start = after.checked_add(1).filter(|first| *first <= through);
+        core.collect(stream, limit, bytes, start, core.ascending(stream, through))
     }
 
     /// Up to `limit` records of a stream with numbers below `before` (from the end without it), the newest first.
@@ -80,11 +91,12 @@ impl Buffer {
         let core = &self.0;
         let newest = core.commit.visible(stream);
         let from = before.map_or(Some(newest), |before| before.checked_sub(1).map(|last| last.min(newest)));
-        core.collect(stream, limit, from, |last, limit| {
+        let (records, _) = core.collect(stream, limit, u64::MAX, from, |last, limit| {
             let entries = core.base.store.descending(&keys::record(stream, 0), &keys::record(stream, last), limit)?;
             let next = last_of(&entries).and_then(|first| first.checked_sub(1));
             Ok((entries, next))
-        })
+        })?;
+        Ok(records)
     }
 
     /// Predictions whose explanation is not settled, the oldest first: what a restart interrupted. One that cannot be
@@ -154,15 +166,31 @@ impl Core {
         if stream == Stream::Predictions { self.state().cursors[stream].settled } else { u64::MAX }
     }
 
+    /// The pages of a stream, ascending.
+    fn ascending(
+        &self,
+        stream: Stream,
+        through: u64,
+    ) -> impl FnMut(u64, usize) -> Result<(Vec<Entry>, Option<u64>), BufferError> {
+        move |first, limit| {
+            let entries =
+                self.base.store.ascending(&keys::record(stream, first), &keys::record(stream, through), limit)?;
+            let next = last_of(&entries).and_then(|last| last.checked_add(1)).filter(|first| *first <= through);
+            Ok((entries, next))
+        }
+    }
+
     /// Fetches page after page, beginning with that at `from`, joins settlements, and sets aside what cannot be read.
-    /// A page says where the next one begins.
+    /// A page says where the next one begins. Ends with the record that makes it more than `bytes`, and says whether it
+    /// did not come to that.
     fn collect(
         &self,
         stream: Stream,
         limit: usize,
+        bytes: u64,
         mut from: Option<u64>,
         mut page: impl FnMut(u64, usize) -> Result<(Vec<Entry>, Option<u64>), BufferError>,
-    ) -> Result<Vec<Record>, BufferError> {
+    ) -> Result<(Vec<Record>, bool), BufferError> {
         if !journal::keeps(stream) && self.base.store.is_unreadable() {
             self.check()?;
         }
@@ -170,14 +198,22 @@ impl Core {
         let settled = self.settled(stream);
         let mut records = Vec::with_capacity(limit.min(PAGE));
         let mut bad = Vec::new();
+        let mut taken: u64 = 0;
         while let Some(start) = from
             && records.len() < limit
+            && taken <= bytes
         {
             let wanted = (limit - records.len()).min(PAGE);
             let (entries, next) = page(start, wanted)?;
             from = next;
             for (key, sealed) in entries {
                 let Some(sequence) = keys::sequence(&key) else { continue };
+                if bytes < u64::MAX {
+                    if taken > bytes {
+                        break;
+                    }
+                    taken = taken.saturating_add(self.stored_bytes(stream, sequence, &sealed)?);
+                }
                 match self.base.join(stream, sequence, &sealed, settled)? {
                     Ok(record) => records.push(record),
                     Err(reason) => bad.push((sequence, reason)),
@@ -187,7 +223,16 @@ impl Core {
         if !bad.is_empty() {
             self.set_aside(stream, &bad);
         }
-        Ok(records)
+        Ok((records, taken <= bytes))
+    }
+
+    /// What a record takes in the store, with its explanation.
+    fn stored_bytes(&self, stream: Stream, sequence: u64, sealed: &[u8]) -> Result<u64, BufferError> {
+        let settlement = match stream {
+            Stream::Predictions => self.base.store.get(&keys::settlement(sequence))?.map_or(0, |sealed| sealed.len()),
+            _ => 0,
+        };
+        Ok((sealed.len() + settlement) as u64)
     }
 
     /// Moves records that cannot be read to the quarantine, and records that. That it may fail stops no reader.
@@ -253,6 +298,7 @@ impl Core {
             journal_bytes,
             journal_reserve,
             streams: streams.to_vec(),
+            wear: Some(wear::wear()),
         }
     }
 }

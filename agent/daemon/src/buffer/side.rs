@@ -21,6 +21,7 @@ use super::ahead::{Ahead, Range};
 use super::error::BufferError;
 use super::machine::Machine;
 use super::store::sync_folder;
+use super::wear::{self, Writer};
 
 /// How many numbers are promised at a time.
 const STEP: u64 = 1 << 16;
@@ -180,6 +181,7 @@ impl Side {
             })
             .and_then(|()| fs::rename(&draft, &self.path))
             .map_err(|error| BufferError::io("write", &self.path, error))?;
+        wear::wrote(Writer::Side, text.len() as u64);
         self.path.parent().map_or(Ok(()), sync_folder)
     }
 

@@ -16,6 +16,7 @@ use super::outbox::Content;
 use super::room::Room;
 use super::side::Side;
 use super::sweep::Sweep;
+use super::wear;
 use super::write::Write;
 
 /// The writers' state. Whoever holds its lock gives out numbers; so a stream's numbers are dense.
@@ -101,6 +102,7 @@ impl State {
     /// Takes in a write that is in the store. What it returns may be announced after the next flush.
     pub(super) fn adopt(&mut self, base: &Base, mut write: Write<'_>) -> Vec<Arc<Record>> {
         base.frames.adopt(write.frames);
+        wear::appended(write.taken);
         self.cursors = write.cursors;
         self.batches = write.batches;
         self.contents = write.contents;

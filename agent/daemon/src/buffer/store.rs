@@ -13,6 +13,7 @@ use super::batch::Batch;
 use super::error::BufferError;
 use super::guard::guard;
 use super::synced::Synced;
+use super::wear::{self, Writer};
 
 /// The default would be 1 GiB. A queue is written at one end and read at the other.
 const CACHE_BYTES: u64 = 8 << 20;
@@ -67,6 +68,7 @@ impl Store {
     pub(super) fn apply(&self, batch: Batch) -> Result<(), BufferError> {
         let mut changes = sled::Batch::default();
         for (key, value) in batch.into_changes() {
+            wear::wrote(Writer::Store, (key.len() + value.as_ref().map_or(0, Vec::len)) as u64);
             match value {
                 Some(value) => changes.insert(key, value),
                 None => changes.remove(key),

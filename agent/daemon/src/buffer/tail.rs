@@ -15,6 +15,7 @@ use explaind_core::domain::record::Stream;
 
 use super::codec;
 use super::cursor::PerStream;
+use super::wear::{self, Writer};
 
 /// What the checksum is taken with.
 const KEY: &[u8] = b"explaind tail";
@@ -35,8 +36,16 @@ impl Tail {
         let mut bytes = [0; LENGTH];
         let readable = file.as_ref().map_or_else(|| File::open(path), File::try_clone);
         // A short file is a new one, or as good as new.
-        let known = readable.and_then(|file| file.read_exact_at(&mut bytes, 0)).ok().and_then(|()| read(&bytes));
+        let known =
+            readable.and_then(|file| file.read_exact_at(&mut bytes, 0)).ok().and_then(|()| read_numbers(&bytes));
         (Self { path: path.to_owned(), file: Mutex::new(file) }, known.unwrap_or_default())
+    }
+
+    /// What a file knows, which is left as it is; zeros when there is none, or it makes no sense.
+    pub(super) fn known(path: &Path) -> PerStream<u64> {
+        let mut bytes = [0; LENGTH];
+        let read = File::open(path).and_then(|file| file.read_exact_at(&mut bytes, 0));
+        read.ok().and_then(|()| read_numbers(&bytes)).unwrap_or_default()
     }
 
     /// Notes the last numbers. It is a safeguard, so that it may fail holds up nothing.
@@ -51,6 +60,7 @@ impl Tail {
             *file = None;
             tracing::debug!(%error, "the last numbers could not be noted beside the store");
         }
+        wear::wrote(Writer::Side, LENGTH as u64);
     }
 }
 
@@ -71,7 +81,7 @@ fn bytes(last: &PerStream<u64>) -> [u8; LENGTH] {
     bytes
 }
 
-fn read(bytes: &[u8; LENGTH]) -> Option<PerStream<u64>> {
+fn read_numbers(bytes: &[u8; LENGTH]) -> Option<PerStream<u64>> {
     let count = Stream::ALL.len();
     let content = [count, count - 1].into_iter().find_map(|count| {
         let (content, rest) = bytes.split_at_checked(8 * count)?;

@@ -239,7 +239,7 @@ pub(super) fn known_gaps(base: &Base, stream: Stream) -> Result<Vec<Range>, Buff
 }
 
 /// What of a range the known ones (ascending) do not cover.
-fn uncovered((mut first, last): Range, known: &[Range]) -> Vec<Range> {
+pub(super) fn uncovered((mut first, last): Range, known: &[Range]) -> Vec<Range> {
     let mut rest = Vec::new();
     for &(from, to) in known {
         if from > last || to < first {

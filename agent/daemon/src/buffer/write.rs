@@ -93,6 +93,8 @@ pub(super) struct Write<'a> {
     pub(super) news: Vec<Arc<Record>>,
     /// What goes into the journal.
     items: Vec<Item>,
+    /// Records added, and their bytes, those of explanations included.
+    pub(super) taken: (u64, u64),
     session: Arc<Session>,
     session_frame: Option<u32>,
     clock_synchronised: bool,
@@ -119,6 +121,7 @@ impl<'a> Write<'a> {
             lost_extras: BTreeSet::new(),
             news: Vec::new(),
             items: Vec::new(),
+            taken: (0, 0),
             session: base.session(),
             session_frame: None,
             clock_synchronised: clock::synchronised(),
@@ -141,6 +144,8 @@ impl<'a> Write<'a> {
         let value = self.seal(stream, &key, &stored)?;
         let (index_key, index_value) = index_entry(new.id, stream, sequence)?;
 
+        self.taken.0 += 1;
+        self.taken.1 += (key.len() + value.len()) as u64;
         let cursor = &mut self.cursors[stream];
         cursor.next += 1;
         cursor.records += 1;
@@ -312,6 +317,7 @@ impl<'a> Write<'a> {
         let key = keys::settlement(prediction.sequence);
         let value = self.seal(Stream::Predictions, &key, &StoredSettlement::of(&settlement, frame))?;
         self.cursors[Stream::Predictions].bytes += codec::weight(&key, &value);
+        self.taken.1 += (key.len() + value.len()) as u64;
         self.batch.insert(key, value);
         self.settled.insert(prediction.sequence);
         prediction.settlement = Some(settlement);

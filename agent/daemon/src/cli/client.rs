@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{ACCEPT_LANGUAGE, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
@@ -55,6 +55,20 @@ fn language() -> &'static str {
     Language::named(&locale).unwrap_or_default().code()
 }
 
+/// An answer that is a success.
+pub(crate) struct Answer {
+    headers: HeaderMap,
+    /// Its content.
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// A header's text; empty when it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
 /// A client of one daemon. Each request takes a connection of its own.
 pub(crate) struct Client {
     socket: PathBuf,
@@ -81,7 +95,28 @@ impl Client {
         self.request(Method::POST, path, Some(body))
     }
 
+    /// Sends JSON for an answer that is none.
+    pub(crate) fn post_for(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
+        self.ask(Method::POST, path, Some(body))
+    }
+
+    /// Whether anybody listens.
+    pub(crate) fn reaches(&self) -> Result<bool, Failure> {
+        match self.runtime.block_on(UnixStream::connect(&self.socket)) {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                Ok(false)
+            }
+            Err(error) => Err(self.unreached(&error)),
+        }
+    }
+
     fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let answer = self.ask(method, path, body)?;
+        Ok(serde_json::from_slice(&answer.body).unwrap_or(Value::Null))
+    }
+
+    fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
         let body = body.map_or_else(String::new, Value::to_string);
         let request = Request::builder()
             .method(method)
@@ -99,21 +134,23 @@ impl Client {
         })
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Value, Failure> {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreached(&error))?;
         let broken = |error: hyper::Error| self.unavailable(&format!("the connection broke: {error}; try again"));
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let driver = tokio::spawn(connection);
         let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
+        let (status, headers) = (response.status(), response.headers().clone());
         let body = Limited::new(response.into_body(), LARGEST)
             .collect()
             .await
             .map_err(|error| self.unavailable(&format!("its answer broke off or is too large: {error}")))?
             .to_bytes();
         driver.abort();
-        let value: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        if status.is_success() { Ok(value) } else { Err(refused(status, &value)) }
+        if status.is_success() {
+            return Ok(Answer { headers, body });
+        }
+        Err(refused(status, &serde_json::from_slice(&body).unwrap_or(Value::Null)))
     }
 
     fn unreached(&self, error: &io::Error) -> Failure {
@@ -131,7 +168,7 @@ impl Client {
         }
     }
 
-    fn unavailable(&self, why: &str) -> Failure {
+    pub(crate) fn unavailable(&self, why: &str) -> Failure {
         Failure::new(UNAVAILABLE, format!("explaind at {}: {why}", self.socket.display()))
     }
 }

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use crate::app::AppError;
 use crate::buffer::BufferError;
 use crate::config::ConfigError;
+use crate::registry::RegistryError;
+use crate::sync::{ImportError, SyncError};
 
 /// Wrong arguments.
 pub(crate) const USAGE: u8 = 64;
@@ -86,6 +88,48 @@ impl From<AppError> for Failure {
                 FORBIDDEN
             }
             AppError::Buffer(_) | AppError::Io { .. } | AppError::Died(_) => IO,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<BufferError> for Failure {
+    fn from(error: BufferError) -> Self {
+        let code = match &error {
+            BufferError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => FORBIDDEN,
+            BufferError::Damaged { .. } | BufferError::Newer { .. } => DATA,
+            BufferError::InUse { .. } => UNAVAILABLE,
+            _ => IO,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<SyncError> for Failure {
+    fn from(error: SyncError) -> Self {
+        let code = match error {
+            SyncError::Buffer(error) => return error.into(),
+            SyncError::Registry(RegistryError::Server { .. }) => UNAVAILABLE,
+            SyncError::Registry(RegistryError::Io { ref source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                FORBIDDEN
+            }
+            SyncError::Registry(RegistryError::Io { .. }) | SyncError::Interrupted(_) => IO,
+            SyncError::Registry(_) | SyncError::Foreign(_) | SyncError::Parquet(_) | SyncError::Stuck(_) => DATA,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        let code = match error {
+            ImportError::Sync(error) => return error.into(),
+            ImportError::Missing { .. } => MISSING,
+            ImportError::Content { .. } => DATA,
+            ImportError::Io { ref source, .. } if source.kind() == io::ErrorKind::PermissionDenied => FORBIDDEN,
+            ImportError::Io { .. } => IO,
         };
         Self::new(code, error.to_string())
     }

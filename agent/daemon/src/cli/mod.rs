@@ -1,6 +1,7 @@
 //! What people type: one file per verb, and no logic of its own.
 
 mod alerts;
+mod buffer;
 mod bundle;
 mod check;
 pub(crate) mod client;
@@ -50,6 +51,8 @@ enum Verb {
     /// Make and verify bundles
     #[command(subcommand)]
     Bundle(bundle::Args),
+    /// Look at what the gateway keeps, check it, and carry it home by hand
+    Buffer(buffer::Args),
     /// Manage who may sign in
     Users(users::Args),
 }
@@ -68,6 +71,7 @@ pub(crate) fn main() -> Result<(), Failure> {
         Verb::Feedback(args) => feedback::run(args, socket),
         Verb::Explain(args) => explain::run(args),
         Verb::Bundle(args) => bundle::run(args),
+        Verb::Buffer(args) => buffer::run(args),
         Verb::Users(args) => users::run(args, state_dir),
     }
 }
@@ -104,6 +108,11 @@ mod tests {
             "status --json --socket /x",
             "users remove anna --config /x",
             "users --config /x list",
+            "buffer stat --json --socket /x",
+            "buffer verify --config /x --json",
+            "buffer export --out /x --config /y",
+            "buffer import --from /x --registry-dir /y --json",
+            "buffer import --from /x --registry http://localhost:5000",
         ] {
             let words = std::iter::once("explaind").chain(line.split(' '));
             assert!(Arguments::try_parse_from(words).is_ok(), "{line}");

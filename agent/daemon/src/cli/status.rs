@@ -33,7 +33,7 @@ pub(crate) fn run(
 }
 
 /// Objects as indented keys, arrays of objects as one line each: whatever the daemon has to say is shown.
-fn outline(value: &Value, depth: usize, lines: &mut Vec<String>) {
+pub(super) fn outline(value: &Value, depth: usize, lines: &mut Vec<String>) {
     let indent = "  ".repeat(depth);
     let Value::Object(members) = value else {
         lines.push(format!("{indent}{}", short(value)));

@@ -331,6 +331,7 @@ mod tests {
             gateway: "line-3".to_owned(),
             store_id: Uuid::from_u128(7),
             predecessors: vec![Uuid::from_u128(6)],
+            records_of: Vec::new(),
         };
         registry.set_store(&mark).await.unwrap();
         assert_eq!(registry.store("line-3").await.unwrap(), Some(mark));

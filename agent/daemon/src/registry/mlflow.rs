@@ -292,6 +292,7 @@ impl Mlflow {
             gateway: gateway.to_owned(),
             store_id: id(store)?,
             predecessors: predecessors.map(id).collect::<Result<_, _>>()?,
+            records_of: Vec::new(),
         }))
     }
 

@@ -86,6 +86,9 @@ pub(crate) struct StoreMark {
     /// The stores that wrote there before, the last one last.
     #[serde(default)]
     pub(crate) predecessors: Vec<Uuid>,
+    /// On a medium: other stores that its batches have records of, since a store may have lived under other ids before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) records_of: Vec<Uuid>,
 }
 
 /// First and last number of each batch, by stream.
@@ -282,7 +285,7 @@ pub(crate) fn batch_path(gateway: &str, stream: Stream, date: &str, first: u64, 
 }
 
 /// The first and the last number in the name of a batch file.
-fn numbers_in(name: &str) -> Option<(u64, u64)> {
+pub(crate) fn numbers_in(name: &str) -> Option<(u64, u64)> {
     let (first, last) = name.strip_suffix(".parquet")?.split_once('-')?;
     Some((first.parse().ok()?, last.parse().ok()?))
 }

@@ -26,7 +26,8 @@ pub(super) async fn claim(buffer: &Buffer, registry: &Registry) -> Result<(), Sy
             buffer.predecessors()
         }
     };
-    registry.set_store(&StoreMark { gateway: gateway.to_owned(), store_id, predecessors }).await?;
+    let mark = StoreMark { gateway: gateway.to_owned(), store_id, predecessors, records_of: Vec::new() };
+    registry.set_store(&mark).await?;
     compare(buffer, registry).await
 }
 
@@ -90,7 +91,7 @@ async fn compare(buffer: &Buffer, registry: &Registry) -> Result<(), SyncError> 
 }
 
 /// A copy of a store under another gateway's name has records that were never sent: they are the other gateway's to send.
-fn leave_to_others(buffer: &Buffer, stream: Stream) -> Result<(), SyncError> {
+pub(super) fn leave_to_others(buffer: &Buffer, stream: Stream) -> Result<(), SyncError> {
     let Some(moved) = buffer.moved()? else { return Ok(()) };
     let Some(pending) = buffer.pending(stream)? else { return Ok(()) };
     let (oldest, last) = (pending.oldest, moved.base.saturating_sub(1));

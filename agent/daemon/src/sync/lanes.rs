@@ -120,7 +120,7 @@ impl Lanes {
 }
 
 /// The bounds of the next batch, when it is time to close it.
-fn ripe(
+pub(super) fn ripe(
     buffer: &Buffer,
     config: &Config,
     stream: Stream,

@@ -9,9 +9,12 @@
 //! used twice) is stopped before it sends anything. A store that took over from one that was lost on the same machine
 //! knows its predecessors, and goes on; its numbers begin above all that were ever given out there.
 
+mod carry;
 mod claim;
 mod columns;
+mod contents;
 mod figures;
+mod import;
 mod lanes;
 mod ndjson;
 mod outgoing;
@@ -30,6 +33,8 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use carry::{Batch, Begun, Origin, Place, Sent, Tally, begin, export, next, sent};
+pub(crate) use import::{ImportError, import};
 pub(crate) use pull::Form;
 pub(crate) use status::{Snapshot, State, Status};
 
@@ -102,16 +107,20 @@ impl Config {
 
 /// Why sync does not get on.
 #[derive(Debug, thiserror::Error)]
-enum SyncError {
+pub(crate) enum SyncError {
+    /// The buffer does not do what it was asked.
     #[error(transparent)]
     Buffer(#[from] BufferError),
+    /// The registry does not.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// A batch cannot be written.
     #[error(transparent)]
     Parquet(#[from] ParquetError),
     /// The registry's records of this gateway belong to another store.
     #[error("{0}")]
     Foreign(String),
+    /// The process is ending.
     #[error("the work was interrupted: {0}")]
     Interrupted(#[from] tokio::task::JoinError),
     /// Some streams cannot be read here; the others got on.

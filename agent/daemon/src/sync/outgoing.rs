@@ -33,8 +33,13 @@ impl Sync {
     /// The bytes of a closed batch, which every try sends; `None` when there is nothing left to send.
     async fn content(&self, stream: Stream, batch: Closed, path: &str) -> Result<Option<Vec<u8>>, SyncError> {
         let buffer = self.buffer.clone();
-        if let Some(content) = blocking(move || buffer.outbox(stream)).await? {
-            return Ok(Some(content));
+        let content = blocking(move || buffer.outbox(stream)).await?;
+        // A person may have carried it meanwhile (`carry`), and what lies there is another.
+        if self.buffer.closed(stream) != Some(batch) {
+            return Ok(None);
+        }
+        if content.is_some() {
+            return Ok(content);
         }
         // Its file is lost: should an earlier try have arrived, other bytes of the same records must not follow.
         if let Some(sent) = self.buffer.content(stream)
@@ -46,9 +51,9 @@ impl Sync {
         blocking(move || {
             let content = encode(&buffer, stream, batch)?;
             if let Some(content) = &content {
-                buffer.fill(stream, content)?;
+                buffer.fill_batch(stream, batch, content)?;
             }
-            Ok::<_, SyncError>(content)
+            Ok::<_, SyncError>(content.filter(|_| buffer.closed(stream) == Some(batch)))
         })
         .await
     }

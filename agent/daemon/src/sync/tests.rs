@@ -1,9 +1,11 @@
 //! Sync against a folder: once, in order, the same bytes.
 
+mod carry;
 mod mlflow;
 mod order;
 mod outbox;
 mod owner;
+mod wear;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -250,7 +252,8 @@ async fn a_retry_sends_the_same_bytes_under_the_same_name_and_nothing_twice() {
 }
 
 fn claim_of(buffer: &Buffer) -> registry::StoreMark {
-    registry::StoreMark { gateway: buffer.gateway().to_owned(), store_id: buffer.store_id(), predecessors: Vec::new() }
+    let (gateway, store_id) = (buffer.gateway().to_owned(), buffer.store_id());
+    registry::StoreMark { gateway, store_id, predecessors: Vec::new(), records_of: Vec::new() }
 }
 
 #[tokio::test]

@@ -48,6 +48,7 @@ use crate::buffer::Buffer;
 use crate::mailbox::Mailbox;
 use crate::question::Questions;
 use crate::telemetry::Metrics;
+use crate::{clock, sync};
 
 /// Largest body of a request.
 const LARGEST_BODY: usize = 64 * 1024;
@@ -74,6 +75,10 @@ pub(crate) struct Parts {
     pub(crate) ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Where the users file is.
     pub(crate) state_dir: PathBuf,
+    /// How batches are closed, for whoever carries them home.
+    pub(crate) sync: sync::Config,
+    /// Whether records go to a registry: if not, they go home with collectors.
+    pub(crate) registry: bool,
     /// The `[web]` table.
     pub(crate) config: Config,
     /// Ends everything here.
@@ -95,6 +100,8 @@ struct Web {
     access: Access,
     verdicts: Verdicts,
     collectors: Collectors,
+    sync: sync::Config,
+    registry: bool,
     streams: Arc<Semaphore>,
     readers: Arc<Semaphore>,
 }
@@ -104,8 +111,21 @@ type Shared = Arc<Web>;
 impl Web {
     /// Reads accounts and earlier feedback: not for an async task.
     fn open(parts: Parts) -> io::Result<Shared> {
-        let Parts { gateway, assets, buffer, mailbox, questions, metrics, status, ready, state_dir, config, stop } =
-            parts;
+        let Parts {
+            gateway,
+            assets,
+            buffer,
+            mailbox,
+            questions,
+            metrics,
+            status,
+            ready,
+            state_dir,
+            sync,
+            registry,
+            config,
+            stop,
+        } = parts;
         let file = UsersFile::of(&state_dir);
         let access = Access::open(file, config.demo_accounts, config.session_idle, config.session_lifetime)
             .map_err(io::Error::other)?;
@@ -125,7 +145,9 @@ impl Web {
             stop,
             access,
             verdicts,
-            collectors: Collectors::open(&state_dir),
+            collectors: Collectors::open(&state_dir, clock::now().utc),
+            sync,
+            registry,
             streams,
             readers,
         }))

@@ -35,6 +35,7 @@
 //! that a store which starts anew from the journal does not bring back, and evict and report again, what had gone.
 
 mod entry;
+pub(super) mod look;
 pub(super) mod reconcile;
 mod repair;
 mod scan;

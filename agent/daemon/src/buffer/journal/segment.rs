@@ -12,6 +12,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::buffer::error::BufferError;
 use crate::buffer::store::sync_folder;
+use crate::buffer::wear::{self, Writer};
 
 /// Bytes before the first entry.
 pub(super) const HEADER: usize = 32;
@@ -55,6 +56,7 @@ impl Segment {
             let _ = fs::remove_file(&draft);
         })?;
         sync_folder(folder)?;
+        wear::wrote(Writer::Journal, size);
         Ok(Self { number, path, file, size, used: HEADER as u64 })
     }
 
@@ -85,6 +87,7 @@ impl Segment {
             .and_then(|()| self.file.sync_data())
             .map_err(|error| BufferError::io("write to the journal", &self.path, error))?;
         self.used += bytes.len() as u64;
+        wear::wrote(Writer::Journal, bytes.len() as u64);
         Ok(())
     }
 

@@ -36,6 +36,9 @@ pub(crate) struct Viewer(pub(crate) Actor);
 /// A request by somebody who may acknowledge and give feedback.
 pub(crate) struct Technician(pub(crate) Actor);
 
+/// A request by somebody who looks after the gateway itself.
+pub(crate) struct Engineer;
+
 /// A request by a machine that pulls batches, or by an engineer.
 pub(crate) struct Collector(pub(crate) Actor);
 
@@ -60,6 +63,14 @@ impl<S: Sync> FromRequestParts<S> for Viewer {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         demand(parts, UserRole::Viewer).map(Self)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Engineer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        demand(parts, UserRole::Engineer).map(|_| Self)
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use gate::{COOKIE, Collector, Technician, Viewer, identify, read, same_origin, session_key};
+pub(crate) use gate::{COOKIE, Collector, Engineer, Technician, Viewer, identify, read, same_origin, session_key};
 pub(crate) use session::{Key, Seen};
 pub(crate) use users::{User, UsersError, UsersFile};
 
@@ -59,6 +59,8 @@ pub(crate) struct Actor {
     pub(crate) seen: Arc<Seen>,
     /// The sign-in behind it; `None` on the socket.
     pub(crate) session: Option<SignedIn>,
+    /// What tells the account from an earlier or a later one of the same name; `None` on the socket, where there is none.
+    pub(crate) account: Option<String>,
 }
 
 /// What binds an [`Actor`] to a browser.
@@ -156,6 +158,7 @@ impl Access {
         let session = self.sessions.find(key, now, touch)?;
         match self.accounts.get(&session.user) {
             Some(user) if user.password == session.password => Some(Actor {
+                account: Some(user.stamp()),
                 name: user.name,
                 role: user.role,
                 seen: session.seen,
@@ -172,7 +175,8 @@ impl Access {
     /// The machine that carries this token.
     pub(crate) fn machine(&self, token: &str) -> Option<Actor> {
         let user = self.accounts.machine(token)?;
-        Some(Actor { name: user.name, role: user.role, seen: Arc::default(), session: None })
+        let account = Some(user.stamp());
+        Some(Actor { name: user.name, role: user.role, seen: Arc::default(), session: None, account })
     }
 
     /// Ends a session.
@@ -190,7 +194,12 @@ impl Access {
             readers.clear();
         }
         let seen = Arc::clone(readers.entry(uid).or_default());
-        Some(Actor { name: Arc::clone(name), role: UserRole::Engineer, seen, session: None })
+        Some(Actor { name: Arc::clone(name), role: UserRole::Engineer, seen, session: None, account: None })
+    }
+
+    /// The role and the stamp of the account of this name, as of now.
+    pub(crate) fn account(&self, name: &str) -> Option<(UserRole, String)> {
+        self.accounts.get(name).map(|user| (user.role, user.stamp()))
     }
 }
 

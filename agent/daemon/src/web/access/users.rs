@@ -39,6 +39,15 @@ pub(crate) struct User {
     pub(crate) added_at: String,
 }
 
+impl User {
+    /// What tells this account from an earlier or a later one of the same name. It gives nothing of the secret away.
+    pub(crate) fn stamp(&self) -> String {
+        use sha2::{Digest as _, Sha256};
+        let digest = Sha256::digest(format!("{}\n{}\n{}", self.name, self.added_at, self.password));
+        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 /// The hash stays out of logs.
 impl std::fmt::Debug for User {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -9,20 +9,25 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, LINK, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use explaind_core::domain::record::Stream;
+use explaind_core::domain::time::Timestamp;
 use serde::Deserialize;
 
 use super::NEXT;
+use crate::clock;
 use crate::sync::Form;
-use crate::web::Shared;
-use crate::web::access::Collector;
+use crate::web::access::{Actor, Collector};
+use crate::web::collectors::Account;
 use crate::web::problem::Problem;
+use crate::web::{Shared, Web};
 
 /// What Parquet is called (IANA, 2024).
-const PARQUET: &str = "application/vnd.apache.parquet";
+pub(super) const PARQUET: &str = "application/vnd.apache.parquet";
 const NDJSON: &str = "application/x-ndjson";
 /// Records in an answer unless asked otherwise, and at most: some megabytes.
 const USUAL: usize = 1000;
 const MOST: usize = 5000;
+/// Bytes that the records of an answer take in the store, at most but for the last one: as JSON they take some times that.
+const MOST_BYTES: u64 = 4 << 20;
 
 /// Which records.
 #[derive(Deserialize)]
@@ -45,18 +50,13 @@ pub(crate) async fn pull(
     let limit = limit(wanted.limit)?;
     let form = form(&headers);
     web.off_thread(move |web| {
-        let after = wanted.after.or_else(|| web.collectors.cursor(&actor.name, stream)).unwrap_or(0);
+        let now = clock::now().utc;
+        let account = account(&actor);
+        let cursor = account.as_ref().and_then(|account| web.collectors.cursor(account, stream));
+        let after = wanted.after.or(cursor).unwrap_or(0);
         let (first, through) = web.buffer.within(stream);
         if after.saturating_add(1) < first {
-            let gone = first.saturating_sub(1);
-            return Err(Problem::new(
-                StatusCode::GONE,
-                format!(
-                    "of {} the records up to {gone} are not kept any more; go on with after={gone}, and find in the \
-                     stream health what became of those before",
-                    stream.as_str()
-                ),
-            ));
+            return Err(gone(stream, first));
         }
         if after > through.max(first.saturating_sub(1)) {
             return Err(Problem::new(
@@ -68,14 +68,19 @@ pub(crate) async fn pull(
                 ),
             ));
         }
-        if wanted.after.is_some() {
-            web.collectors.note(&actor.name, stream, after);
+        let (mut records, whole) = web.buffer.read_within(stream, after, limit, MOST_BYTES)?;
+        // What was evicted while it was read is not in it, and must not look as if it never was.
+        let first = web.buffer.within(stream).0;
+        if after.saturating_add(1) < first {
+            return Err(gone(stream, first));
         }
-        let mut records = web.buffer.read(stream, after, limit)?;
+        if let Some(account) = account {
+            arrived(web, &account, stream, after, now);
+        }
         records.retain(|record| record.sequence <= through);
         // Numbers at the end may have no record: passed over, or set aside. Nobody is to ask for them for ever.
         let next = match records.last() {
-            Some(last) if records.len() == limit => last.sequence,
+            Some(last) if records.len() == limit || !whole => last.sequence,
             _ => through.max(after),
         };
         let body = form.write(stream, &records).map_err(|error| Problem::busy(error.to_string()))?;
@@ -90,6 +95,42 @@ pub(crate) async fn pull(
         Ok(response)
     })
     .await
+}
+
+/// The account that pulls; on the socket there is none, and nobody who looks through it is a collector.
+fn account(actor: &Actor) -> Option<Account> {
+    let stamp = actor.account.clone()?;
+    Some(Account { name: actor.name.to_string(), stamp, role: actor.role })
+}
+
+/// Notes how far a collector has come. Without a registry, what all of them have may be evicted from now on.
+fn arrived(web: &Web, account: &Account, stream: Stream, through: u64, now: Timestamp) {
+    let find = |name: &str| {
+        let (role, stamp) = web.access.account(name)?;
+        Some(Account { name: name.to_owned(), stamp, role })
+    };
+    web.collectors.note(account, stream, through, now, find);
+    if web.registry {
+        return;
+    }
+    let uploaded = web.buffer.uploaded(stream);
+    let Some(arrived) = web.collectors.arrived(stream, now, find).filter(|arrived| *arrived > uploaded) else { return };
+    if let Err(error) = web.buffer.mark_sent(stream, (uploaded.saturating_add(1), arrived)) {
+        tracing::warn!(%error, stream = stream.as_str(), "what collectors have is not marked as sent yet");
+    }
+}
+
+/// What a collector is told that comes too late.
+fn gone(stream: Stream, first: u64) -> Problem {
+    let gone = first.saturating_sub(1);
+    Problem::new(
+        StatusCode::GONE,
+        format!(
+            "of {} the records up to {gone} are not kept any more; go on with after={gone}, and find in the stream health \
+             what became of those before",
+            stream.as_str()
+        ),
+    )
 }
 
 fn stream(name: &str) -> Result<Stream, Problem> {

@@ -3,6 +3,7 @@
 mod alerts;
 mod batches;
 mod body;
+mod buffer;
 mod feedback;
 mod forms;
 mod predictions;
@@ -49,6 +50,10 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/api/v1/predictions/{id}/counterfactuals", get(predictions::counterfactuals))
         .route("/api/v1/feedback", get(feedback::list).post(feedback::give))
         .route("/api/v1/batches/{stream}", get(batches::pull))
+        .route("/api/v1/buffer/check", get(buffer::check))
+        .route("/api/v1/buffer/export/begin", post(buffer::begin))
+        .route("/api/v1/buffer/export/next", post(buffer::next))
+        .route("/api/v1/buffer/export/sent", post(buffer::sent))
         .route("/api/v1/events", get(events::stream))
 }
 
@@ -57,6 +62,20 @@ async fn ready(State(web): State<Shared>) -> Result<&'static str, Problem> {
 }
 
 async fn metrics(State(web): State<Shared>) -> Response {
+    let wear = crate::buffer::wear();
+    let written = [
+        ("store", wear.store_bytes),
+        ("journal", wear.journal_bytes),
+        ("outbox", wear.outbox_bytes),
+        ("side", wear.side_bytes),
+    ];
+    for (part, bytes) in written {
+        web.metrics.buffer_written(part, bytes);
+    }
+    web.metrics.buffer_appended(wear.appended_records, wear.appended_bytes);
+    if let Some(bytes) = wear.disk_written_bytes {
+        web.metrics.disk_written(bytes);
+    }
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     ([(CONTENT_TYPE, kind)], web.metrics.text()).into_response()
 }

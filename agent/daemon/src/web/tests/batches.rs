@@ -117,3 +117,102 @@ async fn only_collectors_and_engineers_pull_and_what_makes_no_sense_is_said() {
     UsersFile::of(rig.folder.path()).remove("central").unwrap();
     assert_eq!(pull(&rig, &central, "alerts").await.status, StatusCode::UNAUTHORIZED, "a token is taken back at once");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_bounded_in_bytes() {
+    let rig = Rig::new().await;
+    let large = |n: u64| {
+        let mut record = crate::buffer::samples::health(n);
+        if let explaind_core::domain::record::Body::Health(health) = &mut record.body {
+            health.evidence.push(("all".to_owned(), "x".repeat(600 << 10)));
+        }
+        record
+    };
+    for n in 0..10 {
+        rig.web.buffer.append(vec![large(n)]).unwrap();
+    }
+    let central = machine(&rig, "central", UserRole::Collector);
+    let first = pull_large(&rig, &central, "health?after=0").await;
+    assert_eq!(
+        (sequences(&first), first.header("explaind-next")),
+        ((1..=7).collect(), "7"),
+        "4 MiB and the record over it"
+    );
+    assert_eq!(first.header("link"), "</api/v1/batches/health?after=7&limit=1000>; rel=\"next\"");
+    let rest = pull_large(&rig, &central, "health?after=7").await;
+    assert_eq!((sequences(&rest), rest.header("explaind-next")), (vec![8, 9, 10], "10"));
+}
+
+async fn pull_large(rig: &Rig, bearer: &str, path: &str) -> Answer {
+    let request = get(&format!("/api/v1/batches/{path}"), &[("authorization", bearer)]);
+    let peer = crate::web::access::Peer::Tcp(std::net::Ipv4Addr::LOCALHOST.into());
+    let (parts, body) = rig.response(peer, request).await.into_parts();
+    let bytes = axum::body::to_bytes(body, 1 << 26).await.unwrap();
+    Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_registry_what_all_collectors_have_counts_as_sent() {
+    let rig = Rig::new().await;
+    for _ in 0..5 {
+        rig.raise("press-7");
+    }
+    let alerts = explaind_core::domain::record::Stream::Alerts;
+    let (fast, slow) = (machine(&rig, "fast", UserRole::Collector), machine(&rig, "slow", UserRole::Collector));
+    let engineer = machine(&rig, "curious", UserRole::Engineer);
+    pull(&rig, &engineer, "alerts?after=5").await;
+    assert_eq!(rig.web.buffer.uploaded(alerts), 0, "who looks takes nothing home");
+    pull(&rig, &slow, "alerts?limit=1").await;
+    pull(&rig, &fast, "alerts?after=4").await;
+    assert_eq!(rig.web.buffer.uploaded(alerts), 0);
+    pull(&rig, &slow, "alerts?after=2").await;
+    assert_eq!(rig.web.buffer.uploaded(alerts), 2);
+    UsersFile::of(rig.folder.path()).remove("slow").unwrap();
+    let slow = machine(&rig, "slow", UserRole::Collector);
+    assert_eq!(
+        sequences(&pull(&rig, &slow, "alerts?limit=9").await).len(),
+        5,
+        "an account that is made anew begins anew"
+    );
+    pull(&rig, &fast, "alerts?after=5").await;
+    assert_eq!(rig.web.buffer.uploaded(alerts), 2, "and counts as one that has nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_engineers_check_and_carry() {
+    let rig = Rig::new().await;
+    rig.raise("press-7");
+    let json = [("content-type", "application/json")];
+    let place = r#"{"name":"a stick","mark":null,"holds_batches":false}"#;
+    let root = crate::web::access::Peer::Socket { uid: 0, name: "root".into() };
+    let post = |path: &str, body: &str| super::rig::request(axum::http::Method::POST, path, body, &json);
+    for role in [UserRole::Collector, UserRole::Technician] {
+        let bearer = machine(&rig, &format!("m-{}", role.as_str()), role);
+        let check = get("/api/v1/buffer/check?part=alerts", &[("authorization", &bearer)]);
+        assert_eq!(rig.send(check).await.status, StatusCode::FORBIDDEN);
+    }
+    assert_eq!(rig.send(post("/api/v1/buffer/export/begin", place)).await.status, StatusCode::UNAUTHORIZED);
+    let checked = rig.send_as(root.clone(), get("/api/v1/buffer/check?part=alerts&after=0", &[])).await;
+    assert_eq!(checked.json(), serde_json::json!({"checked": 1, "findings": [], "next": null}));
+    let unknown = rig.send_as(root.clone(), get("/api/v1/buffer/check?part=gossip", &[])).await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+
+    let begun = rig.send_as(root.clone(), post("/api/v1/buffer/export/begin", place)).await;
+    assert_eq!(begun.json()["mark"]["store_id"], rig.web.buffer.store_id().to_string());
+    let foreign = format!(r#"{{"name":"a stick","mark":{},"holds_batches":true}}"#, begun.json()["mark"]);
+    let foreign = foreign.replace(&rig.web.buffer.store_id().to_string(), "01890000-0000-7000-8000-000000000000");
+    let refused = rig.send_as(root.clone(), post("/api/v1/buffer/export/begin", &foreign)).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert!(refused.detail().contains("a stick holds batches of another store"), "{}", refused.text);
+    for path in ["alerts", "predictions"] {
+        let batch = rig.response(root.clone(), post("/api/v1/buffer/export/next", &begun.text)).await;
+        assert_eq!(batch.status(), StatusCode::OK);
+        assert_eq!(batch.headers()["explaind-numbers"], "1-1");
+        assert_eq!(batch.headers()["explaind-stream"], path);
+        let sent = format!(r#"{{"stream":"{path}","first":1,"last":1,"aside":null}}"#);
+        let sent = rig.send_as(root.clone(), post("/api/v1/buffer/export/sent", &sent)).await;
+        assert_eq!(sent.status, StatusCode::NO_CONTENT);
+    }
+    let done = rig.send_as(root, post("/api/v1/buffer/export/next", &begun.text)).await;
+    assert_eq!((done.status, done.text.as_str()), (StatusCode::NO_CONTENT, ""));
+}

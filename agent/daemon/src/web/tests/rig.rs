@@ -105,6 +105,8 @@ impl Rig {
             status: Arc::new(|| serde_json::json!({ "gateway": { "id": "line-3" } })),
             ready: Arc::new(|| Ok(())),
             state_dir: folder.path().to_owned(),
+            sync: crate::sync::Config::default(),
+            registry: false,
             config: toml::from_str::<Config>(table).unwrap(),
             stop: stop.clone(),
         };
