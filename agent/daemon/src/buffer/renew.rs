@@ -6,6 +6,7 @@
 //! is closed and removed, which nobody waits for.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::Batch;
 use super::error::BufferError;
+use super::room::Room;
 use super::state::State;
 use super::store::Store;
 use super::{Buffer, Core, generation};
@@ -30,7 +32,7 @@ const ROUNDS: usize = 20;
 /// Changed keys that are remembered.
 const MOST_CHANGES: usize = 1 << 20;
 /// After a try that failed.
-const AGAIN_AFTER: Duration = Duration::from_secs(3600);
+const AGAIN_AFTER: Duration = Duration::from_secs(600);
 /// Above every key.
 const END: [u8; 1] = [u8::MAX];
 
@@ -142,6 +144,10 @@ impl Core {
                 batch.insert(key, value.as_ref());
             }
             fresh.apply(batch)?;
+            // The store that is in use comes first.
+            if Room::is_short(path) {
+                return Err(BufferError::io("copy the store to", path, io::ErrorKind::StorageFull.into()));
+            }
         }
         for _ in 0..ROUNDS {
             let changed = self.base.store.take_changes(MOST_CHANGES)?;

@@ -82,6 +82,11 @@ impl Room {
         small && files > counted.saturating_mul(2).saturating_add(SLACK) && self.free.is_some_and(|free| free > another)
     }
 
+    /// Whether so little is free that no second store may grow any further.
+    pub(super) fn is_short(folder: &Path) -> bool {
+        statvfs(folder).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < MARGIN)
+    }
+
     /// Bytes that all records may take.
     pub(super) fn bound(&self, config: &Config) -> u64 {
         let there = self.held.map(|(bound, _)| bound).or(self.there);
@@ -93,7 +98,7 @@ impl Room {
 fn usable(files: u64, free: u64) -> u64 {
     let all = files.saturating_add(free);
     // Room for files of twice the size, and for another store beside them while it is written anew.
-    all.saturating_sub(margin(all)) / 4
+    all.saturating_sub(margin(all)) / 5
 }
 
 fn margin(all: u64) -> u64 {
@@ -111,7 +116,7 @@ mod tests {
         let mut room = Room::default();
         assert_eq!(room.bound(&config), config.max_bytes);
         room.take(Some(54 << 20), 10 << 20, 8 << 20);
-        assert!((12 << 20..16 << 20).contains(&room.bound(&config)), "{}", room.bound(&config));
+        assert!((9 << 20..12 << 20).contains(&room.bound(&config)), "{}", room.bound(&config));
         room.take(Some(100 << 30), 0, 0);
         assert_eq!(room.bound(&config), config.max_bytes);
         assert_eq!(usable(0, 1 << 20), 0);

@@ -19,7 +19,10 @@ fn drained(folder: &Path, backlog: u64) -> Buffer {
     }
     buffer.append(vec![feedback(1, Uuid::from_u128(1)), audit(1, "ada")]).unwrap();
     buffer.mark_uploaded(Stream::Predictions, backlog).unwrap();
-    buffer.append(vec![prediction(backlog, 1.0)]).unwrap();
+    // Each append evicts a bounded piece.
+    while buffer.stat().bytes > short().history_bytes {
+        buffer.append(vec![prediction(backlog, 1.0)]).unwrap();
+    }
     buffer
 }
 

@@ -279,7 +279,7 @@ fn whose_a_gateway_is_holds_for_media_as_for_sync() {
     let state = folder.path().join("state");
     let lost_id = lost.store_id();
     drop(lost);
-    fs::write(state.join("buffer/conf"), "neither segments nor a version").unwrap();
+    fs::remove_dir_all(state.join("buffer")).unwrap();
     let buffer = open(&state);
     let late = folder.path().join("late");
     assert!(export(&buffer, &late).unwrap().stored > 0);
