@@ -8,6 +8,7 @@ import pytest
 
 from support import bundles, paths
 from support.daemon import Daemon
+from support.mlflow import MLflow
 from support.process import Process
 
 
@@ -51,6 +52,17 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="module")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLflow]:
+    """A tracking server that lets everyone in: one for all tests of a file, since it takes long to start."""
+    server = MLflow(tmp_path_factory.mktemp("mlflow"))
+    try:
+        server.start(120)
+        yield server
+    finally:
+        server.close()
 
 
 @pytest.fixture(scope="session")

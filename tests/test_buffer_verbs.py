@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +10,7 @@ import pytest
 
 from support import records, scene
 from support.cli import Done, done, explaind, one_sentence
-from support.mlflow import MLflow, uploaded, without_registry
+from support.mlflow import uploaded, without_registry
 from support.paths import BINARY
 from support.wait import until
 
@@ -240,17 +239,6 @@ def test_bad_input_is_refused_and_nothing_is_half_written(gateway, tmp_path):
     registry.write_text(f'[registry]\ntype = "directory"\npath = "{central}"\n')
     done("buffer", "import", "--from", medium, "--config", registry)
     assert files(central) == files(medium)
-
-
-@pytest.fixture(scope="module")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLflow]:
-    """A real server."""
-    server = MLflow(tmp_path_factory.mktemp("mlflow"))
-    try:
-        server.start(120)
-        yield server
-    finally:
-        server.close()
 
 
 def test_a_medium_goes_into_mlflow(gateway, mlflow, tmp_path):

@@ -1,25 +1,13 @@
 """A real MLflow server as the registry: each record once, also when answers get lost and servers go away."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support import scene
 from support.cli import explaind
-from support.mlflow import LossyUplink, MLflow, in_mlflow, uploaded, without_registry
+from support.mlflow import LossyUplink, in_mlflow, uploaded, without_registry
 from support.wait import until
-
-
-@pytest.fixture(scope="module")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLflow]:
-    """One server for all tests here: it takes long to start."""
-    server = MLflow(tmp_path_factory.mktemp("mlflow"))
-    try:
-        server.start(120)
-        yield server
-    finally:
-        server.close()
 
 
 def test_each_record_arrives_once_although_answers_get_lost(daemon, bundle, tmp_path, mlflow):

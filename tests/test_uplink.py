@@ -10,17 +10,6 @@ from support.mlflow import MLflow, all_uploaded, in_mlflow, uploaded, without_re
 from support.wait import until
 
 
-@pytest.fixture(scope="module")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLflow]:
-    """One server for all tests here, which lets everyone in: what stands before it does not."""
-    server = MLflow(tmp_path_factory.mktemp("mlflow"))
-    try:
-        server.start(120)
-        yield server
-    finally:
-        server.close()
-
-
 @pytest.fixture
 def gate() -> Iterator:
     """Makes gates, and closes them after the test."""

@@ -22,11 +22,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bounds::reserve;
+use super::cursor::PerStream;
 use super::error::BufferError;
 use super::keys;
 use super::state::State;
 use super::write::{Gone, Write};
-use super::{Buffer, Core, Needs};
+use super::{Buffer, Core, Needs, generation};
 
 /// Records evicted in one write: bounds how long a writer waits for it.
 pub(super) const CHUNK: usize = 2048;
@@ -138,10 +139,10 @@ impl Core {
         new: &[NewRecord],
     ) -> Result<(), BufferError> {
         self.look_at_disk(state, at);
-        let mut work = Work(CHUNKS);
-        if due(state.aged, at, AGE_EVERY) && self.evict_aged(state, at, &mut work)? {
+        if due(state.aged, at, AGE_EVERY) && self.evict_aged(state, at, &mut Work(CHUNKS))? {
             state.aged = Some(at);
         }
+        let mut work = Work(CHUNKS);
         let bound = state.room.bound(&self.config);
         // Once it is full, some room must be made before it is not: else it would be full and not at every record.
         let limit = if state.full { bound - bound / 32 } else { bound };
@@ -171,10 +172,14 @@ impl Core {
 
     fn look_at_disk(self: &Arc<Self>, state: &mut State, at: Now) {
         if state.room.is_due(at) {
-            let files = self.bytes_on_disk();
-            self.metrics.buffer_bytes(files);
-            let (outbox, kept) = (state.in_outbox(), state.kept());
-            state.room.look(at, &self.opening.path, files.saturating_add(outbox), kept);
+            self.metrics.buffer_bytes(self.bytes_on_disk());
+            // What was set aside gives the records no room.
+            let files = self.bytes_in_use().saturating_add(state.in_outbox());
+            let kept = state.kept();
+            state.room.look(at, &self.opening.path, files, kept);
+            if state.room.is_held() {
+                generation::make_room(&self.opening.path);
+            }
             self.renew_if_sparse(state);
         }
     }
@@ -229,12 +234,14 @@ impl Core {
         }
         for stream in BULK {
             let Some(age) = self.config.limits(stream).max_age else { continue };
-            let mut from = 0;
             while work.does(|| {
-                let next = self.sweep_aged(state, at, stream, from, before(age))?;
-                from = next.unwrap_or(from);
+                let next = self.sweep_aged(state, at, stream, state.aging[stream], before(age))?;
+                state.aging[stream] = next.unwrap_or(u64::MAX);
                 Ok(next.is_some())
             })? {}
+        }
+        if work.is_left() {
+            state.aging = PerStream::default();
         }
         Ok(work.is_left())
     }

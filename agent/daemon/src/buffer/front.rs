@@ -65,7 +65,7 @@ impl Front {
         let _ = self.damaged.set(Box::new(call));
     }
 
-    /// From now on the keys of all writes are noted, or no more.
+    /// From now on the keys of all writes are noted, or no more. No write may be under way.
     pub(super) fn note_changes(&self, on: bool) {
         *self.changes.lock().unwrap_or_else(PoisonError::into_inner) = on.then(BTreeSet::new);
     }
@@ -149,10 +149,14 @@ impl Front {
             self.overlay.write().unwrap_or_else(PoisonError::into_inner).extend(batch.into_changes());
             return Ok(());
         }
-        if let Some(changes) = &mut *self.changes.lock().unwrap_or_else(PoisonError::into_inner) {
-            changes.extend(batch.keys().map(<[u8]>::to_vec));
+        let noting = || self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys: Vec<_> = if noting().is_some() { batch.keys().map(<[u8]>::to_vec).collect() } else { Vec::new() };
+        let applied = self.with(|store| store.apply(batch));
+        // Not before: whoever takes a key reads its value next, which must be the new one.
+        if let Some(changes) = &mut *noting() {
+            changes.extend(keys);
         }
-        self.with(|store| store.apply(batch))
+        applied
     }
 
     /// Up to `limit` entries with keys from `first` to `last` (both included), in ascending order.
@@ -244,6 +248,33 @@ mod tests {
 
     fn keys(entries: &[Entry]) -> Vec<u8> {
         entries.iter().map(|(key, _)| key[1]).collect()
+    }
+
+    #[test]
+    fn whoever_takes_a_changed_key_finds_its_new_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let front = Front::new(Store::open(&folder.path().join("store")).unwrap());
+        front.note_changes(true);
+        for n in 0_u32..2000 {
+            let mut copied = None;
+            let mut take = || {
+                if !front.take_changes(9).unwrap().is_empty() {
+                    copied = front.get(b"key").unwrap();
+                }
+            };
+            std::thread::scope(|scope| {
+                let writer = scope.spawn(|| {
+                    let mut batch = Batch::default();
+                    batch.insert(b"key", n.to_be_bytes());
+                    front.apply(batch).unwrap();
+                });
+                while !writer.is_finished() {
+                    take();
+                }
+            });
+            take();
+            assert_eq!(copied.as_deref(), Some(&n.to_be_bytes()[..]), "what a copy would have of it");
+        }
     }
 
     #[test]

@@ -451,11 +451,14 @@ impl Core {
         if needs == Needs::Store { BufferError::Broken(error.to_string()) } else { error }
     }
 
-    /// Bytes of all files.
+    /// Bytes of the store and of the journal.
+    fn bytes_in_use(&self) -> u64 {
+        self.base.store.bytes_on_disk().saturating_add(self.commit.journal().bytes_on_disk())
+    }
+
+    /// Bytes of all files but those of closed batches, with what was set aside.
     fn bytes_on_disk(&self) -> u64 {
-        let beside = generation::bytes_beside(&self.opening.path);
-        let store = self.base.store.bytes_on_disk().saturating_add(beside);
-        store.saturating_add(self.commit.journal().bytes_on_disk())
+        self.bytes_in_use().saturating_add(generation::bytes_beside(&self.opening.path))
     }
 
     /// The record with an id, whether it is durable yet or not.

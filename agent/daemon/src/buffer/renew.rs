@@ -31,21 +31,51 @@ const FEW: usize = 500;
 const ROUNDS: usize = 20;
 /// Changed keys that are remembered.
 const MOST_CHANGES: usize = 1 << 20;
-/// After a try that failed.
-const AGAIN_AFTER: Duration = Duration::from_secs(600);
+/// After a try that failed, or won next to nothing; then twice as long, up to the longest.
+const FIRST_REST: Duration = Duration::from_secs(600);
+const LONGEST_REST: Duration = Duration::from_secs(6 * 3600);
 /// Above every key.
 const END: [u8; 1] = [u8::MAX];
 
-/// Whether a fresh store is being made, and when that last failed.
+/// Whether a fresh store is being made, and how the last tries went.
 #[derive(Default)]
 pub(super) struct Renewing {
     running: AtomicBool,
-    failed: Mutex<Option<Instant>>,
+    rest: Mutex<Option<Rest>>,
     /// Held by whoever makes a store to take the place of this one: there is one draft.
     drafting: Mutex<()>,
 }
 
+/// A pause after a try in vain.
+#[derive(Debug, Clone, Copy)]
+struct Rest {
+    since: Instant,
+    length: Duration,
+}
+
+impl Rest {
+    /// The one that follows.
+    fn after(before: Option<Self>, since: Instant) -> Self {
+        let length = before.map_or(FIRST_REST, |before| (before.length * 2).min(LONGEST_REST));
+        Self { since, length }
+    }
+
+    fn is_over(self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= self.length
+    }
+}
+
 impl Renewing {
+    /// Whether no pause is left of a try in vain.
+    fn is_rested(&self) -> bool {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|rest| rest.is_over(Instant::now()))
+    }
+
+    fn ended(&self, in_vain: bool) {
+        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        *rest = in_vain.then(|| Rest::after(*rest, Instant::now()));
+    }
+
     /// Waits until nobody else makes a store.
     pub(super) fn alone(&self) -> MutexGuard<'_, ()> {
         self.drafting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -67,6 +97,13 @@ pub(super) struct Renewed {
     pub(super) pause: Duration,
 }
 
+impl Renewed {
+    /// Whether too little was won to do the same again soon.
+    fn is_futile(self) -> bool {
+        self.after > self.before - self.before / 4
+    }
+}
+
 impl Core {
     /// Has a fresh store made, on a thread of its own, when the files take far more than the records count for; on a small
     /// disk sooner.
@@ -75,13 +112,10 @@ impl Core {
         let on_disk = self.base.store.bytes_on_disk();
         let sparse = on_disk > counted.saturating_mul(TIMES).max(counted.saturating_add(SURPLUS))
             || state.room.wants_it_anew(&self.config, on_disk, counted);
-        if !sparse || self.check().is_err() {
+        if !sparse || !state.room.takes_another(counted) || self.check().is_err() {
             return;
         }
-        let failed = *self.renewing.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if failed.is_some_and(|failed| failed.elapsed() < AGAIN_AFTER)
-            || self.renewing.running.swap(true, Ordering::AcqRel)
-        {
+        if !self.renewing.is_rested() || self.renewing.running.swap(true, Ordering::AcqRel) {
             return;
         }
         let core = self.clone();
@@ -97,6 +131,7 @@ impl Core {
     }
 
     fn tell_of(self: Arc<Self>, renewed: Result<Renewed, BufferError>) {
+        self.renewing.ended(renewed.as_ref().map_or(true, |renewed| renewed.is_futile()));
         match renewed {
             Ok(Renewed { before, after, pause }) => {
                 let pause = format!("{:.3}", pause.as_secs_f64());
@@ -108,7 +143,6 @@ impl Core {
             }
             Err(error) => {
                 tracing::warn!(%error, "the store was not copied into a fresh one, and keeps its size for now");
-                *self.renewing.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             }
         }
     }
@@ -121,7 +155,11 @@ impl Core {
         let _alone = self.renewing.alone();
         let before = self.base.store.bytes_on_disk();
         generation::discard_draft(&self.opening.path);
-        self.base.store.note_changes(true);
+        {
+            // A write that began before would be missed.
+            let _state = self.state();
+            self.base.store.note_changes(true);
+        }
         let renewed = self.copy_and_swap();
         self.base.store.note_changes(false);
         if renewed.is_err() {
@@ -197,5 +235,32 @@ impl Core {
             }
         }
         to.apply(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tries_in_vain_get_rarer_until_one_is_worth_it() {
+        let renewing = Renewing::default();
+        assert!(renewing.is_rested());
+        let rest = || renewing.rest.lock().unwrap().map(|rest| rest.length);
+        for length in [FIRST_REST, FIRST_REST * 2, FIRST_REST * 4] {
+            renewing.ended(true);
+            assert!(rest() == Some(length) && !renewing.is_rested());
+        }
+        for _ in 0..50 {
+            renewing.ended(true);
+        }
+        assert_eq!(rest(), Some(LONGEST_REST));
+        renewing.ended(false);
+        assert!(renewing.is_rested());
+        let pause = Duration::ZERO;
+        assert!(Renewed { before: 100, after: 80, pause }.is_futile());
+        assert!(!Renewed { before: 100, after: 60, pause }.is_futile());
+        let rest = Rest::after(None, Instant::now());
+        assert!(rest.is_over(rest.since + FIRST_REST));
     }
 }

@@ -78,8 +78,18 @@ impl Room {
     /// that, and there is room for another such store.
     pub(super) fn wants_it_anew(&self, config: &Config, files: u64, counted: u64) -> bool {
         let small = self.there.is_some_and(|there| there < config.max_bytes);
+        small && files > counted.saturating_mul(2).saturating_add(SLACK) && self.takes_another(counted)
+    }
+
+    /// Whether there is room for another store with records of so many bytes; where that cannot be seen, it is tried.
+    pub(super) fn takes_another(&self, counted: u64) -> bool {
         let another = counted.saturating_add(counted / 2).saturating_add(SLACK);
-        small && files > counted.saturating_mul(2).saturating_add(SLACK) && self.free.is_some_and(|free| free > another)
+        self.free.is_none_or(|free| free > another)
+    }
+
+    /// Whether others took the room.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Whether so little is free that no second store may grow any further.
@@ -135,6 +145,7 @@ mod tests {
         assert!(room.wants_it_anew(&config, mb(31), mb(13)) && !room.wants_it_anew(&config, mb(30), mb(13)));
         room.take(Some(mb(20)), mb(44), mb(13));
         assert!(!room.wants_it_anew(&config, mb(44), mb(13)), "there is no room for another");
+        assert!(!room.takes_another(mb(13)) && room.takes_another(mb(10)));
         room.take(Some(mb(100_000)), mb(44), mb(13));
         assert!(!room.wants_it_anew(&config, mb(44), mb(13)), "on a large disk it may stay as it is");
     }

@@ -41,6 +41,8 @@ pub(super) struct State {
     pub(super) full: bool,
     /// When age was last looked at.
     pub(super) aged: Option<Now>,
+    /// How far such a look got of what is not uploaded, where one append was not enough for it.
+    pub(super) aging: PerStream<u64>,
     /// When the disk was last looked at, and the bound that follows from that.
     pub(super) room: Room,
     /// Which numbers above the floors were evicted.

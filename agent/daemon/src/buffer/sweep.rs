@@ -200,7 +200,7 @@ impl Core {
                 || pinned.contains(&sequence)
                 || (stream == Stream::Predictions && state.unsettled.contains(&sequence))
                 || (stream == Stream::Explanations && self.is_needed(stream, sequence, record.as_ref())?)
-                || (decodes && !is_uploaded && record.as_ref().is_none_or(counts_on));
+                || (decodes && !is_uploaded && record.as_ref().is_none_or(|record| counts_on(&record.body)));
             if stays {
                 stayed += 1;
                 follows = false;
@@ -281,23 +281,23 @@ impl Core {
 }
 
 /// The health record's content, where it is about the buffer.
-fn about_buffer(record: &Record) -> Option<&Health> {
-    match &record.body {
+fn about_buffer(body: &Body) -> Option<&Health> {
+    match body {
         Body::Health(health) if health.subject == "buffer" => Some(health),
         _ => None,
     }
 }
 
 /// Whether central's sums rest on a record, and nothing can say the same in its place.
-fn counts_on(record: &Record) -> bool {
-    about_buffer(record).is_some_and(|health| {
-        !matches!(health.state.as_str(), "evicted" | "full" | "accepting" | "degraded" | "recovered")
+fn counts_on(body: &Body) -> bool {
+    about_buffer(body).is_some_and(|health| {
+        !matches!(health.state.as_str(), "evicted" | "full" | "accepting" | "degraded" | "recovered" | "renewed")
     })
 }
 
 /// Adds up what a record says of evictions.
 fn tell_again(record: &Record, told: &mut BTreeMap<String, Gone>) {
-    let Some(health) = about_buffer(record).filter(|health| health.state == "evicted") else { return };
+    let Some(health) = about_buffer(&record.body).filter(|health| health.state == "evicted") else { return };
     let text = |name: &str| health.evidence.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let number = |name: &str| text(name).and_then(|value| value.parse::<u64>().ok());
     let (Some(stream), Some(first), Some(last)) = (text("stream"), number("first"), number("last")) else { return };
@@ -310,6 +310,18 @@ fn tell_again(record: &Record, told: &mut BTreeMap<String, Gone>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_buffer_says_of_its_work_may_go_and_what_sums_rest_on_may_not() {
+        let of = |subject: &str, state: &str| {
+            let health = Health { subject: subject.to_owned(), state: state.to_owned(), evidence: Vec::new() };
+            Body::Health(health)
+        };
+        for state in ["evicted", "full", "accepting", "degraded", "recovered", "renewed"] {
+            assert!(!counts_on(&of("buffer", state)), "{state}");
+        }
+        assert!(counts_on(&of("buffer", "gap")) && !counts_on(&of("source", "gap")));
+    }
 
     #[test]
     fn passes_leave_what_the_next_begins_with_and_end() {

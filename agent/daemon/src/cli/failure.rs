@@ -109,7 +109,8 @@ impl From<SyncError> for Failure {
     fn from(error: SyncError) -> Self {
         let code = match error {
             SyncError::Buffer(error) => return error.into(),
-            SyncError::Registry(RegistryError::Server { .. }) => UNAVAILABLE,
+            SyncError::Registry(RegistryError::Server { .. } | RegistryError::Busy { .. }) => UNAVAILABLE,
+            SyncError::Registry(RegistryError::Forbidden { .. }) => FORBIDDEN,
             SyncError::Registry(RegistryError::Io { ref source, .. })
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {

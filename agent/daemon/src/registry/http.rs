@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
+use tokio::time::timeout;
 use url::Url;
 
 use super::RegistryError;
@@ -100,7 +101,8 @@ impl Http {
     /// Looks what is under the name of a file that should have `size` bytes.
     pub(super) async fn look(&self, path: &str, size: u64) -> Result<Look, RegistryError> {
         let within = QUESTION.saturating_add(Duration::from_secs(size / SLOWEST));
-        let answer = self.ask(Method::GET, self.url(path), Some(within), |request| request).await?;
+        let asked = self.ask(Method::GET, self.url(path), Some(within), |request| request);
+        let answer = timeout(QUESTION, asked).await.map_err(|_| self.silent(path))??;
         match answer.status() {
             StatusCode::NOT_FOUND => self.json(path, answer).await.map(|_| Look::Missing),
             StatusCode::INTERNAL_SERVER_ERROR => Ok(Look::Unclear),
@@ -239,13 +241,19 @@ impl Http {
     /// The content of an answer; `None` when it has more bytes than that.
     async fn read(&self, path: &str, mut answer: Response, most: usize) -> Result<Option<Vec<u8>>, RegistryError> {
         let mut content = Vec::new();
-        while let Some(piece) = answer.chunk().await.map_err(|error| self.failed(path, chain(&error.without_url())))? {
+        loop {
+            let piece = timeout(QUESTION, answer.chunk()).await.map_err(|_| self.silent(path))?;
+            let Some(piece) = piece.map_err(|error| self.failed(path, chain(&error.without_url())))? else { break };
             if content.len().saturating_add(piece.len()) > most {
                 return Ok(None);
             }
             content.extend_from_slice(&piece);
         }
         Ok(Some(content))
+    }
+
+    fn silent(&self, path: &str) -> RegistryError {
+        self.failed(path, format!("nothing came for {} seconds", QUESTION.as_secs()))
     }
 
     fn failed(&self, path: &str, reason: String) -> RegistryError {

@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::contents::contents;
-use super::outgoing::encode;
+use super::outgoing::{Load, let_go};
 use super::{Config, SyncError, claim, lanes, status};
-use crate::buffer::{Buffer, Closed};
+use crate::buffer::Buffer;
 use crate::clock;
 use crate::registry::{self, DirectoryConfig, Put, Registry, RegistryError, StoreMark, batch_path};
 
@@ -170,32 +170,23 @@ pub(crate) fn next(buffer: &Buffer, config: &Config, begun: &Begun) -> Result<Op
                     None => break,
                 },
             };
-            if let Some(content) = content(buffer, stream, closed)? {
-                let date = status::date(closed.closed_at);
-                let path = batch_path(buffer.gateway(), stream, &date, closed.first, closed.last);
-                return Ok(Some(Batch { stream, numbers: (closed.first, closed.last), path, content }));
+            let load = match Load::filed(buffer, stream, closed)? {
+                Some(load) => load,
+                None => Load::made(buffer, stream, closed)?,
+            };
+            match load {
+                Load::Bytes(content) => {
+                    let date = status::date(closed.closed_at);
+                    let path = batch_path(buffer.gateway(), stream, &date, closed.first, closed.last);
+                    return Ok(Some(Batch { stream, numbers: (closed.first, closed.last), path, content }));
+                }
+                Load::Nothing => let_go(buffer, stream, closed)?,
+                // Sync may have sent it meanwhile.
+                Load::Passed => {}
             }
-            buffer.mark_sent(stream, (closed.first, closed.last))?;
         }
     }
     Ok(None)
-}
-
-/// The bytes of a closed batch, which every try sends; `None` when none of its records is left.
-fn content(buffer: &Buffer, stream: Stream, batch: Closed) -> Result<Option<Vec<u8>>, SyncError> {
-    let content = buffer.outbox(stream)?;
-    // Sync may have sent it meanwhile, and what lies there is another.
-    if buffer.closed(stream) != Some(batch) {
-        return Ok(None);
-    }
-    if content.is_some() {
-        return Ok(content);
-    }
-    let content = encode(buffer, stream, batch)?;
-    if let Some(content) = &content {
-        buffer.fill_batch(stream, batch, content)?;
-    }
-    Ok(content.filter(|_| buffer.closed(stream) == Some(batch)))
 }
 
 /// Lets go of a batch that is safe elsewhere. One that is not the closed one was let go of before.
@@ -209,7 +200,7 @@ pub(crate) fn sent(buffer: &Buffer, sent: &Sent) -> Result<(), SyncError> {
         let evidence = vec![("path".to_owned(), path), ("aside".to_owned(), aside.clone())];
         buffer.report(clock::now(), "sync", "conflict", evidence);
     }
-    Ok(buffer.mark_sent(stream, (sent.first, sent.last))?)
+    let_go(buffer, stream, batch)
 }
 
 /// Carries all that is final to a folder. To repeat it after it was cut off is safe: nothing is there twice.

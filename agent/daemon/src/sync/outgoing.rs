@@ -13,49 +13,32 @@ impl Sync {
     pub(super) async fn send(&self, stream: Stream, batch: Closed) -> Result<(), SyncError> {
         let date = status::date(batch.closed_at);
         let path = batch_path(self.buffer.gateway(), stream, &date, batch.first, batch.last);
-        if let Some(content) = self.content(stream, batch, &path).await? {
-            self.put(&path, content).await?;
-            tracing::debug!(path, "a batch is in the registry");
+        match self.load(stream, batch, &path).await? {
+            Load::Bytes(content) => {
+                self.put(&path, content).await?;
+                tracing::debug!(path, "a batch is in the registry");
+            }
+            Load::Nothing => {}
+            Load::Passed => return Ok(()),
         }
         let buffer = self.buffer.clone();
-        blocking(move || {
-            // Once it is marked as sent, feedback may go.
-            if stream == Stream::Feedback
-                && let Err(error) = figures::verdicts(&buffer)
-            {
-                tracing::warn!(%error, "verdicts were not counted");
-            }
-            buffer.mark_sent(stream, (batch.first, batch.last))
-        })
-        .await
+        blocking(move || let_go(&buffer, stream, batch)).await
     }
 
-    /// The bytes of a closed batch, which every try sends; `None` when there is nothing left to send.
-    async fn content(&self, stream: Stream, batch: Closed, path: &str) -> Result<Option<Vec<u8>>, SyncError> {
+    /// What there is to send of a closed batch.
+    async fn load(&self, stream: Stream, batch: Closed, path: &str) -> Result<Load, SyncError> {
         let buffer = self.buffer.clone();
-        let content = blocking(move || buffer.outbox(stream)).await?;
-        // A person may have carried it meanwhile (`carry`), and what lies there is another.
-        if self.buffer.closed(stream) != Some(batch) {
-            return Ok(None);
-        }
-        if content.is_some() {
-            return Ok(content);
+        if let Some(load) = blocking(move || Load::filed(&buffer, stream, batch)).await? {
+            return Ok(load);
         }
         // Its file is lost: should an earlier try have arrived, other bytes of the same records must not follow.
         if let Some(sent) = self.buffer.content(stream)
             && self.registry.holds(path, sent.size, sent.sha256).await?
         {
-            return Ok(None);
+            return Ok(Load::Nothing);
         }
         let buffer = self.buffer.clone();
-        blocking(move || {
-            let content = encode(&buffer, stream, batch)?;
-            if let Some(content) = &content {
-                buffer.fill_batch(stream, batch, content)?;
-            }
-            Ok::<_, SyncError>(content.filter(|_| buffer.closed(stream) == Some(batch)))
-        })
-        .await
+        blocking(move || Load::made(&buffer, stream, batch)).await
     }
 
     /// Puts a batch under its name. When that has other content, what is there stays, ours goes beside it under a name
@@ -75,6 +58,52 @@ impl Sync {
         tokio::task::spawn_blocking(move || buffer.report(clock::now(), "sync", "conflict", evidence)).await?;
         Ok(())
     }
+}
+
+/// What there is to send of a closed batch.
+pub(super) enum Load {
+    /// These bytes, by every try.
+    Bytes(Vec<u8>),
+    /// None of its records is left, or all are where they should be.
+    Nothing,
+    /// It is not the closed batch any more. A person carried it (`carry`) and marked it, or the store lost its bounds: then
+    /// its records are still to be sent.
+    Passed,
+}
+
+impl Load {
+    /// What the outbox has; `None` when the file is not there or not what it was.
+    pub(super) fn filed(buffer: &Buffer, stream: Stream, batch: Closed) -> Result<Option<Self>, SyncError> {
+        let content = buffer.outbox(stream)?;
+        // What lies there is another's otherwise.
+        if buffer.closed(stream) != Some(batch) {
+            return Ok(Some(Self::Passed));
+        }
+        Ok(content.map(Self::Bytes))
+    }
+
+    /// Writes the file, anew where it is lost.
+    pub(super) fn made(buffer: &Buffer, stream: Stream, batch: Closed) -> Result<Self, SyncError> {
+        let content = encode(buffer, stream, batch)?;
+        if let Some(content) = &content {
+            buffer.fill_batch(stream, batch, content)?;
+        }
+        if buffer.closed(stream) != Some(batch) {
+            return Ok(Self::Passed);
+        }
+        Ok(content.map_or(Self::Nothing, Self::Bytes))
+    }
+}
+
+/// Lets go of a batch that is safe elsewhere.
+pub(super) fn let_go(buffer: &Buffer, stream: Stream, batch: Closed) -> Result<(), SyncError> {
+    // Once it is marked as sent, feedback may go.
+    if stream == Stream::Feedback
+        && let Err(error) = figures::verdicts(buffer)
+    {
+        tracing::warn!(%error, "verdicts were not counted");
+    }
+    Ok(buffer.mark_sent(stream, (batch.first, batch.last))?)
 }
 
 /// A batch's records as a file; `None` when none of them is left to send.

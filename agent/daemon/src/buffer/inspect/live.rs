@@ -34,8 +34,9 @@ impl View for Core {
         &self.base
     }
 
-    fn cursor(&self, stream: Stream) -> Cursor {
-        self.state().cursors[stream]
+    fn standing(&self, stream: Stream) -> (Cursor, impl Sized) {
+        let state = self.state();
+        (state.cursors[stream], state)
     }
 
     fn through(&self, stream: Stream) -> u64 {

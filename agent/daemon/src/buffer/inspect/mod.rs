@@ -101,7 +101,11 @@ impl Finding {
 trait View {
     fn base(&self) -> &Base;
     /// Where a stream stands now.
-    fn cursor(&self, stream: Stream) -> Cursor;
+    fn cursor(&self, stream: Stream) -> Cursor {
+        self.standing(stream).0
+    }
+    /// Where a stream stands, and does while the other value is kept: writers wait.
+    fn standing(&self, stream: Stream) -> (Cursor, impl Sized);
     /// The last number that is to be there.
     fn through(&self, stream: Stream) -> u64;
     /// A stream's closed batch and what its file holds, once that was written.

@@ -206,8 +206,8 @@ impl View for Offline {
         &self.base
     }
 
-    fn cursor(&self, stream: Stream) -> Cursor {
-        self.cursors[stream]
+    fn standing(&self, stream: Stream) -> (Cursor, impl Sized) {
+        (self.cursors[stream], ())
     }
 
     fn through(&self, stream: Stream) -> u64 {

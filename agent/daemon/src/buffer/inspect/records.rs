@@ -2,6 +2,8 @@
 
 use explaind_core::domain::record::{Body, Record, Stream};
 
+use super::super::base::Base;
+use super::super::cursor::Cursor;
 use super::super::declared::Declared;
 use super::super::error::BufferError;
 use super::super::verify::{self, Range};
@@ -26,7 +28,8 @@ pub(super) fn piece(view: &impl View, stream: Stream, after: u64, most: usize) -
         expected = expected.max(sequence.saturating_add(1));
         match base.decode(stream, sequence, sealed) {
             Ok(record) => {
-                suspects.extend(problems(view, &record, before)?.into_iter().map(|problem| (sequence, problem)));
+                suspects
+                    .extend(problems(base, &cursor, &record, before)?.into_iter().map(|problem| (sequence, problem)));
                 before = hash_of(&record).map(|hash| (sequence, hash));
             }
             Err(reason) => {
@@ -54,9 +57,13 @@ fn still(
     suspects: Vec<(u64, String)>,
     piece: &mut Piece,
 ) -> Result<(), BufferError> {
+    if gappy.is_none() && suspects.is_empty() {
+        return Ok(());
+    }
     let (base, part) = (view.base(), Part::Records(stream));
+    // With nothing evicted between one question and the next.
+    let (cursor, _standing) = view.standing(stream);
     if let Some((first, last)) = gappy {
-        let cursor = view.cursor(stream);
         let range = (first.max(cursor.floor), last.max(cursor.floor));
         let declared = Declared::load(base, stream)?;
         let (gaps, short) = verify::undeclared(base, stream, &cursor, &declared, range)?;
@@ -73,7 +80,7 @@ fn still(
         let Some(sealed) = base.store.get(&keys::record(stream, sequence))? else { continue };
         let again = match base.decode(stream, sequence, &sealed) {
             Ok(record) if problem.starts_with(CHAIN) => problem_stays(&record),
-            Ok(record) => problems(view, &record, None)?.contains(&problem),
+            Ok(record) => problems(base, &cursor, &record, None)?.contains(&problem),
             Err(_) => true,
         };
         if !again {
@@ -100,8 +107,13 @@ fn problem_stays(record: &Record) -> bool {
 }
 
 /// What is wrong with a record that can be read. `before`: the number and the hash of the audit record before it.
-fn problems(view: &impl View, record: &Record, before: Option<(u64, [u8; 32])>) -> Result<Vec<String>, BufferError> {
-    let (base, stream) = (view.base(), record.body.stream());
+fn problems(
+    base: &Base,
+    cursor: &Cursor,
+    record: &Record,
+    before: Option<(u64, [u8; 32])>,
+) -> Result<Vec<String>, BufferError> {
+    let stream = record.body.stream();
     let mut problems = Vec::new();
     if base.locate(record.id)? != Some((stream, record.sequence)) {
         problems.push("it is not found by its id".to_owned());
@@ -110,7 +122,7 @@ fn problems(view: &impl View, record: &Record, before: Option<(u64, [u8; 32])>) 
         match base.settlement(record.sequence)? {
             Some(Ok(_)) => {}
             Some(Err(reason)) => problems.push(format!("its explanation cannot be read: {reason}")),
-            None if record.sequence <= view.cursor(stream).settled => {
+            None if record.sequence <= cursor.settled => {
                 problems.push("its explanation is missing".to_owned());
             }
             None => {}

@@ -251,3 +251,29 @@ fn writers_go_on_while_it_is_checked() {
     assert!(rounds > 1);
     assert_eq!(live(&buffer), [""; 0]);
 }
+
+#[test]
+fn a_check_beside_evictions_finds_nothing_that_is_not_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { max_bytes: 1 << 20, history_bytes: 1 << 20, ..Config::default() };
+    let buffer = try_open(folder.path(), &config).unwrap();
+    let looks = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for n in 0..400 {
+                let stored = buffer.append((0..40).map(|_| prediction(n, 65.0)).collect()).unwrap();
+                buffer.settle(stored.iter().map(|record| (record.id, explained(65.0))).collect()).unwrap();
+                if n % 50 == 49 {
+                    buffer.mark_uploaded(Stream::Predictions, n * 20).unwrap();
+                }
+            }
+        });
+        let mut looks = 0;
+        while !writer.is_finished() {
+            assert_eq!(live(&buffer), [""; 0]);
+            looks += 1;
+        }
+        looks
+    });
+    assert!(looks > 3 && buffer.stat().streams.iter().any(|one| one.records < one.last), "{looks}");
+    assert_eq!(live(&buffer), [""; 0]);
+}

@@ -248,3 +248,30 @@ fn the_newest_extra_of_a_prediction_is_found_and_extras_go_before_predictions() 
     let left = buffer.0.state().cursors[Stream::Explanations];
     assert_eq!((left.records, left.bytes), (0, 0), "nothing is counted that is gone");
 }
+
+#[test]
+fn what_is_too_old_goes_also_behind_a_batch_that_is_larger_than_one_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let day = std::time::Duration::from_secs(86_400);
+    let mut config = Config { max_bytes: 1 << 30, history_bytes: 1 << 30, ..Config::DEFAULT };
+    config.predictions.max_age = Some(day);
+    config.explanations.max_age = Some(day);
+    let buffer = try_open(folder.path(), &config).unwrap();
+    // More than one append looks at, in a batch that is under way, and as many behind it.
+    let in_batch = 9_000;
+    for _ in 0..20 {
+        let stored = buffer.append((0..1000).map(|n| prediction(n, 65.0)).collect()).unwrap();
+        buffer.settle(stored.iter().map(|record| (record.id, skipped())).collect()).unwrap();
+    }
+    buffer.append((0..1000).map(|n| extra(n, Uuid::from_u128(1))).collect()).unwrap();
+    buffer.close(Stream::Predictions, Closed { first: 1, last: in_batch, closed_at: at(50).utc }).unwrap();
+    for _ in 0..8 {
+        buffer.append(vec![new(2 * 86_400, prediction(0, 65.0).body)]).unwrap();
+    }
+    let left = sequences(&buffer.read(Stream::Predictions, 0, 10_000).unwrap());
+    assert_eq!(left.len() as u64, in_batch + 8, "what is under way stays, and what is new");
+    assert_eq!(left[..9_000], (1..=in_batch).collect::<Vec<_>>());
+    assert_eq!(buffer.waiting(Stream::Explanations), 0);
+    let gone: u64 = evictions(&buffer, "predictions").iter().map(|(.., records, _, _)| records).sum();
+    assert_eq!(gone, 11_000);
+}

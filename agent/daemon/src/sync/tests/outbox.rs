@@ -133,3 +133,17 @@ async fn damaged_bounds_are_asked_for_in_the_registry() {
     assert_eq!(sent, (1..=sent.len() as i64).collect::<Vec<i64>>(), "each once");
     assert!(sent.len() > 10, "the find is on record as well");
 }
+
+#[tokio::test]
+async fn a_batch_that_is_not_the_closed_one_any_more_is_neither_sent_nor_marked() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = open(folder.path());
+    buffer.append((0..10).map(health).collect()).unwrap();
+    let mut sync = sync(&buffer, registry(folder.path()), 100);
+    sync.claim(Duration::ZERO).await.unwrap();
+    // As after a repair in which the bounds were lost.
+    sync.send(Stream::Health, Scene::batch()).await.unwrap();
+    assert_eq!(buffer.waiting(Stream::Health), 10);
+    sync.round(true, &EVER()).await.unwrap();
+    assert_eq!(sequences(folder.path(), "line-3", Stream::Health), (1..=10).collect::<Vec<i64>>());
+}
