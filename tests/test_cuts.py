@@ -117,7 +117,8 @@ def test_power_cut_with_predictions_alone(disk, daemon, bundle, tmp_path, luck):
     technicians = Technicians(gateway)
     for _ in range(CUTS):
         technicians.start(only_read=True)
-        time.sleep(luck.uniform(0.1, 0.8))
+        # Predictions are gathered for a second.
+        time.sleep(luck.uniform(1.1, 2.5))
         power_cut(gateway, disk, technicians)
         newest = max(technicians.shown.values(), default=0)
         assert newest > 0, "predictions were shown"

@@ -26,7 +26,7 @@ pub(crate) use self::bundles::{Models, files_of, load, plans};
 use crate::buffer::{Buffer, BufferError, Machine, SessionInfo, unheard_of};
 use crate::condition::Board;
 use crate::config::{ConfigError, Settings};
-use crate::driver::{Driver, Explanations, LastPredictions, Progress};
+use crate::driver::{Driver, Explanations, Gathered, LastPredictions, Progress};
 use crate::explainer::{self, Queue};
 use crate::mailbox::{Mailbox, mailbox};
 use crate::question::Questions;
@@ -185,6 +185,7 @@ async fn live(
         last: last.clone(),
         conditions: conditions.clone(),
         // A buffer that takes nothing at present is no reason not to start: it is tried again with the next records.
+        gathered: Gathered::default(),
         retry: follows,
         refused_since: None,
     };

@@ -1,7 +1,8 @@
 //! The one loop that joins samples, ticks and commands to the pure pipeline, appends what follows, and only then tells.
 //!
-//! It has a thread of its own, since inference computes. What it appends in one go goes to disk with one flush, so the
-//! busier it is, the less each record costs. Nothing that it could not store is told to anyone.
+//! It has a thread of its own, since inference computes. What it appends in one go goes to disk with one flush, and a flush
+//! costs an SD card as much as dozens of records: so predictions that raise or clear nothing are gathered for a second, and
+//! go together. An alert goes at once, with all that was gathered before it. Nothing that is not stored is told to anyone.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,9 @@ use crate::telemetry::Metrics;
 const EVENTS_AT_ONCE: usize = 256;
 /// The longest sleep, so that an idle driver still shows that it lives.
 const IDLE: Duration = Duration::from_millis(500);
+/// How long predictions may wait for others, and how many may.
+const TOGETHER: Duration = Duration::from_secs(1);
+const GATHERED: usize = 512;
 /// Records kept for another try while the buffer refuses them; beyond it the oldest are given up and counted.
 const KEPT_FOR_RETRY: usize = 1024;
 
@@ -104,10 +108,41 @@ pub(crate) struct Driver<E> {
     pub(crate) last: LastPredictions,
     /// How the gateway itself is.
     pub(crate) conditions: Board,
+    /// What is to be stored with what comes within a second.
+    pub(crate) gathered: Gathered,
     /// What the buffer refused, to be tried again.
     pub(crate) retry: Follows,
     /// When the log last said that the buffer refuses records; `None` while it takes them.
     pub(crate) refused_since: Option<Instant>,
+}
+
+/// Predictions that wait for others, since when.
+#[derive(Default)]
+pub(crate) struct Gathered {
+    all: Follows,
+    since: Option<Instant>,
+}
+
+impl Gathered {
+    fn add(&mut self, new: Follows, now: Instant) {
+        if !new.records.is_empty() {
+            self.since.get_or_insert(now);
+        }
+        self.all.records.extend(new.records);
+        self.all.made.extend(new.made);
+    }
+
+    /// Time for which the others can still come; none when somebody waits for what is there.
+    fn time_left(&self, now: Instant) -> Option<Duration> {
+        let left = TOGETHER.saturating_sub(now.saturating_duration_since(self.since?));
+        let goes = self.all.records.len() >= GATHERED || !self.all.records.iter().all(is_prediction);
+        Some(if goes { Duration::ZERO } else { left })
+    }
+
+    fn take(&mut self) -> Follows {
+        self.since = None;
+        std::mem::take(&mut self.all)
+    }
 }
 
 impl<E: Explanations> Driver<E> {
@@ -137,7 +172,7 @@ impl<E: Explanations> Driver<E> {
                 }
             }
         }
-        self.store(Follows::default());
+        self.store_all();
     }
 
     /// Makes alerts of what is wrong with the gateway itself.
@@ -149,10 +184,12 @@ impl<E: Explanations> Driver<E> {
         }
     }
 
-    /// Time until the pipeline's next tick.
+    /// Time until the pipeline's next tick, or until what was gathered goes.
     fn wait(&self) -> Duration {
         let now = clock::now().monotonic;
-        self.pipeline.next_tick().map_or(IDLE, |due| due.saturating_sub(now).min(IDLE))
+        let tick = self.pipeline.next_tick().map_or(IDLE, |due| due.saturating_sub(now));
+        let gathered = self.gathered.time_left(Instant::now()).unwrap_or(IDLE);
+        tick.min(gathered).min(IDLE)
     }
 
     /// Asks the pipeline, and takes the time that each prediction took.
@@ -184,8 +221,18 @@ impl<E: Explanations> Driver<E> {
         self.store(all);
     }
 
-    /// Appends, then tells. What the buffer refuses is tried again with the next records.
+    /// Stores what follows, now or together with what comes soon.
     fn store(&mut self, new: Follows) {
+        let now = Instant::now();
+        self.gathered.add(new, now);
+        if !self.retry.records.is_empty() || self.gathered.time_left(now).is_some_and(|left| left.is_zero()) {
+            self.store_all();
+        }
+    }
+
+    /// Appends, then tells. What the buffer refuses is tried again with the next records.
+    fn store_all(&mut self) {
+        let new = self.gathered.take();
         let mut all = std::mem::take(&mut self.retry);
         all.records.extend(new.records);
         all.made.extend(new.made);
@@ -338,5 +385,33 @@ fn prediction_of(body: &Body) -> Option<Uuid> {
     match body {
         Body::Alert(transition) => transition.prediction_id,
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::samples::{prediction, transition, withheld};
+    use explaind_core::domain::alert::AlarmState::{Normal, Unacknowledged};
+
+    fn follows(records: Vec<NewRecord>) -> Follows {
+        Follows { records, made: Vec::new() }
+    }
+
+    #[test]
+    fn predictions_go_together_within_a_second_and_alerts_at_once() {
+        let (begun, mut gathered) = (Instant::now(), Gathered::default());
+        let after = |millis| begun + Duration::from_millis(millis);
+        gathered.add(Follows::default(), begun);
+        assert_eq!(gathered.time_left(begun), None, "nothing waits for nothing");
+        gathered.add(follows(vec![prediction(1, 65.0), withheld(1)]), begun);
+        gathered.add(follows(vec![prediction(2, 65.0)]), after(700));
+        assert_eq!(gathered.time_left(after(700)), Some(Duration::from_millis(300)), "the first has waited longest");
+        assert_eq!(gathered.time_left(after(1500)), Some(Duration::ZERO));
+        gathered.add(follows(vec![transition(2, None, (Normal, Unacknowledged), None, None)]), after(800));
+        assert_eq!(gathered.time_left(after(800)), Some(Duration::ZERO));
+        assert_eq!((gathered.take().records.len(), gathered.time_left(after(800))), (4, None));
+        gathered.add(follows((0..512).map(|n| prediction(n, 65.0)).collect()), begun);
+        assert_eq!(gathered.time_left(begun), Some(Duration::ZERO), "there is a bound");
     }
 }
