@@ -123,7 +123,9 @@ pub(crate) fn run(settings: Settings) -> Result<(), AppError> {
         first: runtime.block_on(first_number(&settings, &store)),
     };
     let now = clock::now();
+    let opening = service::opening();
     let buffer = Buffer::open(&store, &settings.buffer, session, now, metrics.clone()).map_err(AppError::Buffer)?;
+    drop(opening);
     let (pipeline, follows) = Pipeline::new(plans, open_alerts(&buffer), now, &mut || clock::mint(now));
 
     let result = runtime.block_on(live(settings, models, buffer, (pipeline, follows), metrics));

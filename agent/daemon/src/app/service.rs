@@ -1,11 +1,41 @@
 //! What the service manager sees: readiness, a watchdog that tells a hang from a heartbeat, a clean stop.
 
+use std::sync::mpsc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::buffer;
 use crate::driver::Progress;
+
+/// How often the service manager is asked for patience at a start, and for how much.
+const ASK_EVERY: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// While it is there the service manager is asked to wait, for as long as the store gets on with being opened: reading out
+/// a damaged one may take minutes, and a start that is cut off begins anew.
+pub(super) struct Opening {
+    _end: mpsc::Sender<()>,
+}
+
+/// Begins to ask.
+pub(super) fn opening() -> Opening {
+    let (end, ended) = mpsc::channel();
+    let ask = move || {
+        let mut seen = buffer::steps();
+        while ended.recv_timeout(ASK_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let steps = buffer::steps();
+            if steps != std::mem::replace(&mut seen, steps) {
+                notify(NotifyState::ExtendTimeoutUsec(u32::try_from(PATIENCE.as_micros()).unwrap_or(u32::MAX)));
+            }
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("start".to_owned()).spawn(ask) {
+        tracing::warn!(%error, "a long start may be cut off");
+    }
+    Opening { _end: end }
+}
 
 /// Says that the daemon serves.
 pub(super) fn ready() {
@@ -17,7 +47,8 @@ pub(super) fn stopping() {
     notify(NotifyState::Stopping);
 }
 
-/// Feeds the watchdog for as long as the driver moves: a timer alone would hide a hang.
+/// Feeds the watchdog for as long as the driver moves, or the store that it waits for is being opened again: a timer alone
+/// would hide a hang.
 pub(super) async fn watchdog(progress: Progress) {
     let Some(limit) = sd_notify::watchdog_enabled() else {
         return;
@@ -27,7 +58,7 @@ pub(super) async fn watchdog(progress: Progress) {
     let mut seen = None;
     loop {
         beat.tick().await;
-        let turns = progress.turns();
+        let turns = progress.turns().wrapping_add(buffer::steps());
         if seen != Some(turns) {
             notify(NotifyState::Watchdog);
         } else {

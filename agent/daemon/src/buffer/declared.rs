@@ -34,8 +34,12 @@ impl Declared {
     pub(super) fn load(base: &Base, stream: Stream) -> Result<Self, BufferError> {
         let [kind, code, ..] = keys::declared(stream, 0);
         let entries = base.store.all(&[kind, code])?;
-        let spans = entries.iter().filter_map(|(key, sealed)| Some((keys::sequence(key)?, open(key, sealed)?)));
-        Ok(Self(spans.collect()))
+        Ok(Self::of(entries.iter().map(|(key, sealed)| (&**key, &**sealed))))
+    }
+
+    /// What entries of a stream say.
+    pub(super) fn of<'a>(entries: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Self {
+        Self(entries.filter_map(|(key, sealed)| Some((keys::sequence(key)?, open(key, sealed)?))).collect())
     }
 
     /// The range with a number in it.
@@ -157,7 +161,7 @@ impl Write<'_> {
 
     /// Declares a loss in a segment that was found by counting, so that it is found once.
     pub(super) fn declare_lost(&mut self, stream: Stream, first: u64, lost: u64) -> Result<(), BufferError> {
-        let Some(mut span) = self.span(stream, first)? else { return Ok(()) };
+        let mut span = self.span(stream, first)?.unwrap_or(Span { last: segment_end(first), gone: 0 });
         span.gone = span.gone.saturating_add(lost);
         self.set_span(stream, first, Some(span))
     }
@@ -218,7 +222,7 @@ impl Write<'_> {
 }
 
 /// The first number of the segment that a prediction's number is in.
-fn segment(sequence: u64) -> u64 {
+pub(super) fn segment(sequence: u64) -> u64 {
     sequence >> SEGMENT_BITS << SEGMENT_BITS
 }
 

@@ -10,7 +10,6 @@
 //!   `<store>.damaged-<time>`.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use explaind_core::domain::time::Now;
@@ -20,6 +19,8 @@ use super::store::{bytes_below, sync_folder};
 
 /// Damaged stores, and damaged files of any other kind, that are kept: the newest.
 const KEPT_DAMAGED: usize = 2;
+const DAMAGED: &str = ".damaged-";
+const STAMP: &str = "%Y%m%dT%H%M%SZ";
 
 /// Where the next generation is made.
 pub(super) fn draft(store: &Path) -> PathBuf {
@@ -32,6 +33,11 @@ fn fresh(store: &Path) -> PathBuf {
 
 fn old(store: &Path) -> PathBuf {
     beside(store, ".old")
+}
+
+/// Whether a store that is whole waits for the place of one that has made way.
+pub(super) fn takes_its_place(store: &Path) -> bool {
+    !exists(store) && (exists(&fresh(store)) || exists(&old(store)))
 }
 
 /// Finishes, or undoes, what the power or a kill cut off. What cannot be removed is in nobody's way.
@@ -76,25 +82,27 @@ pub(super) fn discard_draft(store: &Path) {
 
 /// Renames what cannot be used. The newest ones are kept.
 pub(super) fn move_aside(path: &Path, now: Now) -> Result<PathBuf, BufferError> {
-    let stamp = now.utc.as_micros().div_euclid(1_000_000);
-    let stamp = jiff::Timestamp::from_second(stamp)
-        .map_or_else(|_| stamp.to_string(), |time| time.strftime("%Y%m%dT%H%M%SZ").to_string());
-    for attempt in 0.. {
-        let suffix = if attempt == 0 { format!(".damaged-{stamp}") } else { format!(".damaged-{stamp}-{attempt}") };
-        let target = beside(path, &suffix);
-        if exists(&target) {
-            continue;
-        }
-        rename(path, &target)?;
-        let mut kept = damaged(path);
-        while kept.len() > KEPT_DAMAGED {
-            // Not the one that was set aside just now, whatever the clock says.
-            let Some(place) = kept.iter().position(|other| *other != target) else { break };
-            discard(&kept.remove(place));
-        }
-        return Ok(target);
+    let mut kept = damaged(path);
+    // Above all that are there, whatever the clock says: so that names sort by age.
+    let newest = kept.last().and_then(|newest| seconds_of(path, newest)).map_or(i64::MIN, |newest| newest + 1);
+    let stamp = now.utc.as_micros().div_euclid(1_000_000).max(newest);
+    let stamp =
+        jiff::Timestamp::from_second(stamp).map_or_else(|_| stamp.to_string(), |time| time.strftime(STAMP).to_string());
+    let target = beside(path, &format!("{DAMAGED}{stamp}"));
+    rename(path, &target)?;
+    while kept.len() >= KEPT_DAMAGED {
+        discard(&kept.remove(0));
     }
-    Err(BufferError::io("set aside", path, io::ErrorKind::AlreadyExists.into()))
+    Ok(target)
+}
+
+/// When something was set aside, by its name.
+fn seconds_of(path: &Path, aside: &Path) -> Option<i64> {
+    let name = aside.file_name()?.to_str()?;
+    // Earlier versions put a number behind it.
+    let stamp = name.strip_prefix(path.file_name()?.to_str()?)?.strip_prefix(DAMAGED)?.split('-').next()?;
+    let time = jiff::civil::DateTime::strptime(STAMP, stamp).ok()?;
+    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
 }
 
 /// Bytes of all that lies beside the store because of damage, or until a generation is done with.
@@ -104,6 +112,11 @@ pub(super) fn bytes_beside(store: &Path) -> u64 {
     all.iter()
         .map(|path| if path.is_dir() { bytes_below(path) } else { fs::metadata(path).map_or(0, |data| data.len()) })
         .sum()
+}
+
+/// The store that was set aside last because it was damaged.
+pub(super) fn newest_damaged(store: &Path) -> Option<PathBuf> {
+    damaged(store).pop()
 }
 
 /// Makes room where there is too little for another store: damaged ones go, all but the newest.
@@ -120,7 +133,7 @@ fn damaged(path: &Path) -> Vec<PathBuf> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         return Vec::new();
     };
-    let begin = format!("{name}.damaged-");
+    let begin = format!("{name}{DAMAGED}");
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut found: Vec<PathBuf> = entries
         .flatten()
@@ -147,7 +160,8 @@ fn rename(from: &Path, to: &Path) -> Result<(), BufferError> {
     to.parent().map_or(Ok(()), sync_folder)
 }
 
-fn discard(path: &Path) {
+/// Removes a file or a folder. That it may fail holds up nothing.
+pub(super) fn discard(path: &Path) {
     let removed = match fs::symlink_metadata(path) {
         Ok(data) if data.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
@@ -192,6 +206,7 @@ mod tests {
             for name in there {
                 make(&folder.path().join(name), name);
             }
+            assert_eq!(takes_its_place(&store), !there.contains(&"buffer"), "{there:?}");
             tidy(&store).unwrap();
             assert_eq!(fs::read_to_string(store.join("which")).unwrap(), expected, "{there:?}");
             let left: Vec<String> = names(folder.path()).into_iter().filter(|name| !name.contains("damaged")).collect();
@@ -211,6 +226,9 @@ mod tests {
             assert!(take_over(&store, Some(at(100 - n))).unwrap().unwrap().exists());
             assert_eq!(fs::read_to_string(store.join("which")).unwrap(), n.to_string());
         }
+        let asides: Vec<String> =
+            damaged(&store).iter().map(|path| fs::read_to_string(path.join("which")).unwrap()).collect();
+        assert_eq!(asides, ["2", "3"], "the newest by their order, not by the clock");
         assert_eq!((names(folder.path()).len(), bytes_beside(&store)), (3, 2));
         make(&draft(&store), "5");
         assert_eq!(take_over(&store, None).unwrap(), None);

@@ -23,6 +23,9 @@ pub(super) const THINNING: &[u8] = b"m/thinning";
 /// There when something was lost that says what was sent.
 pub(super) const DOUBT: &[u8] = b"m/doubt";
 
+/// What was done to make this store of a damaged one, until it is on record.
+pub(super) const REPAIR: &[u8] = b"m/repair";
+
 /// How many verdicts were counted.
 pub(super) const TALLY: &[u8] = b"m/tally";
 
@@ -150,13 +153,13 @@ pub(super) fn is_plausible(key: &[u8]) -> bool {
     let streamed = |code: &u8| stream(*code).is_some();
     match key {
         [CURSOR | BATCH, code] => streamed(code),
-        [RECORD | GAP, code, rest @ ..] => streamed(code) && rest.len() == 8,
+        [RECORD | GAP | DECLARED, code, rest @ ..] => streamed(code) && rest.len() == 8,
         [QUARANTINE, code, rest @ ..] => (streamed(code) || *code == SETTLEMENT) && rest.len() == 8,
         [SETTLEMENT | PINNED, rest @ ..] => rest.len() == 8,
         [FRAME, rest @ ..] => rest.len() == 4,
         [INDEX, rest @ ..] => rest.len() == 16,
         [EXTRA, rest @ ..] => rest.len() == 17,
-        _ => [FORMAT, STORE_ID, CLAIMED, MACHINE, MOVED, DOUBT].contains(&key),
+        _ => [FORMAT, STORE_ID, CLAIMED, MACHINE, MOVED, THINNING, DOUBT, TALLY, REPAIR].contains(&key),
     }
 }
 
@@ -167,12 +170,20 @@ pub(super) fn is_unsealed(key: &[u8]) -> bool {
 
 /// Whether what lies under it changes, or goes, as the store goes on.
 pub(super) fn is_changing(key: &[u8]) -> bool {
-    matches!(key.first(), Some(&(CURSOR | BATCH | b'm')))
+    matches!(key.first(), Some(&(CURSOR | BATCH | DECLARED | b'm')))
 }
 
 /// Whether it is a stream's cursor, or the bounds of its batch.
 pub(super) fn says_where_a_stream_stands(key: &[u8]) -> bool {
     matches!(key.first(), Some(&(CURSOR | BATCH)))
+}
+
+/// The stream of a declared range.
+pub(super) fn declares_of(key: &[u8]) -> Option<Stream> {
+    match key {
+        [DECLARED, code, ..] if key.len() == 10 => stream(*code),
+        _ => None,
+    }
 }
 
 /// Whether what lies under it is needed for as long as the store is.
@@ -230,15 +241,18 @@ mod tests {
         let id = Uuid::from_u128(7);
         for stream in Stream::ALL {
             assert_eq!(numbered(&record(stream, 7)), Some(Numbered::Record(stream, 7)));
-            let keys: [&[u8]; 4] =
-                [&record(stream, 7), &gap(stream, 7), &quarantined_record(stream, 7), &cursor(stream)];
+            let declared = declared(stream, 7);
+            let keys: [&[u8]; 5] =
+                [&record(stream, 7), &gap(stream, 7), &quarantined_record(stream, 7), &cursor(stream), &declared];
             assert!(keys.into_iter().all(is_plausible));
+            assert!(is_changing(&declared) && declares_of(&declared) == Some(stream));
         }
         assert_eq!(numbered(&settlement(7)), Some(Numbered::Settlement(7)));
         assert_eq!(
             (numbered(&pinned(7)), numbered(&frame(7)), numbered(MACHINE)),
             (Some(Numbered::Pinned(7)), None, None)
         );
+        assert!([THINNING, TALLY, REPAIR, DOUBT].into_iter().all(|key| is_plausible(key) && is_changing(key)));
         let keys: [&[u8]; 6] = [&settlement(1), &quarantined_settlement(1), &pinned(1), &frame(1), &index(id), MOVED];
         assert!(keys.into_iter().all(is_plausible));
         assert!(is_plausible(&extra(id, Kind::Cases)) && is_plausible(&batch(Stream::Audit)));

@@ -16,17 +16,20 @@ use super::cursor::{Cursor, PerStream};
 use super::declared::Declared;
 use super::error::BufferError;
 use super::front::Front;
+use super::generation;
 use super::journal::{self, Journal, reconcile};
 use super::moved;
 use super::open::Opening;
 use super::outbox::{Content, Outbox};
+use super::pulse;
 use super::report::{self, Note};
 use super::room::Room;
+use super::salvage::{self, Salvaged};
 use super::side::Side;
 use super::state::State;
 use super::store::Store;
 use super::sweep;
-use super::verify;
+use super::verify::{self, Range};
 use super::{Closed, SessionInfo, codec, keys};
 use crate::clock;
 
@@ -125,7 +128,17 @@ pub(super) fn load(
     if let Some(lost) = &lost {
         notes.push(Note::Replaced { lost: lost.store_id() });
     }
+    let salvaged = Salvaged::untold(&base.store)?;
+    let damaged = salvaged.as_ref().and_then(|_| generation::newest_damaged(&opening.path));
+    // A power cut may look like damage. Where nothing is lost that was acknowledged, nobody needs the damaged store.
+    let spared = salvaged.as_ref().is_some_and(|found| found.complete && found.reason == salvage::HOLED)
+        && !notes.iter().any(Note::is_loss)
+        && Stream::ALL.into_iter().all(|stream| findings[stream].spare(tail[stream]));
+    notes.extend(salvaged.map(|found| Note::Salvaged(found, damaged.clone().filter(|_| !spared))));
     report::record(&base, &mut state, journal, now, notes, &findings)?;
+    if let Some(damaged) = damaged.filter(|_| spared) {
+        generation::discard(&damaged);
+    }
     journal.release(&state.done());
     state.journal_bytes = journal.bytes();
     state.unsettled = unsettled(&base, &state.cursors[Stream::Predictions])?;
@@ -322,7 +335,10 @@ fn go_on(state: &mut State, stream: Stream, given: u64, new_store: bool, journal
     }
     if new_store && !journal::keeps(stream) && given > uploaded && given <= cursor.last() {
         // Nobody has those that were not sent.
-        notes.push(Note::Behind { stream, first: uploaded.saturating_add(1), known: given, last: cursor.last() });
+        let sent: Vec<Range> = ahead.iter().copied().filter(|(first, _)| *first > uploaded).collect();
+        for (first, last) in verify::uncovered((uploaded.saturating_add(1), cursor.last()), &sent) {
+            notes.push(Note::Behind { stream, first, known: given.min(last), last });
+        }
     }
     cursor.uploaded = cursor.uploaded.max(uploaded);
     let mut doubt = false;
@@ -337,6 +353,7 @@ fn recount(base: &Base, stream: Stream, side: &Side) -> Result<Cursor, BufferErr
     let mut cursor = Cursor::starting_at(side.promised(stream).max(side.uploaded(stream)).saturating_add(1));
     let mut from = 0;
     loop {
+        pulse::step();
         let entries = base.store.ascending(&keys::record(stream, from), &keys::record(stream, u64::MAX), PAGE)?;
         for (key, sealed) in &entries {
             let Some(sequence) = keys::sequence(key) else { continue };
@@ -398,6 +415,7 @@ fn unsettled(base: &Base, cursor: &Cursor) -> Result<BTreeSet<u64>, BufferError>
     let mut from = cursor.settled.saturating_add(1);
     loop {
         let (first, last) = (keys::record(Stream::Predictions, from), keys::record(Stream::Predictions, u64::MAX));
+        pulse::step();
         let entries = base.store.ascending(&first, &last, PAGE)?;
         for (key, _) in &entries {
             let Some(sequence) = keys::sequence(key) else { continue };
@@ -418,6 +436,7 @@ fn book(base: &Base, cursor: &Cursor) -> Result<Book, BufferError> {
     let mut from = 0;
     loop {
         let (first, last) = (keys::record(Stream::Alerts, from), keys::record(Stream::Alerts, cursor.last()));
+        pulse::step();
         let entries = base.store.ascending(&first, &last, PAGE)?;
         for (key, sealed) in &entries {
             let Some(sequence) = keys::sequence(key) else { continue };

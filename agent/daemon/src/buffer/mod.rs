@@ -51,6 +51,7 @@
 //! m/moved         where the store came from, and its first own number, once it was found on another machine
 //! m/doubt         there when it is to be asked what the registry has
 //! m/tally         how many verdicts were given, and up to which feedback that was counted
+//! m/repair        what was read of a damaged store to make this one, until a health record says so
 //! c S             the stream's cursor: floor, next, uploaded, settled, records, bytes, ranges uploaded above
 //! b S             bounds of the stream's closed batch, while there is one; then its file's size and digest
 //! f number        a frame: what many records share (u32)
@@ -92,6 +93,7 @@ mod machine;
 mod moved;
 mod open;
 mod outbox;
+mod pulse;
 mod read;
 mod recover;
 mod renew;
@@ -130,6 +132,7 @@ pub(crate) use error::BufferError;
 pub(crate) use inspect::{Finding, Offline, Part, Piece};
 pub(crate) use machine::Machine;
 pub(crate) use moved::unheard_of;
+pub(crate) use pulse::steps;
 pub(crate) use tally::Tally;
 pub(crate) use wear::{Wear, wear};
 

@@ -3,6 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use explaind_core::domain::time::Now;
@@ -18,14 +19,18 @@ use super::load::{self, Loaded};
 use super::recover::Tending;
 use super::renew::Renewing;
 use super::report::Note;
+use super::room::Room;
 use super::salvage::{self, Salvaged};
 use super::side::Side;
+use super::store::bytes_below;
 use super::tail::Tail;
 use super::{Config, Core, SessionInfo, wear};
 use crate::telemetry::Metrics;
 
 /// How much is written to see whether the disk takes it.
-pub(super) const PROBE_BYTES: usize = 256 << 10;
+const PROBE_BYTES: usize = 256 << 10;
+/// Room that the disk must have for a store that is opened again, or made.
+pub(super) const ROOM: usize = 4 << 20;
 
 /// What it takes to open a store, the first time and again.
 pub(super) struct Opening {
@@ -35,6 +40,8 @@ pub(super) struct Opening {
     pub(super) journal: PathBuf,
     /// The present run.
     pub(super) info: SessionInfo,
+    /// Bytes that must be free before it is tried again to read out a damaged store; zero while nothing is known of that.
+    pub(super) wanted: AtomicU64,
 }
 
 impl Opening {
@@ -52,8 +59,7 @@ impl Opening {
         damage: Option<String>,
     ) -> Result<Loaded, BufferError> {
         generation::tidy(&self.path)?;
-        let hole = || "messages of its log are spoilt, and others follow".to_owned();
-        let mut damage = damage.or_else(|| salvage::is_needed(&self.path).then(hole));
+        let mut damage = damage.or_else(|| self.damage());
         // Three tries: as it is, read out, and without it.
         for _ in 0..2 {
             if let Some(reason) = damage.take() {
@@ -70,36 +76,65 @@ impl Opening {
         load::load(self, last, now, journal, &mut notes)
     }
 
+    /// What is wrong with the store's files that sled would pass over.
+    pub(super) fn damage(&self) -> Option<String> {
+        salvage::is_needed(&self.path).then(|| salvage::HOLED.to_owned())
+    }
+
     /// Has a fresh store take the damaged one's place, with what can be read of it.
     fn read_out(&self, reason: &str, now: Now, notes: &mut Vec<Note>) -> Result<(), BufferError> {
         tracing::error!(reason, "the store is damaged: what can be read of it goes into a fresh one");
-        let found = self.prepare(now)?;
+        let found = self.prepare(reason, now)?;
         self.replace(found, reason, now, notes)
     }
 
     /// Reads the store out into a draft; it may be open meanwhile, as long as nothing is written to it. `None` when there
-    /// is nothing to read, or no room for it.
+    /// is nothing to read.
     ///
     /// # Errors
-    /// When the disk takes no writes at all, or a later version wrote the store.
-    pub(super) fn prepare(&self, now: Now) -> Result<Option<Salvaged>, BufferError> {
+    /// When the disk takes no writes, or not enough of them: the store stays as it is until there is room. When a later
+    /// version wrote it.
+    pub(super) fn prepare(&self, reason: &str, now: Now) -> Result<Option<Salvaged>, BufferError> {
         generation::tidy(&self.path)?;
+        self.check_room()?;
         let side = Side::read(&self.side_path()).ok().flatten().and_then(Result::ok);
+        let draft = generation::draft(&self.path);
         for attempt in 0..2 {
-            match salvage::read_out(&self.path, &generation::draft(&self.path), side.as_ref(), now) {
+            match salvage::read_out(&self.path, &draft, side.as_ref(), reason, now) {
                 Err(error @ BufferError::Newer { .. }) => return Err(error),
                 Err(error) => {
                     tracing::error!(%error, "what can be read of the store does not get into a fresh one");
+                    let written = bytes_below(&draft);
+                    // sled may panic where there is no room, so that its error is no help.
+                    let short = probe(&self.path, ROOM).err();
                     generation::discard_draft(&self.path);
-                    probe(&self.path, PROBE_BYTES)?;
-                    if attempt == 0 {
-                        generation::make_room(&self.path);
+                    match (attempt, short) {
+                        (0, _) => generation::make_room(&self.path),
+                        (_, Some(short)) => {
+                            self.wanted.store(written.saturating_add(written / 4), Ordering::Relaxed);
+                            return Err(short);
+                        }
+                        (_, None) => {}
                     }
                 }
-                other => return other,
+                Ok(found) => {
+                    self.wanted.store(0, Ordering::Relaxed);
+                    return Ok(found);
+                }
             }
         }
         Ok(None)
+    }
+
+    /// Where there was too little room the last time, nothing is written before there is more.
+    fn check_room(&self) -> Result<(), BufferError> {
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        let free = Room::free(&self.path).unwrap_or(u64::MAX);
+        if free < wanted {
+            let error = io::ErrorKind::StorageFull.into();
+            return Err(BufferError::io("read out the damaged store beside", &self.path, error));
+        }
+        Ok(())
     }
 
     /// Puts what was [prepared](Self::prepare) into the store's place, or nothing. Nobody has the store open.
@@ -110,13 +145,15 @@ impl Opening {
         now: Now,
         notes: &mut Vec<Note>,
     ) -> Result<(), BufferError> {
-        let to = match &found {
-            Some(_) => generation::take_over(&self.path, Some(now))?.unwrap_or_else(|| self.path.clone()),
-            None if self.path.exists() => move_aside(&self.path, now)?,
-            None => return Ok(()),
-        };
-        notes.push(Note::SetAside { what: "store", to, reason: reason.to_owned() });
-        notes.extend(found.map(Note::Salvaged));
+        match found {
+            // What was done is in the fresh store, and goes on record when that is opened.
+            Some(_) => drop(generation::take_over(&self.path, Some(now))?),
+            None if self.path.exists() => {
+                let to = move_aside(&self.path, now)?;
+                notes.push(Note::SetAside { what: "store", to, reason: reason.to_owned() });
+            }
+            None => {}
+        }
         Ok(())
     }
 
@@ -141,7 +178,7 @@ pub(super) fn open(
     metrics: Metrics,
 ) -> Result<Arc<Core>, BufferError> {
     let lock = lock(path)?;
-    let opening = Opening { path: path.to_owned(), journal: beside(path, ".journal"), info };
+    let opening = Opening { path: path.to_owned(), journal: beside(path, ".journal"), info, wanted: AtomicU64::new(0) };
     wear::begin();
     let side_path = opening.side_path();
     let writable = probe(path, PROBE_BYTES);

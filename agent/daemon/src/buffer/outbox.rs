@@ -14,6 +14,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use explaind_core::domain::record::Stream;
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,8 @@ impl Content {
 #[derive(Debug)]
 pub(super) struct Outbox {
     folder: PathBuf,
+    /// Held while a file is written: sync and a person with a medium may both be at it, and there is one draft.
+    writing: Mutex<()>,
 }
 
 impl Outbox {
@@ -60,11 +63,12 @@ impl Outbox {
 
     /// The folder, with nothing known of what is in it.
     pub(super) fn unseen(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+        Self { folder: folder.to_owned(), writing: Mutex::default() }
     }
 
     /// Writes a batch's file whole. It survives a power cut when this returns.
     pub(super) fn write(&self, stream: Stream, batch: &Closed, content: &[u8]) -> Result<(), BufferError> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.path(stream, batch);
         let draft = path.with_extension("part");
         let folder = self.folder.join(stream.as_str());
@@ -203,11 +207,28 @@ mod tests {
     }
 
     #[test]
+    fn two_who_write_the_same_batch_leave_one_whole_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let outbox = Outbox::unseen(&folder.path().join("buffer.outbox"));
+        let batch = closed(1, 40);
+        let contents: Vec<Vec<u8>> = (1..=2).map(|n| vec![n; 200_000 * usize::from(n)]).collect();
+        for _ in 0..50 {
+            std::thread::scope(|scope| {
+                for content in &contents {
+                    scope.spawn(|| outbox.write(Stream::Alerts, &batch, content).unwrap());
+                }
+            });
+            let found = fs::read(outbox.path(Stream::Alerts, &batch)).unwrap();
+            assert!(contents.contains(&found), "{} bytes, the first is {}", found.len(), found[0]);
+        }
+    }
+
+    #[test]
     fn what_cannot_be_written_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("buffer.outbox");
         fs::write(&file, "").unwrap();
-        let outbox = Outbox { folder: file };
+        let outbox = Outbox::unseen(&file);
         assert!(matches!(outbox.write(Stream::Health, &closed(1, 1), b"x"), Err(BufferError::Io { .. })));
     }
 }

@@ -23,7 +23,7 @@ use rustix::fs::{Advice, fadvise};
 use super::commit::Needs;
 use super::error::BufferError;
 use super::load::Loaded;
-use super::open::probe;
+use super::open::{ROOM, probe};
 use super::write::Write;
 use super::{Buffer, Core};
 use crate::backoff::Backoff;
@@ -32,8 +32,6 @@ use crate::clock;
 /// Waits between two looks at the disk.
 const FIRST_WAIT: Duration = Duration::from_secs(4);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Room that the disk must have before the store is opened again.
-const ROOM: usize = 4 << 20;
 /// A store that worked for so long did not fail for the same reason as the last time.
 const CALM: Duration = Duration::from_secs(600);
 
@@ -96,12 +94,14 @@ impl Core {
         }
         probe(&self.opening.path, ROOM)?;
         let _alone = self.renewing.alone();
-        let damage = self.commit.damage();
+        // One that was never opened in this run may be damaged as well, which then is not found out while others wait.
+        let unseen = || self.base.store.is_unreadable().then(|| self.opening.damage()).flatten();
+        let damage = self.commit.damage().or_else(unseen);
         let read_out = match damage {
-            Some(_) => {
+            Some(ref reason) => {
                 // What sled still has in memory is worth a try.
                 let _ = self.base.store.flush();
-                self.opening.prepare(now)?
+                self.opening.prepare(reason, now)?
             }
             None => None,
         };
@@ -112,6 +112,10 @@ impl Core {
         let mut slot = self.base.store.close();
         forget_pages(&self.opening.path);
         let mut notes = Vec::new();
+        let lost = match damage {
+            Some(_) => Reason::Lost("the store was damaged".to_owned()),
+            None => Reason::Failed("the daemon was started anew before it was explained".to_owned()),
+        };
         if let Some(reason) = damage {
             self.opening.replace(read_out, &reason, now, &mut notes)?;
             self.commit.forget_damage();
@@ -133,9 +137,7 @@ impl Core {
         let shown = seen[Stream::Predictions];
         for sequence in state.unsettled.iter().filter(|sequence| **sequence > shown || !waiting.contains(sequence)) {
             if let Some(Ok(prediction)) = self.base.record(Stream::Predictions, *sequence, 0)? {
-                let reason =
-                    if *sequence > shown { Reason::NotShown } else { Reason::Lost("the store was damaged".to_owned()) };
-                let reason = reason.to_string();
+                let reason = if *sequence > shown { Reason::NotShown.to_string() } else { lost.to_string() };
                 write.settle(prediction, Settlement::Skipped { reason })?;
             }
         }

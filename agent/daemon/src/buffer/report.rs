@@ -10,8 +10,9 @@ use super::base::Base;
 use super::cursor::PerStream;
 use super::error::BufferError;
 use super::journal::Journal;
+use super::keys;
 use super::moved;
-use super::salvage::{self, Salvaged};
+use super::salvage::Salvaged;
 use super::state::State;
 use super::verify::{Findings, Range};
 use super::write::Write;
@@ -21,8 +22,8 @@ use super::write::Write;
 pub(super) enum Note {
     /// Files that made no sense were set aside.
     SetAside { what: &'static str, to: PathBuf, reason: String },
-    /// What could be read of a damaged store is in a fresh one.
-    Salvaged(Salvaged),
+    /// What could be read of a damaged store is in this one; where the damaged one is, if it was kept.
+    Salvaged(Salvaged, Option<PathBuf>),
     /// This store is new, and takes over from one that is gone.
     Replaced { lost: Uuid },
     /// Numbers from `first` to `known` were given out, and the store has no such records (any more); to be safe, its
@@ -37,6 +38,13 @@ pub(super) enum Note {
     Incomplete { reason: String },
     /// The store came from another machine, under this id.
     Moved { from: Uuid, base: u64 },
+}
+
+impl Note {
+    /// Whether it says that records are gone.
+    pub(super) fn is_loss(&self) -> bool {
+        matches!(self, Self::Behind { .. } | Self::PassedOver { .. } | Self::Replaced { .. })
+    }
 }
 
 /// Sets aside what cannot be read, notes what is missing, and records it all in one write. Nothing found, nothing
@@ -105,11 +113,18 @@ fn add_note(write: &mut Write<'_>, now: Now, note: &Note) -> Result<(), BufferEr
             let evidence = [("what", (*what).to_owned()), ("to", to.display().to_string()), ("reason", reason.clone())];
             write.health(now, "set_aside", &evidence)
         }
-        Note::Salvaged(found) => {
-            let mut evidence = vec![("records", salvage::total(&found.records).to_string())];
-            evidence.extend(Stream::ALL.map(|stream| (stream.as_str(), found.records[stream].to_string())));
+        Note::Salvaged(found, to) => {
+            if let Some(to) = to {
+                let to = to.display().to_string();
+                let evidence = [("what", "store".to_owned()), ("to", to), ("reason", found.reason.clone())];
+                write.health(now, "set_aside", &evidence)?;
+            }
+            let mut evidence = vec![("records", found.total().to_string())];
+            evidence.extend(found.records.iter().map(|(stream, count)| (stream.as_str(), count.to_string())));
             evidence.push(("complete", found.complete.to_string()));
             evidence.push(("seconds", format!("{:.1}", found.took.as_secs_f64())));
+            evidence.push(("reason", found.reason.clone()));
+            write.batch.remove(keys::REPAIR);
             write.health(now, "salvaged", &evidence)
         }
         Note::Replaced { lost } => {
@@ -119,7 +134,8 @@ fn add_note(write: &mut Write<'_>, now: Now, note: &Note) -> Result<(), BufferEr
         }
         Note::Moved { from, base } => moved::skip(write, now, *from, *base),
         Note::Behind { stream, first, known, last } => {
-            let reason = format!("the store has lost its newest records, {} at least", known - first + 1);
+            let reason =
+                format!("the store has lost its newest records, {} at least", (known + 1).saturating_sub(*first));
             write.missing(now, *stream, (*first, *last), &reason)
         }
         Note::PassedOver { stream, first, last } => {

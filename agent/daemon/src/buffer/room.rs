@@ -54,7 +54,7 @@ impl Room {
     /// cannot be seen is no bound.
     pub(super) fn look(&mut self, now: Now, folder: &Path, files: u64, kept: u64) {
         self.looked = Some(now);
-        self.take(statvfs(folder).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)), files, kept);
+        self.take(Self::free(folder), files, kept);
     }
 
     fn take(&mut self, free: Option<u64>, files: u64, kept: u64) {
@@ -94,7 +94,12 @@ impl Room {
 
     /// Whether so little is free that no second store may grow any further.
     pub(super) fn is_short(folder: &Path) -> bool {
-        statvfs(folder).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < MARGIN)
+        Self::free(folder).is_some_and(|free| free < MARGIN)
+    }
+
+    /// Bytes that are free on the disk of a folder, as far as that can be seen.
+    pub(super) fn free(folder: &Path) -> Option<u64> {
+        statvfs(folder).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     /// Bytes that all records may take.

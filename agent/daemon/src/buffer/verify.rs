@@ -13,9 +13,10 @@ use sled::IVec;
 use super::base::Base;
 use super::codec;
 use super::cursor::Cursor;
-use super::declared::{Declared, Span};
+use super::declared::{Declared, Span, segment};
 use super::error::BufferError;
 use super::keys;
+use super::pulse;
 use super::stored::StoredSettlement;
 
 /// The newest records of each stream that are checked.
@@ -23,6 +24,10 @@ const CHECKED: usize = 20_000;
 const PAGE: usize = 1000;
 /// How long is looked for gaps below them, at the start.
 const LOOKED_FOR: Duration = Duration::from_secs(3);
+
+/// Gaps of predictions in one segment: where there are more, they are told together, as so many that are lost there. They
+/// lie among evicted ones then, of which it was lost that they are.
+const GAPS: usize = 16;
 
 /// A range of numbers, both ends included.
 pub(super) type Range = (u64, u64);
@@ -39,6 +44,16 @@ pub(super) struct Findings {
     pub(super) gaps: Vec<Range>,
     /// Segments of which more is missing than was evicted.
     pub(super) short: Vec<Short>,
+}
+
+impl Findings {
+    /// Whether nothing is wrong with what is known to have been acknowledged: numbers up to `last`, all when that is zero.
+    pub(super) fn spare(&self, last: u64) -> bool {
+        let above = |number: u64| last > 0 && number > last;
+        self.gaps.iter().all(|gap| above(gap.0))
+            && self.short.iter().all(|short| above(short.range.0))
+            && self.bad.iter().chain(&self.bad_settlements).all(|(number, _)| above(*number))
+    }
 }
 
 /// A segment that lacks more records than were evicted from it.
@@ -66,6 +81,7 @@ pub(super) fn verify(
     let mut expected = cursor.last();
     let mut checked = 0;
     while checked < CHECKED && expected >= cursor.floor {
+        pulse::step();
         let entries = base.store.descending(&lowest, &keys::record(stream, expected), PAGE)?;
         if entries.is_empty() {
             gaps.push((cursor.floor, expected));
@@ -94,6 +110,9 @@ pub(super) fn verify(
     let known = known_gaps(base, stream)?;
     let unknown = gaps.into_iter().flat_map(|gap| uncovered(gap, &known));
     (findings.gaps, findings.short) = unaccounted(unknown, declared, cursor.floor, &seen);
+    if stream == Stream::Predictions {
+        count_scattered(&mut findings.gaps, &mut findings.short);
+    }
     Ok(findings)
 }
 
@@ -111,9 +130,28 @@ pub(super) fn undeclared(
     let (missing, _) = missing(base, stream, (begin, end), None)?;
     let known = known_gaps(base, stream)?;
     let unknown = missing.into_iter().flat_map(|gap| uncovered(gap, &known));
-    let (gaps, short) = unaccounted(unknown, declared, cursor.floor, &[(begin, u64::MAX)]);
+    let (mut gaps, mut short) = unaccounted(unknown, declared, cursor.floor, &[(begin, u64::MAX)]);
+    if stream == Stream::Predictions {
+        count_scattered(&mut gaps, &mut short);
+    }
     let within = |gap: Range| Some((gap.0.max(first), gap.1.min(last))).filter(|(first, last)| first <= last);
     Ok((gaps.into_iter().filter_map(within).collect(), short))
+}
+
+/// Makes one finding of the gaps in a segment that has too many to be told one by one.
+fn count_scattered(gaps: &mut Vec<Range>, short: &mut Vec<Short>) {
+    let mut by_segment: BTreeMap<u64, (usize, Short)> = BTreeMap::new();
+    let within = |(first, last): Range| Some(segment(first)).filter(|begin| *begin == segment(last));
+    for gap in gaps.iter().copied() {
+        let Some(segment) = within(gap) else { continue };
+        let (count, told) = by_segment.entry(segment).or_insert((0, Short { segment, range: gap, lost: 0 }));
+        *count += 1;
+        told.range.1 = gap.1;
+        told.lost += gap.1 - gap.0 + 1;
+    }
+    by_segment.retain(|_, (count, _)| *count > GAPS);
+    gaps.retain(|gap| within(*gap).is_none_or(|segment| !by_segment.contains_key(&segment)));
+    short.extend(by_segment.into_values().map(|(_, told)| told));
 }
 
 /// Whether every number of a range has a record.
@@ -131,6 +169,9 @@ fn missing(
     let mut gaps = Vec::new();
     let mut expected = first;
     loop {
+        if deadline.is_some() {
+            pulse::step();
+        }
         let entries = base.store.ascending(&keys::record(stream, expected), &keys::record(stream, last), PAGE)?;
         for sequence in entries.iter().filter_map(|(key, _)| keys::sequence(key)) {
             if sequence > expected {
@@ -286,5 +327,14 @@ mod tests {
         );
         assert_eq!(found(&[(20, 28)], 21), (vec![], vec![]), "of what was not seen nothing is said");
         assert_eq!(found(&[(20, 28)], 20).1, [Short { range: (20, 28), lost: 6, ..short }]);
+    }
+
+    #[test]
+    fn gaps_all_over_a_segment_are_counted() {
+        let (mut gaps, mut short): (Vec<Range>, _) = ((0..100).map(|n| (100 + 2 * n, 100 + 2 * n)).collect(), vec![]);
+        gaps.extend([(16_000, 17_000), (20_000, 20_000), (40_000, 50_000)]);
+        count_scattered(&mut gaps, &mut short);
+        assert_eq!(gaps, [(16_000, 17_000), (20_000, 20_000), (40_000, 50_000)]);
+        assert_eq!(short, [Short { segment: 0, range: (100, 298), lost: 100 }]);
     }
 }

@@ -1,5 +1,5 @@
 //! A store that no daemon has open, looked at as it lies there: nothing is put right, set aside or recorded. Opening
-//! sled writes a little of its own; what it cannot open is left as it is.
+//! sled writes a little of its own; where it would write over what can still be read, it is not opened.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,13 +13,13 @@ use super::super::base::Base;
 use super::super::cursor::{Cursor, PerStream};
 use super::super::error::BufferError;
 use super::super::front::Front;
-use super::super::generation::beside;
+use super::super::generation::{self, beside};
 use super::super::journal::look::{self, Look};
 use super::super::outbox::{Content, Outbox};
 use super::super::side::Side;
 use super::super::store::Store;
 use super::super::tail::Tail;
-use super::super::{Closed, Config, Stat, StreamStat, journal, keys, load, open};
+use super::super::{Closed, Config, Stat, StreamStat, journal, keys, load, open, salvage};
 use super::{Finding, Part, Piece, View};
 
 /// A store under its lock.
@@ -64,7 +64,7 @@ impl Offline {
         let (store, store_id) = match store(path) {
             Ok((store, store_id)) => (Some(store), store_id),
             Err(BufferError::Damaged { detail, .. }) => {
-                found(format!("it does not open, and the next start sets it aside: {detail}"));
+                found(format!("it is damaged, and the next start reads out of it what can be read: {detail}"));
                 (None, None)
             }
             Err(error) => return Err(error),
@@ -138,7 +138,13 @@ impl Offline {
             Part::Store => Ok(Piece { findings: self.findings.clone(), ..Piece::default() }),
             // What is in a store that does not open is out of sight; that it does not, its finding says.
             Part::Records(_) | Part::Outbox if !self.opened => Ok(Piece::default()),
-            _ => super::piece(self, part, after),
+            _ => match super::piece(self, part, after) {
+                Err(BufferError::Damaged { detail, .. }) => {
+                    let problem = format!("from number {} on it cannot be read: {detail}", after.saturating_add(1));
+                    Ok(Piece { findings: vec![Finding::new(part, None, problem)], ..Piece::default() })
+                }
+                other => other,
+            },
         }
     }
 
@@ -189,7 +195,12 @@ impl Offline {
 /// Opens what is there, and says whose it is; `None` for a store that nothing was ever put into.
 fn store(path: &Path) -> Result<(Store, Option<Uuid>), BufferError> {
     if !path.is_dir() {
-        return Err(BufferError::damaged(path, "it is not there"));
+        let waits = generation::takes_its_place(path);
+        let detail = if waits { "it was being replaced, which the next start finishes" } else { "it is not there" };
+        return Err(BufferError::damaged(path, detail));
+    }
+    if salvage::is_needed(path) {
+        return Err(BufferError::damaged(path, salvage::HOLED));
     }
     let store = Store::open(path)?;
     let store_id = load::identity(&store, path)?;

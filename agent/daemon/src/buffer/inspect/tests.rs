@@ -11,6 +11,7 @@ use super::super::batch::Batch;
 use super::super::samples::{
     at, audit, explained, extra, feedback, health, open, prediction, transition, try_open, withheld,
 };
+use super::super::tests::copy_as_killed;
 use super::super::{Buffer, Closed, Config, codec, keys};
 use super::*;
 
@@ -195,12 +196,34 @@ fn damage_to_files_is_found_when_no_daemon_runs() {
 
     fs::write(folder.path().join("buffer/conf"), b"neither segments nor a version").unwrap();
     let found = offline(folder.path());
-    assert!(found[0].starts_with("store None it does not open"), "{found:?}");
+    assert!(found[0].starts_with("store None it is damaged, and the next start"), "{found:?}");
     assert_eq!(before(), as_it_was);
     assert_eq!(fs::read(&path).unwrap(), bytes);
     assert!(
         !folder.path().read_dir().unwrap().any(|entry| entry.unwrap().path().to_string_lossy().contains("damaged-"))
     );
+}
+
+#[test]
+fn a_log_with_a_hole_is_told_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (live, killed) = (folder.path().join("live"), folder.path().join("killed"));
+    let buffer = furnished(&live);
+    copy_as_killed(&live, &killed);
+    drop(buffer);
+    let log = killed.join("buffer/db");
+    let mut bytes = fs::read(&log).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[end / 2] ^= 0x10;
+    fs::write(&log, &bytes).unwrap();
+    let names =
+        || fs::read_dir(killed.join("buffer")).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    let before = names();
+    let found = offline(&killed);
+    assert!(found[0].contains("messages of its log are spoilt"), "{found:?}");
+    let store = Offline::open(&killed.join("buffer")).unwrap().unwrap();
+    assert!(store.stat(&Config::default()).unwrap().degraded.unwrap().contains("spoilt"));
+    assert_eq!((names(), fs::read(&log).unwrap() == bytes), (before, true));
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! Records and settlements never change, so any whole copy of one is the record, wherever in the log it lies: also that
 //! in an older writing of a page whose newest is damaged. The exception is what was evicted, which such an older writing
-//! still has: of what lies below a stream's floor only pages as they were in the end count.
+//! still has: of what lies below a stream's floor only pages as they were in the end count, and so do those of ranges from
+//! which records were evicted. What alerts name is never evicted before it is sent, so an older copy of that will do.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -18,8 +19,10 @@ use crate::buffer::base::index_entry;
 use crate::buffer::batch::Batch;
 use crate::buffer::codec;
 use crate::buffer::cursor::{Cursor, PerStream};
+use crate::buffer::declared::Declared;
 use crate::buffer::error::BufferError;
 use crate::buffer::keys::{self, Numbered};
+use crate::buffer::pulse;
 use crate::buffer::store::Store;
 use crate::buffer::stored::{StoredRecord, StoredSettlement};
 
@@ -39,6 +42,10 @@ pub(super) struct Harvest<'a> {
     /// Numbers of which it is known what became of them, and those with a record.
     seen: PerStream<Ranges>,
     kept: PerStream<Ranges>,
+    /// From where records were evicted above the floors.
+    declared: PerStream<Declared>,
+    /// Predictions of such ranges that are only in older writings.
+    doubtful: Ranges,
     settled: Ranges,
     pinned: BTreeSet<u64>,
     unpinned: BTreeSet<u64>,
@@ -61,6 +68,11 @@ impl<'a> Harvest<'a> {
             Ok::<_, std::convert::Infallible>(found)
         };
         let Ok(cursors) = PerStream::each(cursor);
+        let declared = |stream| {
+            let of_it = survey.small.iter().filter(|(key, _)| keys::declares_of(key) == Some(stream));
+            Ok::<_, std::convert::Infallible>(Declared::of(of_it.map(|(key, sealed)| (&**key, &**sealed))))
+        };
+        let Ok(declared) = PerStream::each(declared);
         Self {
             survey,
             store,
@@ -69,6 +81,8 @@ impl<'a> Harvest<'a> {
             cursors,
             seen: PerStream::default(),
             kept: PerStream::default(),
+            declared,
+            doubtful: Ranges::default(),
             settled: Ranges::default(),
             pinned: BTreeSet::new(),
             unpinned: BTreeSet::new(),
@@ -157,7 +171,14 @@ impl<'a> Harvest<'a> {
                 if self.seen[stream].contains(number) || (number < self.floor(stream) && !spared) {
                     return Ok(());
                 }
+                let is_doubtful = !current && self.declared[stream].around(number).is_some();
+                if is_doubtful && stream != Stream::Predictions {
+                    return Ok(());
+                }
                 let Ok(record) = codec::open::<StoredRecord>(key, value) else { return Ok(()) };
+                if is_doubtful {
+                    self.doubtful.insert(number);
+                }
                 let (index_key, index_value) = index_entry(record.id(), stream, number)?;
                 self.seen[stream].insert(number);
                 self.kept[stream].insert(number);
@@ -199,6 +220,7 @@ impl<'a> Harvest<'a> {
 
     fn write(&mut self) -> Result<(), BufferError> {
         self.pending = (0, 0);
+        pulse::step();
         self.store.apply(std::mem::take(&mut self.batch))
     }
 
@@ -216,6 +238,9 @@ impl<'a> Harvest<'a> {
         for (key, value) in &self.survey.small {
             if keys::is_lasting(key) || (keys::is_changing(key) && !keys::says_where_a_stream_stands(key)) {
                 self.put(key, value)?;
+            }
+            if let Some(stream) = keys::declares_of(key) {
+                self.tallies[stream].bytes += codec::weight(key, value);
             }
         }
         for stream in Stream::ALL {
@@ -256,12 +281,17 @@ impl<'a> Harvest<'a> {
         Ok(())
     }
 
-    /// Of what lies below the floor only predictions that alerts name are kept.
+    /// Of what lies below the floor, and of what may have been evicted above it, only predictions that alerts name are kept.
     fn drop_unpinned(&mut self) -> Result<(), BufferError> {
-        let (mut from, floor) = (0, self.floor(Stream::Predictions));
-        while let Some(page) =
-            floor.checked_sub(1).map_or(Ok(None), |last| self.records(Stream::Predictions, from, last))?
-        {
+        let below = self.floor(Stream::Predictions).checked_sub(1).map(|last| (0, last));
+        for range in below.into_iter().chain(self.doubtful.iter()).collect::<Vec<_>>() {
+            self.drop_unpinned_of(range)?;
+        }
+        self.write()
+    }
+
+    fn drop_unpinned_of(&mut self, (mut from, last): (u64, u64)) -> Result<(), BufferError> {
+        while let Some(page) = self.records(Stream::Predictions, from, last)? {
             for (number, key, sealed) in page {
                 from = number.saturating_add(1);
                 if self.pinned.contains(&number) {
@@ -279,13 +309,14 @@ impl<'a> Harvest<'a> {
                 tally.bytes = tally.bytes.saturating_sub(weight);
             }
         }
-        self.write()
+        Ok(())
     }
 
     /// Settlements count with their predictions, and go without them.
     fn weigh_settlements(&mut self) -> Result<(), BufferError> {
         let mut from = 0;
         loop {
+            pulse::step();
             let entries = self.store.ascending(&keys::settlement(from), &keys::settlement(u64::MAX), CHUNK)?;
             for (key, sealed) in &entries {
                 let Some(number) = keys::sequence(key) else { continue };
@@ -330,6 +361,7 @@ impl<'a> Harvest<'a> {
         from: u64,
         last: u64,
     ) -> Result<Option<Vec<(u64, sled::IVec, sled::IVec)>>, BufferError> {
+        pulse::step();
         let entries = self.store.ascending(&keys::record(stream, from), &keys::record(stream, last), CHUNK)?;
         let page: Vec<_> =
             entries.into_iter().filter_map(|(key, sealed)| Some((keys::sequence(&key)?, key, sealed))).collect();

@@ -27,6 +27,8 @@ use std::time::{Duration, Instant};
 use explaind_core::domain::record::Stream;
 use explaind_core::domain::time::Now;
 
+use serde::{Deserialize, Serialize};
+
 use harvest::Harvest;
 use source::Source;
 use survey::Survey;
@@ -34,6 +36,7 @@ use survey::Survey;
 use super::batch::Batch;
 use super::cursor::PerStream;
 use super::error::BufferError;
+use super::front::Front;
 use super::load::FORMAT;
 use super::side::Side;
 use super::store::Store;
@@ -43,14 +46,31 @@ use crate::clock;
 /// How long records are read out. systemd gives a start five minutes, and opening the fresh store comes after this.
 const LIMIT: Duration = Duration::from_secs(150);
 
-/// What was read out.
-#[derive(Debug)]
+/// What is wrong where [`is_needed`] says so.
+pub(super) const HOLED: &str = "messages of its log are spoilt, and others follow";
+
+/// What was read out. It is kept in the fresh store until a health record says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Salvaged {
-    /// Records of each stream.
-    pub(super) records: PerStream<u64>,
+    /// What was wrong.
+    pub(super) reason: String,
+    /// Records of each stream, by its name.
+    pub(super) records: Vec<(String, u64)>,
     /// Whether there was time for all.
     pub(super) complete: bool,
     pub(super) took: Duration,
+}
+
+impl Salvaged {
+    /// What a store says of itself, if it was made of a damaged one and nobody was told.
+    pub(super) fn untold(store: &Front) -> Result<Option<Self>, BufferError> {
+        Ok(store.get(keys::REPAIR)?.and_then(|sealed| codec::open(keys::REPAIR, &sealed).ok()))
+    }
+
+    /// How many records there are in all.
+    pub(super) fn total(&self) -> u64 {
+        self.records.iter().map(|(_, count)| *count).fold(0, u64::saturating_add)
+    }
 }
 
 /// Reads out the store at `from` into a fresh one at `to`, where nothing is yet. `None` when there is nothing to read.
@@ -58,7 +78,13 @@ pub(super) struct Salvaged {
 ///
 /// # Errors
 /// When the fresh store cannot be written. What there is of it is to be removed.
-pub(super) fn read_out(from: &Path, to: &Path, side: Option<&Side>, now: Now) -> Result<Option<Salvaged>, BufferError> {
+pub(super) fn read_out(
+    from: &Path,
+    to: &Path,
+    side: Option<&Side>,
+    reason: &str,
+    now: Now,
+) -> Result<Option<Salvaged>, BufferError> {
     let begun = Instant::now();
     let Ok(source) = Source::open(from) else { return Ok(None) };
     let survey = Survey::of(&source);
@@ -79,20 +105,22 @@ pub(super) fn read_out(from: &Path, to: &Path, side: Option<&Side>, now: Now) ->
         Ok::<_, BufferError>(side.map_or(0, |side| side.promised(stream).max(side.uploaded(stream))))
     })?;
     let tallies = harvest.finish(&promised)?;
+    let records = Stream::ALL.map(|stream| (stream.as_str().to_owned(), tallies[stream].records)).into();
+    let salvaged = Salvaged { reason: reason.to_owned(), records, complete, took: begun.elapsed() };
+    let unstorable = |error: codec::Unreadable| BufferError::Unstorable(error.to_string());
     let mut batch = Batch::default();
     batch.insert(keys::FORMAT, [FORMAT]);
+    batch.insert(keys::REPAIR, codec::seal(keys::REPAIR, &salvaged).map_err(unstorable)?);
     if !survey.small.contains_key(keys::STORE_ID) {
         let id = side.map_or_else(|| clock::mint(now), Side::store_id);
-        let sealed = codec::seal(keys::STORE_ID, id.as_bytes());
-        batch.insert(keys::STORE_ID, sealed.map_err(|error| BufferError::Unstorable(error.to_string()))?);
+        batch.insert(keys::STORE_ID, codec::seal(keys::STORE_ID, id.as_bytes()).map_err(unstorable)?);
     }
     if doubt {
         batch.insert(keys::DOUBT, []);
     }
     store.apply(batch)?;
     store.flush()?;
-    let records = PerStream::each(|stream| Ok::<_, BufferError>(tallies[stream].records))?;
-    Ok(Some(Salvaged { records, complete, took: begun.elapsed() }))
+    Ok(Some(salvaged))
 }
 
 /// Whether sled, when it opens the store, would pass over whole messages behind a spoilt one, and write over them: what
@@ -106,9 +134,4 @@ pub(super) fn is_needed(store: &Path) -> bool {
 fn last_snapshot(store: &Path) -> Option<u64> {
     let names = std::fs::read_dir(store).ok()?.flatten().map(|entry| entry.file_name());
     names.filter_map(|name| u64::from_str_radix(name.to_str()?.strip_prefix("snap.")?, 16).ok()).max()
-}
-
-/// How many records there are in all.
-pub(super) fn total(records: &PerStream<u64>) -> u64 {
-    Stream::ALL.into_iter().map(|stream| records[stream]).fold(0, u64::saturating_add)
 }

@@ -24,6 +24,11 @@ impl Ranges {
         true
     }
 
+    /// All of them, ascending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.0.iter().map(|(first, last)| (*first, *last))
+    }
+
     /// The lowest number.
     pub(super) fn first(&self) -> Option<u64> {
         self.0.first_key_value().map(|(first, _)| *first)

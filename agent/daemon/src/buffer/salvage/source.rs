@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::log::SEGMENT;
+use crate::buffer::pulse;
 
 /// What is tried anew where a whole segment is not given: a disk loses sectors.
 const SECTOR: usize = 4096;
@@ -60,6 +61,7 @@ impl<B: Bytes> Source<B> {
 
     /// The bytes of a segment.
     pub(super) fn segment<'a>(&self, index: u64, buffer: &'a mut Vec<u8>) -> &'a [u8] {
+        pulse::step();
         let begin = index.saturating_mul(SEGMENT as u64);
         let length = self.length.saturating_sub(begin).min(SEGMENT as u64);
         buffer.clear();

@@ -44,7 +44,7 @@ fn reports(buffer: &Buffer) -> Vec<(String, Vec<(String, String)>)> {
 }
 
 /// What a `kill -9` leaves: the files as they are while the store is open.
-fn copy_as_killed(from: &Path, to: &Path) {
+pub(super) fn copy_as_killed(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
