@@ -239,7 +239,9 @@ impl Explainer {
             additivity_gap: (made - found.output).abs(),
             faithfulness: None,
         };
-        self.spread_over_time(row, &found, &mut Draw::Intervals.from(seed), &mut explanation)?;
+        if self.players.steps() > 1 {
+            self.spread_over_time(row, &found, &mut Draw::Intervals.from(seed), &mut explanation)?;
+        }
         if let Some(parts) = self.model.score_parts(row)? {
             explanation.evaluations += 1;
             explanation.attributions.iter_mut().zip(parts).for_each(|(share, part)| share.error = Some(part));
@@ -337,9 +339,6 @@ impl Explainer {
         random: &mut Random,
         explanation: &mut Explanation,
     ) -> Result<(), ExplainError> {
-        if self.players.steps() == 1 {
-            return Ok(());
-        }
         let that_matter = window::that_matter(&found.shares);
         let budget = self.budget.evaluations / FOR_INTERVALS / that_matter.len().max(1) as u64;
         let mixing = match &self.way {
@@ -392,7 +391,9 @@ impl Draw {
             Self::Scored => 2,
             Self::Deletions => 3,
         };
-        Random::new(bundle::digest(&[&seed[..], &[purpose]].concat()).0)
+        let mut bytes = [purpose; 33];
+        bytes[..32].copy_from_slice(&seed);
+        Random::new(bundle::digest(&bytes).0)
     }
 }
 
