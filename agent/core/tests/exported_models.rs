@@ -125,7 +125,9 @@ fn problem(case: &Value) -> Result<(), String> {
     for (place, (input, expected)) in inputs.iter().zip(&attributions).enumerate() {
         let explanation = explainer.explain(input, None).map_err(|error| error.to_string())?;
         let answer = model.predict(input).map_err(|error| error.to_string())?;
-        if explainer.explain(input, Some(answer.explained)).as_ref() != Ok(&explanation) {
+        let known = explainer.explain(input, Some(answer.explained)).map_err(|error| error.to_string())?;
+        // As text, since an input that is missing is not even equal to itself.
+        if format!("{known:?}") != format!("{explanation:?}") {
             return Err(format!("row {place}: it is explained otherwise once its prediction is known"));
         }
         let wrong = explainer.explain(input, Some(answer.explained + 1.0)).map_err(|error| error.to_string())?;
