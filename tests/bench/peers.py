@@ -268,19 +268,18 @@ def trees(name, ours, ask, folder, background, rows):
     agree("attributions and those of TreeExplainer", ours("values"), alone(rows[:20]), 1e-5)
 
     prepared, bulk = best(ours, "prepare"), best(ours, f"attribute {many}")
-    predict, attribute, explain = best(ours, "predict"), best(ours, "attribute"), best(ours, "explain")
+    predict, attribute, both = best(ours, "predict"), best(ours, "attribute"), best(ours, "both")
     print(
-        f"  ours: {short(attribute)} the attributions of a row, {short(explain)} with prediction and names; {many} rows"
+        f"  ours: {short(attribute)} the attributions of a row, {short(both)} with prediction and names; {many} rows"
         f" {short(bulk)}; prepared in {short(prepared)}, {ours('bytes') / 2**20:.1f} MiB"
     )
     print(f"  the attributions of a row take {attribute / predict:.2f} times our own prediction of it")
     if not deep:
         at_most(f"{name}: attributions of a row / our own prediction of it", 2, attribute / predict)
     turns(ours, "attribute", "TreeExplainer, one row", lambda: one_by_one(alone, rows, SLOW))
-    both = lambda row: (ask(row), alone(row))
-    theirs = min(one_by_one(both, rows, SLOW) for _ in range(ROUNDS))
-    ratio("onnxruntime and TreeExplainer, predict and explain one row", predict + explain, theirs)
-    row = theirs / (predict + explain)
+    peers = lambda row: (ask(row), alone(row))
+    peers_row = lambda: one_by_one(peers, rows, SLOW)
+    row = turns(ours, "both", "onnxruntime and TreeExplainer, predict and explain one row", peers_row)
     at_least(f"{name}: predict and explain a row, against TreeExplainer", 5 if deep else 250, row)
     theirs = clock(lambda: alone(rows[:many]))
     ratio(f"TreeExplainer, {many} rows, measured once; our preparation in it", bulk + prepared, theirs)

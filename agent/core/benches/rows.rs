@@ -47,7 +47,7 @@ fn main() -> Outcome<()> {
         let start = now();
         let explainer = Explainer::new(Arc::clone(&model), BUDGET)?;
         let prepared = short(now() - start);
-        let explained = measure(&rows, |row| Ok(explainer.explain(row)?))?;
+        let explained = measure(&rows, |row| Ok(explainer.explain(row, None)?))?;
         println!("{name:<16} {predicted:>20} {peer:>20} {explained:>20} {prepared:>12}");
     }
     estimates()
@@ -66,7 +66,7 @@ fn estimates() -> Outcome<()> {
         let (mut errors, mut spent, mut times) = (Vec::new(), 0, Vec::new());
         for (row, golden) in reference.rows() {
             let start = now();
-            let explanation = explainer.explain(&row)?;
+            let explanation = explainer.explain(&row, None)?;
             times.push(now() - start);
             spent = spent.max(explanation.evaluations);
             let expected = reference::numbers(&golden["shap"]);

@@ -3,9 +3,9 @@
 //!     stopwatch FOLDER TENSOR classification|regression
 //!
 //! `FOLDER` holds `model.onnx`, `background.csv` and `rows.f32` (flat rows, little-endian); columns `name@0`, `name@1`, …
-//! make a window. Each line on stdin asks for one thing and gets one line of JSON. `prepare`, `predict`, `explain` and
-//! `attribute` (the attributions alone) give seconds, the latter three per row, or with a number behind them for so many
-//! rows at once; `bytes` is the size of the tables. Of the first 20 rows, or as many as there are, `outputs` are the predictions,
+//! make a window. Each line on stdin asks for one thing and gets one line of JSON. `prepare`, `predict`, `explain`,
+//! `both` (a prediction, and its explanation with what was predicted at hand) and `attribute` (the attributions alone) give
+//! seconds: all but the first per row, `predict` and `attribute` with a number behind them for so many rows at once; `bytes` is the size of the tables. Of the first 20 rows, or as many as there are, `outputs` are the predictions,
 //! `values` the attributions, and `gaps` how far these and the base value are from adding up. `estimate N` explains each
 //! row from `N` evaluations at most and gives the seconds for it, its attributions, their standard errors, and the
 //! evaluations; how attributions were found, `method` says.
@@ -103,7 +103,12 @@ impl Stopwatch {
                 now() - start
             }
             ("predict", None) => self.median(|row| Ok(self.model.predict(row)?))?,
-            ("explain", None) => self.median(|row| Ok(self.explainer.explain(row)?))?,
+            ("explain", None) => self.median(|row| Ok(self.explainer.explain(row, None)?))?,
+            ("both", None) => self.median(|row| {
+                let answer = self.model.predict(row)?;
+                let explanation = self.explainer.explain(row, Some(answer.explained))?;
+                Ok((answer, explanation))
+            })?,
             ("attribute", None) => {
                 let tables = tables()?;
                 self.median(|row| Ok(tables.attributions(row)?))?
@@ -121,13 +126,13 @@ impl Stopwatch {
             }
             ("method", _) => {
                 let row = self.rows.get(..self.model.width()).ok_or("there is no row")?;
-                return Ok(format!("{:?}", self.explainer.explain(row)?.method).into());
+                return Ok(format!("{:?}", self.explainer.explain(row, None)?.method).into());
             }
             ("bytes", _) => return Ok(tables()?.bytes().into()),
             ("outputs", _) => return Ok(self.model.outputs(self.first_rows())?.into()),
             ("values" | "gaps", _) => {
                 let rows = self.first_rows().chunks_exact(self.model.width());
-                let explained = rows.map(|row| Ok(self.explainer.explain(row)?)).collect::<Outcome<Vec<_>>>()?;
+                let explained = rows.map(|row| Ok(self.explainer.explain(row, None)?)).collect::<Outcome<Vec<_>>>()?;
                 if verb == "gaps" {
                     return Ok(explained.iter().map(|explanation| explanation.additivity_gap).collect());
                 }
@@ -154,7 +159,7 @@ impl Stopwatch {
         let mut answers = Vec::new();
         for row in self.rows.chunks_exact(self.model.width()) {
             let start = now();
-            let explanation = black_box(explainer.explain(black_box(row))?);
+            let explanation = black_box(explainer.explain(black_box(row), None)?);
             let seconds = (now() - start).as_secs_f64();
             let (values, standard_errors): (Vec<f64>, Vec<f64>) =
                 explanation.attributions.iter().map(|share| (share.value, share.standard_error)).unzip();

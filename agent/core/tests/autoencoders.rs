@@ -61,8 +61,8 @@ fn agrees(onnx: &[u8], name: &str, steps: usize, method: Method) {
     for row in golden["rows"].as_array().expect("rows") {
         let input: Vec<f32> = numbers(&row["x"]).into_iter().map(|value| value as f32).collect();
         let score = row["score"].as_f64().expect("a number");
-        close(model.predict(&input).expect("an answer").value, score, 1e-6, "score");
-        let explanation = explainer.explain(&input).expect("an explanation");
+        close(model.predict(&input).expect("an answer").output.value, score, 1e-6, "score");
+        let explanation = explainer.explain(&input, None).expect("an explanation");
         assert_eq!(explanation.method, method);
         close(explanation.output, score, 1e-6, "explained score");
         assert!(explanation.additivity_gap <= 1e-5 * score.max(1.0), "{}", explanation.additivity_gap);
@@ -109,7 +109,7 @@ fn a_sum_in_closed_form_is_what_enumeration_finds() {
     .expect("few features");
     for row in golden["rows"].as_array().expect("rows") {
         let input: Vec<f32> = numbers(&row["x"]).into_iter().map(|value| value as f32).collect();
-        let explanation = explainer.explain(&input).expect("an explanation");
+        let explanation = explainer.explain(&input, None).expect("an explanation");
         assert_eq!((explanation.method, explanation.evaluations < 1_000), (Method::Linear, true));
         let ask = |rows: &[f32]| model.explained(rows).map_err(explaind_core::explain::ExplainError::from);
         let expected = enumeration.attributions(&input, ask).expect("answers").attributions;

@@ -128,7 +128,7 @@ fn child() {
     let loaded = begun.elapsed();
     let explainer = Explainer::new(Arc::new(model), Budget { evaluations: 1_000 }).expect("an explainer");
     let ready = begun.elapsed();
-    let explanation = explainer.explain(&[0.4; WIDTH as usize]).expect("an explanation");
+    let explanation = explainer.explain(&[0.4; WIDTH as usize], None).expect("an explanation");
     // The output is of the order of the sum of sixteen values up to 1,024.
     assert!(explanation.additivity_gap < 1e-6 * explanation.output.abs(), "{}", explanation.additivity_gap);
     let (held, most) = (memory("VmRSS") - before, memory("VmHWM"));

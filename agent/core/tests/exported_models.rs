@@ -96,9 +96,13 @@ fn problem(case: &Value) -> Result<(), String> {
     let outputs = rows(&case["outputs"]);
     let tolerance = 1e-6 * largest(outputs.iter().flatten().copied());
     for (place, (input, expected)) in inputs.iter().zip(&outputs).enumerate() {
-        let found = model.predict(input).map_err(|error| error.to_string())?;
+        let answer = model.predict(input).map_err(|error| error.to_string())?;
+        let (found, explained) = (answer.output, answer.explained);
         if (found.value - expected[column]).abs() > tolerance {
             return Err(format!("row {place}: {} for {}", found.value, expected[column]));
+        }
+        if model.explained(input) != Ok(vec![explained]) {
+            return Err(format!("row {place}: {explained} is predicted, and something else explained"));
         }
         let (label, found) = (&case["labels"][place], found.label);
         if label.is_number() && found.as_deref() != Some(label.to_string().as_str()) {
@@ -119,7 +123,17 @@ fn problem(case: &Value) -> Result<(), String> {
         return Err(format!("the base value is {} and should be {base}", explainer.base_value()));
     }
     for (place, (input, expected)) in inputs.iter().zip(&attributions).enumerate() {
-        let explanation = explainer.explain(input).map_err(|error| error.to_string())?;
+        let explanation = explainer.explain(input, None).map_err(|error| error.to_string())?;
+        let answer = model.predict(input).map_err(|error| error.to_string())?;
+        let known = explainer.explain(input, Some(answer.explained)).map_err(|error| error.to_string())?;
+        // As text, since an input that is missing is not even equal to itself.
+        if format!("{known:?}") != format!("{explanation:?}") {
+            return Err(format!("row {place}: it is explained otherwise once its prediction is known"));
+        }
+        let wrong = explainer.explain(input, Some(answer.explained + 1.0)).map_err(|error| error.to_string())?;
+        if explanation.method == Method::TreeShapley && wrong.additivity_gap < 0.9 {
+            return Err(format!("row {place}: a wrong prediction does not show"));
+        }
         if way == "trees" && explanation.method != Method::TreeShapley {
             return Err(format!("explained by {:?}", explanation.method));
         }
@@ -165,7 +179,7 @@ fn classes_have_the_names_that_the_file_carries() {
         assert!(!model.manifest().output.labels.is_empty(), "{name}");
         for (row, label) in rows(&case["rows"]).iter().zip(case["labels"].as_array().into_iter().flatten()) {
             let row: Vec<f32> = row.iter().map(|&value| value as f32).collect();
-            assert_eq!(model.predict(&row).expect(name).label, Some(label.to_string()), "{name}");
+            assert_eq!(model.predict(&row).expect(name).output.label, Some(label.to_string()), "{name}");
         }
     }
 }
@@ -181,7 +195,7 @@ fn scores_are_not_taken_for_probabilities() {
         let mut outside = 0;
         for row in rows(&case["rows"]) {
             let row: Vec<f32> = row.iter().map(|&value| value as f32).collect();
-            let output = model.predict(&row).expect(name);
+            let output = model.predict(&row).expect(name).output;
             let inside = (0.0..=1.0).contains(&output.value);
             outside += usize::from(!inside);
             assert_eq!(output.probability.is_some(), inside && output.probability == Some(output.value), "{name}");
@@ -197,7 +211,7 @@ fn scores_are_not_taken_for_probabilities() {
         let meant = Model::load(&sealed(files)).expect(name);
         meant.verify().expect("scores are meant");
         let row: Vec<f32> = rows(&case["rows"])[0].iter().map(|&value| value as f32).collect();
-        let output = meant.predict(&row).expect(name);
+        let output = meant.predict(&row).expect(name).output;
         assert_eq!((output.probability, output.label.is_some()), (None, true), "{name}");
     }
 }
@@ -219,7 +233,7 @@ fn models_are_explained_in_every_space_that_they_have() {
         let model = Arc::new(Model::load(&bundle_of(case)).expect(name));
         assert_eq!(model.spaces(), spaces, "{name}");
         let row: Vec<f32> = rows(&case["rows"])[0].iter().map(|&value| value as f32).collect();
-        let predicted = model.predict(&row).expect(name).value;
+        let predicted = model.predict(&row).expect(name).output.value;
         for space in [Space::Probability, Space::Margin, Space::Value] {
             let explainer = Explainer::in_space(Arc::clone(&model), space, budget);
             if !spaces.contains(&space) {
@@ -227,7 +241,7 @@ fn models_are_explained_in_every_space_that_they_have() {
                 assert!(refusal.starts_with(&format!("this model has no {}; it can be", space.as_str())), "{refusal}");
                 continue;
             }
-            let explanation = explainer.expect(name).explain(&row).expect(name);
+            let explanation = explainer.expect(name).explain(&row, None).expect(name);
             assert_eq!(explanation.space, space);
             let shown = if space == Space::Margin { logistic(explanation.output) } else { explanation.output };
             assert!((shown - predicted).abs() < 1e-6, "{name} in {space:?}: {shown} for {predicted}");
@@ -289,7 +303,7 @@ fn linear_models_of_categories_are_explained_in_closed_form() {
     };
     for row in rows(&case["rows"]) {
         let row: Vec<f32> = row.iter().map(|&value| value as f32).collect();
-        let found = explainer.explain(&row).expect("an explanation");
+        let found = explainer.explain(&row, None).expect("an explanation");
         assert_eq!((found.method, found.evaluations), (Method::Linear, 1));
         assert!(found.additivity_gap < 1e-9, "{}", found.additivity_gap);
         let expected = enumeration.attributions(&row, margins).expect("answers");

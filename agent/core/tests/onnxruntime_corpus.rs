@@ -47,13 +47,13 @@ fn compare(case: &Value) -> Result<usize, String> {
         let mut singly = Vec::new();
         for (row, scores) in rows.chunks_exact(3).zip(scores) {
             match (scores[column].as_f64(), model.predict(row)) {
-                (Some(expected), Ok(output))
-                    if (output.value - expected).abs() <= tolerance * expected.abs().max(1.0) =>
+                (Some(expected), Ok(answer))
+                    if (answer.output.value - expected).abs() <= tolerance * expected.abs().max(1.0) =>
                 {
                     compared += 1;
                     if row.iter().all(|value| !value.is_nan()) {
                         whole.extend_from_slice(row);
-                        singly.push(output.value);
+                        singly.push(answer.output.value);
                     }
                 }
                 (None, Err(_)) => {}

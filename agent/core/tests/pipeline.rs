@@ -291,7 +291,7 @@ fn a_feature_that_may_be_missing_reaches_the_model_without_a_value_and_others_wi
     let Outcome::Predicted(output) = &prediction.outcome else { panic!("{:?}", prediction.outcome) };
     let mut values = FAILING.map(|value| value as f32);
     values[4] = f32::NAN;
-    assert_eq!(output, &model.predict(&values).unwrap());
+    assert_eq!(output, &model.predict(&values).unwrap().output);
     assert_ne!(&predictions(&whole)[0].outcome, &prediction.outcome);
     assert_eq!((prediction.inputs[4].value, prediction.inputs[3].value), (None, Some(1282.0)));
     samples.remove(4);

@@ -40,7 +40,7 @@ fn a_defect_is_named_by_its_sensor_first_and_then_by_its_time() -> Outcome<()> {
     let (mut planted, mut sensors) = (0, [false; SENSORS]);
     for place in HEALTHY {
         let healthy = &rows[place].0;
-        let before = model.predict(healthy)?.value;
+        let before = model.predict(healthy)?.output.value;
         assert!(before > 110.0, "row {place} is not healthy: {before}");
         for (sensor, name) in names.iter().enumerate() {
             let off = (OFF * deviation(&model.background().rows, sensor)) as f32;
@@ -48,10 +48,10 @@ fn a_defect_is_named_by_its_sensor_first_and_then_by_its_time() -> Outcome<()> {
                 let mut window = healthy.clone();
                 let steps = interval * INTERVAL..(interval + 1) * INTERVAL;
                 steps.clone().for_each(|step| window[step * SENSORS + sensor] += off);
-                if (model.predict(&window)?.value - before).abs() < HEEDED {
+                if (model.predict(&window)?.output.value - before).abs() < HEEDED {
                     continue;
                 }
-                let mut found = explainer.explain(&window)?.attributions;
+                let mut found = explainer.explain(&window, None)?.attributions;
                 found.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()));
                 let what = format!("row {place}, {name} off in steps {steps:?}");
                 assert_eq!(&*found[0].feature, *name, "{what}");

@@ -17,7 +17,7 @@ const BUDGET: Budget = Budget { evaluations: 4_000 };
 /// The golden rows of a model with what is said of them.
 fn explanations(reference: &Reference) -> Outcome<Vec<Explanation>> {
     let explainer = Explainer::new(Arc::new(reference.model()?), BUDGET)?;
-    Ok(reference.rows().iter().map(|(row, _)| explainer.explain(row)).collect::<Result<_, ExplainError>>()?)
+    Ok(reference.rows().iter().map(|(row, _)| explainer.explain(row, None)).collect::<Result<_, ExplainError>>()?)
 }
 
 /// Compares with golden values, which are under `key` and `base`, within `tolerance` of the largest output.
@@ -75,9 +75,9 @@ fn a_network_over_windows_by_sampling() -> Outcome<()> {
     for budget in [600, 1_300, 4_000, 12_000] {
         let explainer = Explainer::new(Arc::new(reference.model()?), Budget { evaluations: budget })?;
         for (row, golden) in reference.rows() {
-            let explanation = explainer.explain(&row)?;
+            let explanation = explainer.explain(&row, None)?;
             let output = golden["outputs"]["rul"][0].as_f64().ok_or("no output")?;
-            assert!((explainer.model().predict(&row)?.value - output).abs() <= 1e-6 * output.abs());
+            assert!((explainer.model().predict(&row)?.output.value - output).abs() <= 1e-6 * output.abs());
             assert!((explanation.base_value - base).abs() <= 1e-5 * base.abs());
             assert_eq!((explanation.method, explanation.attributions.len()), (Method::Sampling, 14));
             assert!(explanation.additivity_gap <= 1e-6 * output.abs(), "{}", explanation.additivity_gap);
@@ -124,7 +124,7 @@ fn explanations_are_more_faithful_than_chance() -> Outcome<()> {
         let explainer = Explainer::new(Arc::new(reference.model()?), BUDGET)?;
         let (mut deletion, mut random, mut better, mut scored) = (0.0, 0.0, 0.0, 0.0);
         for (row, _) in reference.rows() {
-            let explanation = explainer.explain(&row)?;
+            let explanation = explainer.explain(&row, None)?;
             if let Some(score) = explainer.faithfulness(&row, &explanation)? {
                 deletion += score.deletion;
                 random += score.random;
@@ -160,7 +160,7 @@ fn alerts_are_blamed_on_a_true_cause() -> Outcome<()> {
         let (mut alerts, mut hits) = (0.0_f64, 0.0_f64);
         for ((row, golden), explanation) in reference.rows().iter().zip(explanations(&reference)?) {
             let causes = causes(golden["mode"].as_str().unwrap_or_default());
-            if causes.is_empty() || model.predict(row)?.value < threshold {
+            if causes.is_empty() || model.predict(row)?.output.value < threshold {
                 continue;
             }
             let most = explanation.attributions.iter().max_by(|a, b| a.value.total_cmp(&b.value));
@@ -216,8 +216,8 @@ fn the_largest_attribution_names_a_true_cause() -> Outcome<()> {
         let explainer = Explainer::new(Arc::new(Reference::open(name)?.model()?), BUDGET)?;
         let (mut alerts, mut hits) = (0, 0);
         for Failed { row, causes } in &failed {
-            if explainer.model().predict(row)?.value > threshold {
-                let shares = explainer.explain(row)?.attributions;
+            if explainer.model().predict(row)?.output.value > threshold {
+                let shares = explainer.explain(row, None)?.attributions;
                 let largest = (0..shares.len()).max_by(|&a, &b| shares[a].value.total_cmp(&shares[b].value));
                 alerts += 1;
                 hits += usize::from(largest.is_some_and(|largest| causes.contains(&largest)));

@@ -146,7 +146,7 @@ fn predictions_carry_value_label_and_probability() {
         let reference = Reference::open(name);
         let model = reference.model(CLASSIFIER);
         for row in reference.rows() {
-            let output = model.predict(&row_of(row)).expect("an answer");
+            let output = model.predict(&row_of(row)).expect("an answer").output;
             let expected = numbers(&row["outputs"]["probabilities"])[1];
             assert!((output.value - expected).abs() <= 1e-6, "{name}: {} for {expected}", output.value);
             assert_eq!(output.probability, Some(output.value), "{name}");
@@ -156,7 +156,7 @@ fn predictions_carry_value_label_and_probability() {
     }
     let output = Reference::open("cmapss-rul-lgbm").model("kind = \"regression\"\n");
     let row = output.background().iter().next().expect("a row").to_vec();
-    let output = output.predict(&row).expect("an answer");
+    let output = output.predict(&row).expect("an answer").output;
     assert_eq!((output.label, output.probability), (None, None));
 }
 
@@ -196,7 +196,7 @@ fn a_margin_is_the_log_odds_of_its_probability() {
     for row in reference.rows() {
         let row = row_of(row);
         let margin = model.explained(&row).expect("an answer")[0];
-        let probability = model.predict(&row).expect("an answer").value;
+        let probability = model.predict(&row).expect("an answer").output.value;
         assert!((1.0 / (1.0 + (-margin).exp()) - probability).abs() < 1e-12);
     }
 }

@@ -202,8 +202,8 @@ impl<'a> Worker<'a> {
 }
 
 fn explained(explainer: Option<&Result<Explainer, Reason>>, wish: &Wish, metrics: &Metrics) -> Settlement {
-    let row = match wish {
-        Wish::Explain { row, .. } => row,
+    let (row, answer) = match wish {
+        Wish::Explain { row, answer, .. } => (row, *answer),
         Wish::Nothing => return skip(&Reason::Nothing),
     };
     match explainer {
@@ -212,7 +212,7 @@ fn explained(explainer: Option<&Result<Explainer, Reason>>, wish: &Wish, metrics
         Some(Ok(explainer)) => {
             let begun = Instant::now();
             // A panic, in a library on a row it cannot take, costs one explanation and not the thread.
-            let result = catch_unwind(AssertUnwindSafe(|| explainer.explain(row)));
+            let result = catch_unwind(AssertUnwindSafe(|| explainer.explain(row, answer)));
             metrics.explanation(begun.elapsed().as_secs_f64());
             match result {
                 Ok(Ok(explanation)) => {

@@ -29,7 +29,7 @@ fn ask(model: Model) {
     let model = Arc::new(model);
     for space in model.spaces() {
         if let Ok(explainer) = Explainer::in_space(Arc::clone(&model), space, Budget { evaluations: 256 })
-            && let Ok(explanation) = explainer.explain(&row)
+            && let Ok(explanation) = explainer.explain(&row, None)
         {
             let _faithfulness = explainer.faithfulness(&row, &explanation);
         }

@@ -34,7 +34,7 @@ fuzz_target!(|bytes: &[u8]| {
             let _verified = model.verify();
             let row: Vec<f32> = model.background().iter().next().map_or_else(Vec::new, <[f32]>::to_vec);
             if let Ok(explainer) = Explainer::new(Arc::new(model), Budget { evaluations: 64 }) {
-                let _explained = explainer.explain(&row);
+                let _explained = explainer.explain(&row, None);
             }
         }
     });

@@ -106,7 +106,7 @@ pub struct Explanation {
     pub attributions: Vec<Attribution>,
     /// How they were computed.
     pub method: Method,
-    /// Model evaluations spent.
+    /// Model evaluations spent. The row itself counts as one, also where its prediction was at hand.
     pub evaluations: u64,
     /// |base value + Σ attributions − output|.
     pub additivity_gap: f64,

@@ -207,19 +207,23 @@ impl Explainer {
         self.base_value
     }
 
-    /// Explains one input: a row of features, or all steps of a window, in model order.
+    /// Explains one input: a row of features, or all steps of a window, in model order. `answer` is what the model just said of
+    /// this very input ([`Answer::explained`](crate::model::Answer)), which saves asking it again; whatever is passed, the
+    /// attributions are held against it, and the gap is on the explanation.
     ///
     /// One explanation in [`faithfulness::ONE_IN`] is also scored, by the input's digest.
     ///
     /// # Errors
     /// [`ExplainError::Width`] when `row` does not have the model's width; [`ExplainError::Model`] when the model gives
     /// no answer for it, or for a row mixed from it and the background.
-    pub fn explain(&self, row: &[f32]) -> Result<Explanation, ExplainError> {
+    pub fn explain(&self, row: &[f32], answer: Option<f64>) -> Result<Explanation, ExplainError> {
         if row.len() != self.players.width() {
             return Err(ExplainError::Width { expected: self.players.width(), got: row.len() });
         }
         let seed = seed(&self.model, row);
-        let found = self.shares(row, seed)?;
+        // An explainer of another space has to ask.
+        let answer = answer.filter(|_| self.space == self.model.space());
+        let found = self.shares(row, answer, seed)?;
         let made = self.base_value + found.shares.iter().sum::<f64>();
         let attributions = self.features.iter().enumerate();
         let newest = &row[row.len() - self.players.count()..];
@@ -235,7 +239,9 @@ impl Explainer {
             additivity_gap: (made - found.output).abs(),
             faithfulness: None,
         };
-        self.spread_over_time(row, &found, &mut Draw::Intervals.from(seed), &mut explanation)?;
+        if self.players.steps() > 1 {
+            self.spread_over_time(row, &found, &mut Draw::Intervals.from(seed), &mut explanation)?;
+        }
         if let Some(parts) = self.model.score_parts(row)? {
             explanation.evaluations += 1;
             explanation.attributions.iter_mut().zip(parts).for_each(|(share, part)| share.error = Some(part));
@@ -278,7 +284,7 @@ impl Explainer {
         Ok(self.model.explained_in(self.space, rows)?)
     }
 
-    fn shares(&self, row: &[f32], seed: [u8; 32]) -> Result<Found, ExplainError> {
+    fn shares(&self, row: &[f32], answer: Option<f64>, seed: [u8; 32]) -> Result<Found, ExplainError> {
         let exact = |method, output, shares: Vec<f64>, evaluations| Found {
             method,
             output,
@@ -287,7 +293,11 @@ impl Explainer {
             evaluations,
             values: None,
         };
-        let output = || Ok::<_, ExplainError>(self.ask(row)?.first().copied().unwrap_or(f64::NAN));
+        let output = || match answer {
+            Some(output) if output.is_finite() => Ok(output),
+            Some(_) => Err(ExplainError::Model(ModelError::NonFinite)),
+            None => Ok(self.ask(row)?.first().copied().unwrap_or(f64::NAN)),
+        };
         Ok(match &self.way {
             Way::Trees(trees) => exact(Method::TreeShapley, output()?, trees.attributions(row)?, 1),
             Way::Closed(closed) => {
@@ -329,9 +339,6 @@ impl Explainer {
         random: &mut Random,
         explanation: &mut Explanation,
     ) -> Result<(), ExplainError> {
-        if self.players.steps() == 1 {
-            return Ok(());
-        }
         let that_matter = window::that_matter(&found.shares);
         let budget = self.budget.evaluations / FOR_INTERVALS / that_matter.len().max(1) as u64;
         let mixing = match &self.way {
@@ -384,7 +391,9 @@ impl Draw {
             Self::Scored => 2,
             Self::Deletions => 3,
         };
-        Random::new(bundle::digest(&[&seed[..], &[purpose]].concat()).0)
+        let mut bytes = [purpose; 33];
+        bytes[..32].copy_from_slice(&seed);
+        Random::new(bundle::digest(&bytes).0)
     }
 }
 

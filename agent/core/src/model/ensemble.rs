@@ -147,6 +147,20 @@ impl Ensemble {
         Ok(out)
     }
 
+    /// The output tensor of one row, and one of its columns before the link.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(crate) fn answers(&self, row: &[f32], column: usize) -> Result<(Vec<f64>, f64), ModelError> {
+        self.check_allowed(row)?;
+        let (mut out, mut margin) = (Vec::with_capacity(self.columns()), f64::NAN);
+        self.scores(row, |scores| {
+            self.head.push_outputs(scores, &mut out);
+            margin = self.head.margin(scores, column);
+        });
+        Ok((out, margin))
+    }
+
     /// One column of flat rows before the link: one number per row.
     ///
     /// # Errors

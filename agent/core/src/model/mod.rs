@@ -55,6 +55,16 @@ pub struct Model {
     background_digest: Digest,
 }
 
+/// What a model says of one row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// What is decided on.
+    pub output: Output,
+    /// The explained quantity, in [`Model::space`]: what [`Model::explained`] gives for the row, but for what is not finite,
+    /// which is refused there.
+    pub explained: f64,
+}
+
 /// What computes the output tensor.
 #[derive(Debug)]
 enum Engine {
@@ -195,25 +205,38 @@ impl Model {
     ///
     /// # Errors
     /// [`ModelError`]: the row has another width, the answer is not finite, or the model failed.
-    pub fn predict(&self, row: &[f32]) -> Result<Output, ModelError> {
+    pub fn predict(&self, row: &[f32]) -> Result<Answer, ModelError> {
         if row.len() != self.width() {
             return Err(ModelError::Width { expected: self.width(), found: row.len() });
         }
-        let outputs = self.engine.run(row)?;
+        let (outputs, margin) = self.answers(row)?;
         if outputs.iter().any(|output| !output.is_finite()) {
             return Err(ModelError::NonFinite);
         }
         if self.is_reconstruction() {
-            return Ok(Output { value: reconstruction::score(row, &outputs), label: None, probability: None });
+            let value = reconstruction::score(row, &outputs);
+            return Ok(Answer { output: Output { value, label: None, probability: None }, explained: value });
         }
         let value = outputs.get(self.column).copied().unwrap_or(f64::NAN);
         let shown = self.engine.shown();
         let probability = self.gives_probability() && is_probability(value);
         let label = self.decided(&outputs, probability, shown).and_then(|class| self.manifest.output.labels.get(class));
-        Ok(Output { value, label: label.cloned(), probability: probability.then_some(value) })
+        let output = Output { value, label: label.cloned(), probability: probability.then_some(value) };
+        Ok(Answer { output, explained: if self.space == Space::Margin { margin } else { value } })
     }
 
-    /// The values that are decided on, of flat rows: what [`predict`](Self::predict) gives for each.
+    /// The output tensor of one row, and the margin behind its column; NaN where none is explained.
+    fn answers(&self, row: &[f32]) -> Result<(Vec<f64>, f64), ModelError> {
+        match &self.engine {
+            Engine::Trees(ensemble) => ensemble.answers(row, self.column),
+            Engine::Network(general) => {
+                let sum = self.linear_in(self.space).filter(|_| self.space == Space::Margin);
+                Ok((general.network.run(row)?, sum.map_or(f64::NAN, |sum| sum.of(row))))
+            }
+        }
+    }
+
+    /// The values that are decided on, of flat rows: what [`predict`](Self::predict) gives for each as value.
     ///
     /// # Errors
     /// [`ModelError`]: the values are no whole rows, an answer is not finite, or the model failed.

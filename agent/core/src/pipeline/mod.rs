@@ -68,6 +68,8 @@ pub enum Wish {
     Explain {
         /// The model's input.
         row: Vec<f32>,
+        /// What the model said of it, in the model's own space; absent where that is no longer known.
+        answer: Option<f64>,
         /// Whether the prediction raised an alert: it is the one that the alert shows.
         urgent: bool,
     },
@@ -296,7 +298,7 @@ impl Pipeline {
             record(if began { transition.alert_id } else { mint() }, now, transition)
         }));
         let wish = match wish {
-            Some(row) => Wish::Explain { row, urgent: raises },
+            Some((row, answer)) => Wish::Explain { row, answer: Some(answer), urgent: raises },
             None => Wish::Nothing,
         };
         let (asset, model) = (Arc::clone(&asset.plan.id), Arc::clone(&asset.plan.model));
@@ -315,13 +317,13 @@ impl Asset {
         }
     }
 
-    /// Runs the model on a row. With the prediction comes the row to explain, where there is one.
-    fn infer(&self, row: Row) -> (Prediction, Option<Vec<f32>>) {
+    /// Runs the model on a row. With the prediction come the row to explain, where there is one, and what is explained.
+    fn infer(&self, row: Row) -> (Prediction, Option<(Vec<f32>, f64)>) {
         let manifest = self.model.manifest();
         let (outcome, explained) = match row.values {
             Err(reason) => (Outcome::Withheld(reason), None),
             Ok(values) => match self.model.predict(&values) {
-                Ok(output) => (Outcome::Predicted(output), Some(values)),
+                Ok(answer) => (Outcome::Predicted(answer.output), Some((values, answer.explained))),
                 Err(ModelError::NonFinite) => (Outcome::Withheld(Withheld::ModelNonFinite), None),
                 Err(error) => (Outcome::Withheld(Withheld::ModelFailed { error: error.to_string() }), None),
             },

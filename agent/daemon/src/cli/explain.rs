@@ -72,11 +72,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         let refuse = |error: &dyn std::fmt::Display| {
             Failure::new(DATA, format!("{}, row {index}: {error}", args.input.display()))
         };
-        let output = model.predict(row).map_err(|error| refuse(&error))?;
-        let explanation = explainer.explain(row).map_err(|error| refuse(&error))?;
+        let answer = model.predict(row).map_err(|error| refuse(&error))?;
+        let explanation = explainer.explain(row, Some(answer.explained)).map_err(|error| refuse(&error))?;
         match args.format {
-            Format::Ndjson => writeln!(out, "{}", line(index, &output, &explanation)),
-            Format::Table => print(&mut out, index, &output, &explanation),
+            Format::Ndjson => writeln!(out, "{}", line(index, &answer.output, &explanation)),
+            Format::Table => print(&mut out, index, &answer.output, &explanation),
         }?;
     }
     Ok(out.flush()?)

@@ -243,7 +243,7 @@ impl Queue {
         let made = unsettled.into_iter().filter_map(|record| match record.body {
             Body::Prediction(prediction) => {
                 let wish = match again(&prediction, models.get(&prediction.model)) {
-                    Some(row) => Wish::Explain { row, urgent: named.contains(&record.id) },
+                    Some(row) => Wish::Explain { row, answer: None, urgent: named.contains(&record.id) },
                     None => Wish::Nothing,
                 };
                 Some(Made { id: record.id, asset: prediction.asset, model: prediction.model, wish })
@@ -309,7 +309,7 @@ mod tests {
     use crate::question::About;
 
     fn job(n: u128, asset: &str, urgent: bool) -> Job {
-        let wish = Wish::Explain { row: Vec::new(), urgent };
+        let wish = Wish::Explain { row: Vec::new(), answer: None, urgent };
         Job { prediction: Uuid::from_u128(n), asset: asset.into(), model: "m".into(), wish }
     }
 

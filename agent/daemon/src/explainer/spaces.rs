@@ -53,7 +53,7 @@ impl Spaces {
             _ => self.prepared(prediction, space)?,
         };
         // A panic, in a library on a row it cannot take, costs one answer and not the thread.
-        let explanation = catch_unwind(AssertUnwindSafe(|| explainer.explain(&row)))
+        let explanation = catch_unwind(AssertUnwindSafe(|| explainer.explain(&row, None)))
             .map_err(|_| Unanswered::within())?
             .map_err(|error| Unanswered::Failed(error.to_string()))?;
         keep(&self.buffer, record.id, Kind::Space(space), &Figures::from(&explanation))

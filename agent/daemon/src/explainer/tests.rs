@@ -71,6 +71,7 @@ impl Rig {
         let at = clock::now();
         let (id, alert) = (clock::mint(at), clock::mint(at));
         let inputs = model.manifest().features.iter().zip(row);
+        let answer = model.predict(&row).unwrap();
         let prediction = Prediction {
             asset: asset.into(),
             model: "press".into(),
@@ -78,7 +79,7 @@ impl Rig {
             model_digest: model.model_digest(),
             background_digest: model.background_digest(),
             role: Role::Champion,
-            outcome: Outcome::Predicted(model.predict(&row).unwrap()),
+            outcome: Outcome::Predicted(answer.output),
             source_time: None,
             inputs: inputs
                 .map(|(feature, value)| Input { feature: Arc::clone(&feature.name), value: Some(f64::from(value)) })
@@ -104,7 +105,7 @@ impl Rig {
             };
             records.push(NewRecord { id: alert, at, body: Body::Alert(transition) });
         }
-        let wish = Wish::Explain { row: row.to_vec(), urgent: raises };
+        let wish = Wish::Explain { row: row.to_vec(), answer: Some(answer.explained), urgent: raises };
         (Made { id, asset: asset.into(), model: "press".into(), wish }, records)
     }
 
@@ -161,7 +162,7 @@ fn an_alert_gets_its_explanation_then_what_would_clear_it_and_what_is_like_it() 
             assert!(model.manifest().features[place].adjustable.unwrap().contains(change.to));
             row[place] = change.to as f32;
         }
-        assert!(clear.holds(model.predict(&row).unwrap().value), "{way:?}");
+        assert!(clear.holds(model.predict(&row).unwrap().output.value), "{way:?}");
     }
     let none: Cases = rig.soon_said(ids.0, Kind::Cases);
     assert_eq!((none.alerts.len(), none.compared, none.background.len()), (0, 0, 3));
@@ -222,7 +223,7 @@ fn what_cannot_be_said_is_not_tried_in_other_terms_and_restarts_repeat_nothing()
     let replaced = rig.buffer.append(replaced).unwrap()[0].id;
     let failed = rig.stored("press-1", ALARMING, true).id;
     let explained = Explainer::new(Arc::clone(&rig.models["press"]), pace::assumed(&rig.models["press"]).explanation);
-    let explanation = explained.unwrap().explain(&ALARMING).unwrap();
+    let explanation = explained.unwrap().explain(&ALARMING, None).unwrap();
     let settled = Settlement::Explained { id: clock::mint(clock::now()), explanation };
     let failure = Settlement::Failed { reason: "not finite".to_owned() };
     rig.buffer.settle(vec![(replaced, settled), (failed, failure)]).unwrap();
@@ -271,7 +272,7 @@ fn another_space_is_worked_out_once_and_then_answered_from_its_record() {
     let found = rig.ask_in(record(), Space::Probability).unwrap();
     let figures = &found.content;
     assert_eq!(figures.space, Space::Probability);
-    assert!((figures.output - model.predict(&ALARMING).unwrap().value).abs() < 1e-9, "{figures:?}");
+    assert!((figures.output - model.predict(&ALARMING).unwrap().output.value).abs() < 1e-9, "{figures:?}");
     let made = figures.base_value + figures.attributions.values().sum::<f64>();
     assert!((made - figures.output).abs() <= figures.additivity_gap + 1e-12);
     assert_eq!(rig.said::<Figures>(asked.id, Kind::Space(Space::Probability)).as_ref(), Some(figures));
@@ -308,7 +309,7 @@ fn a_space_that_the_model_does_not_have_is_refused_in_one_sentence() {
 fn a_model_that_panics_when_it_is_prepared_goes_without_explanations_and_nobody_else() {
     let reason = prepared("press", || panic!("an index out of bounds")).err();
     assert_eq!(reason, Some(Reason::Within));
-    let wish = Wish::Explain { row: ALARMING.to_vec(), urgent: true };
+    let wish = Wish::Explain { row: ALARMING.to_vec(), answer: None, urgent: true };
     let settled = explained(reason.map(Err).as_ref(), &wish, &Metrics::new());
     assert_eq!(settled, Settlement::Failed { reason: Reason::Within.to_string() });
     assert!(extras::searching("press", || panic!("an index out of bounds")).is_none());
