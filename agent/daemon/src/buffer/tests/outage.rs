@@ -322,3 +322,43 @@ fn our_own_records_never_fill_a_small_disk_however_long_they_are_thinned() {
     assert!(stat.streams.iter().any(|one| one.stream == "predictions" && one.records < 50_000), "{stat:?}");
     buffer.append(vec![feedback(1, Uuid::from_u128(1)), audit(1, "ada")]).unwrap();
 }
+
+#[test]
+fn a_damaged_store_waits_for_room_and_is_not_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(_disk) = Small::mount(folder.path(), "40m") else { return };
+    let elsewhere = tempfile::tempdir().unwrap();
+    let buffer = open(elsewhere.path());
+    for _ in 0..100 {
+        buffer.append((0..100).map(|n| prediction(n, 1.0)).collect()).unwrap();
+    }
+    buffer.append(vec![feedback(1, Uuid::from_u128(1))]).unwrap();
+    copy_as_killed(elsewhere.path(), folder.path());
+    drop(buffer);
+    let log = folder.path().join("buffer/db");
+    let mut bytes = fs::read(&log).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[end / 2] ^= 0x10;
+    fs::write(&log, &bytes).unwrap();
+
+    // Room for half of it: the store gets written, and does not fit.
+    let filler = folder.path().join("filler");
+    let free = || crate::buffer::room::Room::free(folder.path()).unwrap();
+    let room = u64::try_from(bytes.len() / 2).unwrap();
+    fs::write(&filler, vec![1; usize::try_from(free() - room).unwrap()]).unwrap();
+    for _ in 0..2 {
+        let buffer = open_again(folder.path());
+        assert!(buffer.stat().degraded.is_some());
+        assert!(buffer.0.recover(at(60)).is_err());
+        buffer.append(vec![feedback(2, Uuid::from_u128(1))]).unwrap();
+        assert!(matches!(buffer.append(vec![prediction(2, 1.0)]), Err(BufferError::Broken(_))));
+    }
+    assert_eq!(fs::read(&log).unwrap(), bytes, "it is left as it is");
+    fs::remove_file(filler).unwrap();
+
+    let buffer = open_again(folder.path());
+    let there = buffer.read(Stream::Predictions, 0, 10_000).unwrap().len();
+    assert!((9000..=10_000).contains(&there), "{there}");
+    assert!(buffer.check().is_ok() && buffer.read(Stream::Feedback, 0, 9).unwrap().len() == 3);
+    assert!(states(&buffer).contains(&"salvaged".to_owned()));
+}
