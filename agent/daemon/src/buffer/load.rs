@@ -1,7 +1,7 @@
 //! From files to a state: opens a store, or makes it, and finds out where its streams stand.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -29,7 +29,7 @@ use super::side::Side;
 use super::state::State;
 use super::store::Store;
 use super::sweep;
-use super::verify::{self, Range};
+use super::verify::{self, Findings, Range};
 use super::{Closed, SessionInfo, codec, keys};
 use crate::clock;
 
@@ -128,21 +128,34 @@ pub(super) fn load(
     if let Some(lost) = &lost {
         notes.push(Note::Replaced { lost: lost.store_id() });
     }
-    let salvaged = Salvaged::untold(&base.store)?;
-    let damaged = salvaged.as_ref().and_then(|_| generation::newest_damaged(&opening.path));
-    // A power cut may look like damage. Where nothing is lost that was acknowledged, nobody needs the damaged store.
-    let spared = salvaged.as_ref().is_some_and(|found| found.complete && found.reason == salvage::HOLED)
-        && !notes.iter().any(Note::is_loss)
-        && Stream::ALL.into_iter().all(|stream| findings[stream].spare(tail[stream]));
-    notes.extend(salvaged.map(|found| Note::Salvaged(found, damaged.clone().filter(|_| !spared))));
+    let needless = note_repair(&base, opening, tail, &findings, notes)?;
     report::record(&base, &mut state, journal, now, notes, &findings)?;
-    if let Some(damaged) = damaged.filter(|_| spared) {
+    if let Some(damaged) = needless {
         generation::discard(&damaged);
     }
     journal.release(&state.done());
     state.journal_bytes = journal.bytes();
     state.unsettled = unsettled(&base, &state.cursors[Stream::Predictions])?;
     finish(base, state, outbox)
+}
+
+/// Notes what was done to make this store of a damaged one. Returns that one where nobody needs it: a power cut may look like
+/// damage, and nothing is lost that was acknowledged.
+fn note_repair(
+    base: &Base,
+    opening: &Opening,
+    tail: &PerStream<u64>,
+    findings: &PerStream<Findings>,
+    notes: &mut Vec<Note>,
+) -> Result<Option<PathBuf>, BufferError> {
+    let Some(salvaged) = Salvaged::untold(&base.store)? else { return Ok(None) };
+    let damaged = generation::newest_damaged(&opening.path);
+    let is_needless = salvaged.complete
+        && salvaged.reason == salvage::HOLED
+        && !notes.iter().any(Note::is_loss)
+        && Stream::ALL.into_iter().all(|stream| findings[stream].spare(tail[stream]));
+    notes.push(Note::Salvaged(salvaged, damaged.clone().filter(|_| !is_needless)));
+    Ok(damaged.filter(|_| is_needless))
 }
 
 /// Notes for later starts that something was lost that says what was sent.
