@@ -13,7 +13,7 @@ from support.wait import until
 RECORDS = 7 * 86_400 if paths.LONG else 4_000
 BATCH = 5_000 if paths.LONG else 400
 # Answers lost: fewer until it has got in, since that takes many questions one after the other.
-LOSS, LATER_LOSS = 0.05, 0.05 if paths.LONG else 0.2
+LOSS, LATER_LOSS = 0.05, 0.05 if paths.LONG else 0.1
 JUDGED = 20
 # What the daemon may grow by per record that waits: its store keeps about a fifth of them in memory. A short run is
 # too short to see that: what it shows is the growth of a process that has just begun.

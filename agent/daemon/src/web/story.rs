@@ -111,7 +111,12 @@ fn extra<T: DeserializeOwned>(
     kind: Kind,
 ) -> Result<Option<(Uuid, T)>, BufferError> {
     let Some(prediction) = prediction else { return Ok(None) };
-    Ok(web.buffer.extra(prediction, kind)?.and_then(|record| Some((record.id, content(&record)?))))
+    let record = match web.buffer.extra(prediction, kind) {
+        // The store is out of use, and the alert is shown all the same.
+        Err(BufferError::Broken(_)) => None,
+        other => other?,
+    };
+    Ok(record.and_then(|record| Some((record.id, content(&record)?))))
 }
 
 /// What an extra says.
