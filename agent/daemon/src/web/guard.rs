@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
-use axum::http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, LOCATION, SET_COOKIE};
+use axum::http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderName, LOCATION, SET_COOKIE,
+};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -110,8 +112,10 @@ pub(crate) async fn dress(State(web): State<Shared>, request: Request, next: Nex
     let path = request.uri().path();
     // At `/` there is nothing but the page, so whoever asks for it gets one.
     let wants_page = path == "/" || !path.starts_with("/api/") && wants_page(request.headers());
+    let may_have_body = !request.method().is_safe();
     let mut response = next.run(request).await;
-    if response.status().is_client_error() || response.status().is_server_error() {
+    let is_refused = response.status().is_client_error() || response.status().is_server_error();
+    if is_refused {
         response = sentence(response).await;
         if wants_page && let Some(problem) = response.extensions().get::<Problem>().cloned() {
             let redirect = problem.status == StatusCode::UNAUTHORIZED;
@@ -122,6 +126,10 @@ pub(crate) async fn dress(State(web): State<Shared>, request: Request, next: Nex
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if is_refused && may_have_body {
+        // Its body may not have been read, which ends the connection: whoever sends the next request must know.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
