@@ -67,6 +67,7 @@ impl Store {
     /// Puts a batch into the store: after a crash all of it is there, or nothing.
     pub(super) fn apply(&self, batch: Batch) -> Result<(), BufferError> {
         let mut changes = sled::Batch::default();
+        let keys: Vec<Vec<u8>> = batch.keys().map(<[u8]>::to_vec).collect();
         for (key, value) in batch.into_changes() {
             wear::wrote(Writer::Store, (key.len() + value.as_ref().map_or(0, Vec::len)) as u64);
             match value {
@@ -74,7 +75,11 @@ impl Store {
                 None => changes.remove(key),
             }
         }
-        self.call("write to", |db| db.apply_batch(changes))
+        self.call("write to", |db| {
+            db.apply_batch(changes)?;
+            // sled writes a page anew when it is read after many changes, which fails once the disk is full. Now it does not.
+            keys.iter().try_for_each(|key| db.get(key).map(drop))
+        })
     }
 
     /// Up to `limit` entries with keys from `first` to `last` (both included), in ascending order.
