@@ -124,7 +124,10 @@ pub(super) fn load(
     }
     state.audit_hash = audit_hash(&base, &state.cursors[Stream::Audit])?;
     let cursors = state.cursors;
-    let findings = PerStream::each(|stream| verify::verify(&base, stream, &cursors[stream], &state.declared[stream]))?;
+    let findings = PerStream::each(|stream| {
+        let noted = notes.iter().filter_map(|note| note.gap_of(stream)).collect();
+        verify::verify(&base, stream, &cursors[stream], &state.declared[stream], noted)
+    })?;
     if let Some(lost) = &lost {
         notes.push(Note::Replaced { lost: lost.store_id() });
     }

@@ -41,6 +41,16 @@ pub(super) enum Note {
 }
 
 impl Note {
+    /// The range of a stream's numbers that it says have no records.
+    pub(super) fn gap_of(&self, of: Stream) -> Option<Range> {
+        match self {
+            Self::Behind { stream, first, last, .. } | Self::PassedOver { stream, first, last } => {
+                Some((*first, *last)).filter(|_| *stream == of)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it says that records are gone.
     pub(super) fn is_loss(&self) -> bool {
         matches!(self, Self::Behind { .. } | Self::PassedOver { .. } | Self::Replaced { .. })
@@ -78,7 +88,7 @@ pub(super) fn record(
             let count = found.bad_settlements.len();
             write.quarantined(now, stream, (*first, *last), count, "their explanations cannot be read")?;
         }
-        for gap in found.gaps.iter().filter(|gap| !noted(notes, stream, **gap)) {
+        for gap in &found.gaps {
             write.missing(now, stream, *gap, "records are missing from the store")?;
         }
         for short in &found.short {
@@ -154,14 +164,4 @@ fn add_note(write: &mut Write<'_>, now: Now, note: &Note) -> Result<(), BufferEr
         }
         Note::Incomplete { reason } => write.health(now, "journal_incomplete", &[("reason", reason.clone())]),
     }
-}
-
-/// Whether a gap is on record already, with its reason.
-fn noted(notes: &[Note], stream: Stream, gap: Range) -> bool {
-    notes.iter().any(|note| match note {
-        Note::Behind { stream: s, first, last, .. } | Note::PassedOver { stream: s, first, last } => {
-            *s == stream && (*first, *last) == gap
-        }
-        _ => false,
-    })
 }

@@ -67,12 +67,13 @@ pub(super) struct Short {
     pub(super) lost: u64,
 }
 
-/// Checks a stream's newest records.
+/// Checks a stream's newest records. `noted`: ranges without records that are about to go on record.
 pub(super) fn verify(
     base: &Base,
     stream: Stream,
     cursor: &Cursor,
     declared: &Declared,
+    noted: Vec<Range>,
 ) -> Result<Findings, BufferError> {
     let mut findings = Findings::default();
     let mut gaps = Vec::new();
@@ -107,7 +108,9 @@ pub(super) fn verify(
         gaps = join(below);
         seen = join(vec![(cursor.floor, end), (expected.saturating_add(1), u64::MAX)]);
     }
-    let known = known_gaps(base, stream)?;
+    let mut known = known_gaps(base, stream)?;
+    known.extend(noted);
+    known.sort_unstable();
     let unknown = gaps.into_iter().flat_map(|gap| uncovered(gap, &known));
     (findings.gaps, findings.short) = unaccounted(unknown, declared, cursor.floor, &seen);
     if stream == Stream::Predictions {
