@@ -38,10 +38,7 @@ use crate::telemetry::Metrics;
 /// Explanations that are stored with one flush.
 const AT_ONCE: usize = 64;
 /// How long an explanation may wait for others to be stored with it.
-const TOGETHER: Duration = Duration::from_millis(250);
-/// How long such explanations wait for a flush that somebody else needs, where none of an alert is among them and nothing else
-/// is to be explained. The next predictions come with one, and so does any alert.
-const PATIENCE: Duration = Duration::from_millis(1200);
+const TOGETHER: Duration = Duration::from_millis(25);
 /// Explanations kept for another try while the buffer refuses them.
 const KEPT: usize = 4096;
 /// How long the buffer is left alone once it has refused; doubled with each refusal.
@@ -72,7 +69,7 @@ pub(crate) fn run(queue: &Queue, models: &HashMap<Arc<str>, Arc<Model>>, budgets
         worker.work(work);
     }
     worker.flush();
-    worker.store_within(Duration::ZERO);
+    worker.store();
 }
 
 /// Each model's explainer, or why there is none.
@@ -123,10 +120,8 @@ impl<'a> Worker<'a> {
         match work {
             Work::Explain(job) => {
                 self.explain(job);
-                let waiting = self.queue.glance();
-                if self.is_due(waiting) {
-                    let in_no_hurry = self.raised.is_empty() && !waiting.anything;
-                    self.flush_within(if in_no_hurry { PATIENCE } else { Duration::ZERO });
+                if self.is_due(self.queue.glance()) {
+                    self.flush();
                 }
             }
             Work::Answer(question) => {
@@ -170,26 +165,22 @@ impl<'a> Worker<'a> {
         alert || !waiting.anything || self.owed.len() >= AT_ONCE || self.since.elapsed() >= TOGETHER
     }
 
-    fn flush(&mut self) {
-        self.flush_within(Duration::ZERO);
-    }
-
     /// Stores what is owed, and what was left out meanwhile, unless the buffer refused just now.
-    fn flush_within(&mut self, patience: Duration) {
+    fn flush(&mut self) {
         self.owed.extend(self.queue.left_out());
         if self.refused.is_none_or(|(until, _)| Instant::now() >= until) {
-            self.store_within(patience);
+            self.store();
         }
         let surplus = self.owed.len().saturating_sub(KEPT);
         self.owed.drain(..surplus);
     }
 
     /// Stores what is owed. One that is given up leaves its prediction unsettled, and the next start takes it up.
-    fn store_within(&mut self, patience: Duration) {
+    fn store(&mut self) {
         if self.owed.is_empty() {
             return;
         }
-        match self.queue.buffer.settle_within(self.owed.clone(), patience) {
+        match self.queue.buffer.settle(self.owed.clone()) {
             Ok(()) => {
                 self.owed.clear();
                 for given_up in self.queue.follow_up(self.raised.drain(..)) {

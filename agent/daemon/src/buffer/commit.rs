@@ -11,7 +11,6 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
 
 use explaind_core::domain::record::{Body, Record, Stream};
 use tokio::sync::broadcast;
@@ -27,8 +26,6 @@ use crate::telemetry::Metrics;
 
 /// Announcements that a slow subscriber may be behind; then it is told so and reads from the store.
 const ANNOUNCED: usize = 1024;
-/// How long to wait for a commit before looking again whether it is done.
-const COMMIT: Duration = Duration::from_secs(60);
 /// Ranges of writes that failed which are remembered, for those who still wait for them.
 const FAILURES: usize = 64;
 
@@ -215,24 +212,15 @@ impl Committer {
 
     /// Returns when the write is where it has to be, and announced.
     pub(super) fn make_durable(&self, ticket: Ticket) -> Result<(), BufferError> {
-        self.make_durable_within(ticket, Duration::ZERO)
-    }
-
-    /// Like [`make_durable`](Self::make_durable), and waits so long for somebody else's flush, which then serves both.
-    pub(super) fn make_durable_within(&self, ticket: Ticket, patience: Duration) -> Result<(), BufferError> {
-        let begun = Instant::now();
         let mut queue = self.queue();
         loop {
             if queue.durable >= ticket.number {
                 return if queue.has_failed(ticket) { Err(queue.broken()) } else { Ok(()) };
             }
-            let left = patience.saturating_sub(begun.elapsed());
-            if !queue.committing && (left.is_zero() || queue.failed.is_some()) {
+            if !queue.committing {
                 break;
             }
-            // Whoever commits says when it is done, however long that takes.
-            let wait = if queue.committing { COMMIT } else { left };
-            (queue, _) = self.flushed.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner);
+            queue = self.flushed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         queue.committing = true;
         let through = queue.applied;

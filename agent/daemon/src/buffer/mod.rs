@@ -118,7 +118,6 @@ mod write;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use explaind_core::domain::explanation::Settlement;
 use explaind_core::domain::record::{Body, Health, NewRecord, Record, Stream};
@@ -317,15 +316,6 @@ impl Buffer {
     ///
     /// The first settlement of a prediction stands; later ones, and those of predictions that are gone, change nothing.
     pub(crate) fn settle(&self, settlements: Vec<(Uuid, Settlement)>) -> Result<(), BufferError> {
-        self.settle_within(settlements, Duration::ZERO)
-    }
-
-    /// Like [`settle`](Self::settle), and waits so long for somebody else's flush, for the sake of an SD card.
-    pub(crate) fn settle_within(
-        &self,
-        settlements: Vec<(Uuid, Settlement)>,
-        patience: Duration,
-    ) -> Result<(), BufferError> {
         let core = &self.0;
         let mut state = core.writing()?;
         let mut write = Write::new(&core.base, &state);
@@ -346,7 +336,7 @@ impl Buffer {
         }
         let ticket = core.apply(&mut state, write)?;
         drop(state);
-        core.commit.make_durable_within(ticket, patience)
+        core.commit.make_durable(ticket)
     }
 
     /// News of every record stored, and of every prediction settled, from now on, in order.

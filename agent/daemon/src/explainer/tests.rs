@@ -329,7 +329,7 @@ fn a_buffer_that_refuses_is_left_alone_for_longer_each_time_and_what_is_owed_is_
     for _ in 0..9 {
         next(&mut worker);
     }
-    worker.store_within(Duration::ZERO);
+    worker.store();
     let (_, wait) = worker.refused.expect("refused");
     let refused = (Instant::now() + Duration::from_secs(60), wait);
     worker.refused = Some(refused);

@@ -140,22 +140,3 @@ fn a_power_cut_while_it_moves_leaves_it_where_it_was() {
     assert!(!buffer.predecessors().contains(&first), "it may not take over what the other machine has");
     assert_eq!(buffer.moved().unwrap().map(|moved| moved.from), Some(first));
 }
-
-#[test]
-fn explanations_go_to_disk_with_the_next_predictions_or_by_themselves() {
-    let folder = tempfile::tempdir().unwrap();
-    let buffer = open(folder.path());
-    let stored = buffer.append(vec![prediction(1, 1.0), prediction(2, 1.0)]).unwrap();
-    let long = std::time::Duration::from_secs(60);
-    std::thread::scope(|scope| {
-        let settler = scope.spawn(|| buffer.settle_within(vec![(stored[0].id, explained(1.0))], long));
-        while !buffer.unsettled().iter().all(|record| record.id != stored[0].id) {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        assert!(!settler.is_finished(), "it waits for a flush");
-        buffer.append(vec![prediction(3, 1.0)]).unwrap();
-        settler.join().unwrap().unwrap();
-    });
-    buffer.settle_within(vec![(stored[1].id, explained(1.0))], std::time::Duration::from_millis(20)).unwrap();
-    assert_eq!(buffer.get(stored[1].id).unwrap().unwrap().settlement, Some(explained(1.0)));
-}
