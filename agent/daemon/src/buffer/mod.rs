@@ -85,6 +85,7 @@ mod frames;
 mod front;
 mod generation;
 mod guard;
+mod headroom;
 mod inspect;
 mod journal;
 mod keys;

@@ -12,7 +12,8 @@ use sled::IVec;
 use super::batch::Batch;
 use super::error::BufferError;
 use super::guard::guard;
-use super::synced::Synced;
+use super::headroom::Headroom;
+use super::synced::{LOG, Synced};
 use super::wear::{self, Writer};
 
 /// The default would be 1 GiB. A queue is written at one end and read at the other.
@@ -29,6 +30,7 @@ pub(super) struct Store {
     /// Taken on drop only.
     db: Option<sled::Db>,
     path: PathBuf,
+    headroom: Headroom,
     synced: Mutex<Synced>,
 }
 
@@ -45,7 +47,10 @@ impl Store {
             .flush_every_ms(None);
         for attempt in 1.. {
             match guard(|| config.open()) {
-                Ok(Ok(db)) => return Ok(Self { db: Some(db), path: path.to_owned(), synced: Mutex::default() }),
+                Ok(Ok(db)) => {
+                    let headroom = Headroom::of(&path.join(LOG));
+                    return Ok(Self { db: Some(db), path: path.to_owned(), headroom, synced: Mutex::default() });
+                }
                 Ok(Err(sled::Error::Io(error))) if locked(&error) => {
                     if attempt == LOCK_ATTEMPTS {
                         return Err(BufferError::InUse { path: path.to_owned() });
@@ -67,19 +72,17 @@ impl Store {
     /// Puts a batch into the store: after a crash all of it is there, or nothing.
     pub(super) fn apply(&self, batch: Batch) -> Result<(), BufferError> {
         let mut changes = sled::Batch::default();
-        let keys: Vec<Vec<u8>> = batch.keys().map(<[u8]>::to_vec).collect();
+        let mut bytes = 0;
         for (key, value) in batch.into_changes() {
-            wear::wrote(Writer::Store, (key.len() + value.as_ref().map_or(0, Vec::len)) as u64);
+            bytes += (key.len() + value.as_ref().map_or(0, Vec::len)) as u64;
             match value {
                 Some(value) => changes.insert(key, value),
                 None => changes.remove(key),
             }
         }
-        self.call("write to", |db| {
-            db.apply_batch(changes)?;
-            // sled writes a page anew when it is read after many changes, which fails once the disk is full. Now it does not.
-            keys.iter().try_for_each(|key| db.get(key).map(drop))
-        })
+        self.headroom.ensure(bytes).map_err(|error| BufferError::io("write to", &self.path, error))?;
+        wear::wrote(Writer::Store, bytes);
+        self.call("write to", |db| db.apply_batch(changes))
     }
 
     /// Up to `limit` entries with keys from `first` to `last` (both included), in ascending order.

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::clock;
 
 /// sled's log: always synced, since it changes with every flush.
-const LOG: &str = "db";
+pub(super) const LOG: &str = "db";
 /// A file's times move in steps of some milliseconds, so one that changed this recently may have changed again without
 /// a trace.
 const SETTLED: Duration = Duration::from_secs(2);

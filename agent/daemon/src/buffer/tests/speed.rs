@@ -9,7 +9,7 @@ use std::time::Instant;
 use explaind_core::domain::record::NewRecord;
 use uuid::Uuid;
 
-use super::{Buffer, explained, feedback, open, prediction};
+use super::{explained, feedback, open, prediction};
 
 /// Bytes that this process had written to block devices so far, whole pages counted.
 fn written() -> u64 {
@@ -18,8 +18,12 @@ fn written() -> u64 {
     line.parse().unwrap()
 }
 
-/// Appends `count` records in groups, each group durable before the next, and prints one line of JSON.
-fn measure(name: &str, buffer: &Buffer, count: usize, group: usize, settle: bool, make: impl Fn(u64) -> NewRecord) {
+/// Appends `count` records in groups to a store of their own, each group durable before the next, and prints one line of
+/// JSON.
+fn measure(name: &str, count: usize, group: usize, settle: bool, make: impl Fn(u64) -> NewRecord) {
+    let parent: PathBuf = std::env::var_os("EXPLAIND_BENCH_FOLDER").map_or_else(std::env::temp_dir, PathBuf::from);
+    let folder = tempfile::tempdir_in(parent).unwrap();
+    let buffer = open(folder.path());
     let records: Vec<NewRecord> = (0..count as u64).map(make).collect();
     let (begun, before) = (Instant::now(), written());
     for group in records.chunks(group) {
@@ -40,11 +44,8 @@ fn measure(name: &str, buffer: &Buffer, count: usize, group: usize, settle: bool
 #[test]
 #[ignore = "a benchmark; tests/bench/durable.py runs it"]
 fn durable_records() {
-    let parent: PathBuf = std::env::var_os("EXPLAIND_BENCH_FOLDER").map_or_else(std::env::temp_dir, PathBuf::from);
-    let folder = tempfile::tempdir_in(parent).unwrap();
-    let buffer = open(folder.path());
-    measure("predictions, one by one", &buffer, 2_000, 1, false, |n| prediction(n, 65.0));
-    measure("predictions, by hundreds", &buffer, 50_000, 100, false, |n| prediction(n, 65.0));
-    measure("predictions with explanations, by hundreds", &buffer, 50_000, 100, true, |n| prediction(n, 65.0));
-    measure("feedback, one by one", &buffer, 2_000, 1, false, |n| feedback(n, Uuid::from_u128(1)));
+    measure("predictions, one by one", 2_000, 1, false, |n| prediction(n, 65.0));
+    measure("predictions, by hundreds", 50_000, 100, false, |n| prediction(n, 65.0));
+    measure("predictions with explanations, by hundreds", 50_000, 100, true, |n| prediction(n, 65.0));
+    measure("feedback, one by one", 2_000, 1, false, |n| feedback(n, Uuid::from_u128(1)));
 }
