@@ -3,6 +3,7 @@
 //! `<store>.high_water`, a few lines of JSON: which store this is, on which machine, which stores of that machine it took
 //! over from, and per stream up to where the registry has everything (`uploaded`), what it has above (`ahead`), and up
 //! to where numbers may have been given out (`promised`).
+//! A checksum tells what a bad card made of it: a mark that is too high would be believed, and what is below it never sent.
 //! Numbers are promised in large steps, so the file is written rarely; a store that starts anew begins above the
 //! promise, and no number is ever given to two records of one gateway. A new promise is made when half of the last one
 //! is used up, so that a disk that takes no writes for a while does not stop the numbers.
@@ -45,6 +46,9 @@ struct Content {
     #[serde(default)]
     machine: Machine,
     streams: BTreeMap<String, Marks>,
+    /// CRC-32 of the file without it; absent in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -54,6 +58,24 @@ struct Marks {
     /// Absent in files of earlier versions.
     #[serde(default)]
     ahead: Ahead,
+}
+
+impl Content {
+    /// The file, whole.
+    fn text(&self) -> Result<Vec<u8>, String> {
+        let bare = Self { checksum: None, ..self.clone() };
+        let bytes = serde_json::to_vec(&bare).map_err(|error| error.to_string())?;
+        let whole = Self { checksum: Some(crc32fast::hash(&bytes)), ..bare };
+        serde_json::to_vec_pretty(&whole).map_err(|error| error.to_string())
+    }
+
+    fn read(text: &[u8]) -> Result<Self, String> {
+        let content: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let bare = Self { checksum: None, ..content };
+        let Some(checksum) = content.checksum else { return Ok(bare) };
+        let bytes = serde_json::to_vec(&bare).map_err(|error| error.to_string())?;
+        if crc32fast::hash(&bytes) == checksum { Ok(bare) } else { Err("its checksum does not fit".to_owned()) }
+    }
 }
 
 impl Side {
@@ -70,16 +92,18 @@ impl Side {
             }
             Err(error) => return Err(BufferError::io("read", path, error)),
         }
-        let parsed = serde_json::from_slice(&text)
-            .map(|content| Self { path: path.to_owned(), content })
-            .map_err(|error| error.to_string());
-        Ok(Some(parsed))
+        Ok(Some(Content::read(&text).map(|content| Self { path: path.to_owned(), content })))
     }
 
     /// For a new store that takes over from `before`, where there was one. Not on disk until it is [saved](Self::save).
     pub(super) fn new(path: &Path, store_id: Uuid, before: Option<&Self>) -> Self {
-        let mut content =
-            Content { store_id, predecessors: Vec::new(), machine: Machine::default(), streams: BTreeMap::new() };
+        let mut content = Content {
+            store_id,
+            predecessors: Vec::new(),
+            machine: Machine::default(),
+            streams: BTreeMap::new(),
+            checksum: None,
+        };
         if let Some(before) = before {
             content.streams.clone_from(&before.content.streams);
             content.machine.clone_from(&before.content.machine);
@@ -119,7 +143,8 @@ impl Side {
     /// and no right to what that machine's stores sent.
     pub(super) fn moved(&self, store_id: Uuid, machine: Machine) -> Self {
         let streams = self.content.streams.clone();
-        Self { path: self.path.clone(), content: Content { store_id, predecessors: Vec::new(), machine, streams } }
+        let content = Content { store_id, predecessors: Vec::new(), machine, streams, checksum: None };
+        Self { path: self.path.clone(), content }
     }
 
     /// Everything up to here is in the registry.
@@ -170,7 +195,7 @@ impl Side {
 
     /// Writes the file whole, beside the old one, and then takes its place.
     pub(super) fn save(&self) -> Result<(), BufferError> {
-        let text = serde_json::to_vec_pretty(&self.content).map_err(|e| BufferError::Unstorable(e.to_string()))?;
+        let text = self.content.text().map_err(BufferError::Unstorable)?;
         let mut draft = self.path.clone().into_os_string();
         draft.push(".new");
         let draft = PathBuf::from(draft);
@@ -249,5 +274,28 @@ mod tests {
         assert_eq!((read.uploaded(Stream::Alerts), read.promised(Stream::Alerts)), (7, 9));
         fs::write(&path, b"{\"store").unwrap();
         assert!(Side::read(&path).unwrap().unwrap().is_err());
+    }
+
+    #[test]
+    fn no_flipped_bit_changes_what_it_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("buffer.high_water");
+        let mut side = Side::new(&path, Uuid::from_u128(1), None);
+        side.promise(Stream::Alerts, 1).unwrap();
+        side.note_uploaded(Stream::Alerts, 120, Ahead::default()).unwrap();
+        let written = fs::read(&path).unwrap();
+        assert_eq!(Side::read(&path).unwrap().unwrap().unwrap().content, side.content);
+        let mut refused = 0;
+        for bit in 0..written.len() * 8 {
+            let mut flipped = written.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &flipped).unwrap();
+            match Side::read(&path).unwrap().unwrap() {
+                // What lies between the words, or the checksum's name, says nothing.
+                Ok(read) => assert_eq!(read.content, side.content, "bit {bit}"),
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(refused > written.len() * 4, "{refused} of {}", written.len() * 8);
     }
 }
