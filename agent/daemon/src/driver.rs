@@ -357,6 +357,16 @@ impl<E: Explanations> Driver<E> {
                 self.stored(all);
                 Ok(Done::Acknowledged { state })
             }
+            // It is as good as said: only a crash before the disk takes it undoes that, as the answer says.
+            Err(error @ BufferError::Waiting(_)) => {
+                self.pipeline.apply(&transition);
+                if alone {
+                    self.retry.records.extend(all.records);
+                } else {
+                    self.retry = all;
+                }
+                Err(Refusal::NotStored(error.to_string()))
+            }
             Err(error) => {
                 all.records.pop();
                 if !alone {

@@ -207,11 +207,21 @@ impl Committer {
     /// meanwhile.
     pub(super) fn settle_journal(&self) -> Result<(), BufferError> {
         let failed = self.queue().journal_failed;
-        if failed { self.make_durable(self.newest(Needs::Journal)) } else { Ok(()) }
+        if failed { self.commit(self.newest(Needs::Journal)) } else { Ok(()) }
     }
 
     /// Returns when the write is where it has to be, and announced.
+    ///
+    /// # Errors
+    /// [`BufferError::Broken`] when the store lost it, [`BufferError::Waiting`] when the journal did not take it yet.
     pub(super) fn make_durable(&self, ticket: Ticket) -> Result<(), BufferError> {
+        self.commit(ticket).map_err(|error| match error {
+            BufferError::Broken(_) => error,
+            error => BufferError::Waiting(error.to_string()),
+        })
+    }
+
+    fn commit(&self, ticket: Ticket) -> Result<(), BufferError> {
         let mut queue = self.queue();
         loop {
             if queue.durable >= ticket.number {

@@ -75,6 +75,12 @@ pub(crate) enum BufferError {
          alerts and feedback still are; give the disk room, or put it right, and explaind goes on by itself"
     )]
     Broken(String),
+    /// What was taken has its number and is not on disk yet: it goes there before anything else does.
+    #[error(
+        "this is not on disk yet, since this failed: {0}; it waits, and is stored as soon as the disk takes it, so it need \
+         not be said again"
+    )]
+    Waiting(String),
 }
 
 impl BufferError {

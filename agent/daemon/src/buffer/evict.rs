@@ -161,8 +161,7 @@ impl Core {
         // A prediction that comes with its alert is not held back: the alert would be beyond understanding.
         let held_back = |stream| matches!(stream, Stream::Predictions | Stream::Explanations);
         let spared = new.iter().any(|record| !held_back(record.body.stream()));
-        // Half of the reserve is for people: no flood of alerts keeps them from acknowledging. What an alert did before it
-        // is acknowledged comes with that.
+        // Half of the reserve is for people. What an alert did before it is acknowledged comes with that.
         let share = if new.iter().any(|record| is_by_people(&record.body)) { 2 } else { 1 };
         if spared && kept < bound.saturating_add(reserve(bound) / 2 * share) {
             return Ok(());
@@ -392,7 +391,7 @@ impl Core {
 }
 
 /// Whether a person did it.
-fn is_by_people(body: &Body) -> bool {
+pub(super) fn is_by_people(body: &Body) -> bool {
     match body {
         Body::Feedback(_) | Body::Audit(_) => true,
         Body::Alert(transition) => transition.author.is_some(),

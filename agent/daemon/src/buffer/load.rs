@@ -180,6 +180,13 @@ pub(super) fn load_journal(
     journal: &Journal,
 ) -> Result<Option<Loaded>, BufferError> {
     let Some(Ok(side)) = Side::read(&opening.side_path())? else { return Ok(None) };
+    if side.machine().differs_from(&opening.info.machine) {
+        // Its numbers are that machine's to give out, and which are free here is to be written down first.
+        tracing::error!(
+            "the store comes from another machine, and this disk takes no writes: give it room, and start again"
+        );
+        return Ok(None);
+    }
     let base = Base::new(Arc::new(Front::without_store()), session(&opening.info, side.store_id()))?;
     let in_use = journal.known().values().iter().any(|known| known.range.is_some());
     let last = |stream: Stream| journal.known()[stream].range.map_or(0, |(_, last)| last).max(tail[stream]);

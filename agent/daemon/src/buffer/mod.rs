@@ -91,6 +91,7 @@ mod journal;
 mod keys;
 mod load;
 mod machine;
+mod memory;
 mod moved;
 mod open;
 mod outbox;
@@ -194,7 +195,7 @@ pub(crate) struct Stat {
     pub(crate) bytes: u64,
     /// Their bound.
     pub(crate) max_bytes: u64,
-    /// The bound in force: less than `max_bytes` where the disk has less room.
+    /// The bound in force: less than `max_bytes` where the disk or the memory has less room.
     pub(crate) bound: u64,
     /// Bytes of all files.
     pub(crate) disk_bytes: u64,
@@ -392,14 +393,17 @@ impl Core {
     }
 
     /// While the store takes no writes, what the gateway says of itself leaves the last segment of the journal to people
-    /// and alerts.
+    /// and alerts, and alerts leave half of that to people: no flood of them keeps anyone from acknowledging.
     fn spare_for_people(&self, new: &[NewRecord]) -> Result<(), BufferError> {
-        let only_health = new.iter().all(|record| record.body.stream() == Stream::Health);
-        if only_health && self.commit.journal().reserve() < self.config.journal_segment() {
-            self.check()
+        let segment = self.config.journal_segment();
+        let spared = if new.iter().any(|record| evict::is_by_people(&record.body)) {
+            0
+        } else if new.iter().all(|record| record.body.stream() == Stream::Health) {
+            segment
         } else {
-            Ok(())
-        }
+            segment / 2
+        };
+        if self.commit.journal().reserve() < spared { self.check() } else { Ok(()) }
     }
 
     /// The writers' lock, while the store can be written to.
@@ -432,6 +436,12 @@ impl Core {
         // Numbers that cannot be promised cannot be given out.
         state.prepare(&mut write).map_err(|error| self.unwritable(error, needs))?;
         let entry = write.journal_entry();
+        if let Some(entry) = &entry
+            && self.check().is_err()
+        {
+            // One that fits nowhere would wait at the head of the queue, and all others behind it.
+            self.commit.journal().make_ready_for(entry)?;
+        }
         let batch = std::mem::take(&mut write.batch);
         let again = (needs == Needs::Journal).then(|| batch.clone());
         if let Err(error) = self.base.store.apply(batch) {

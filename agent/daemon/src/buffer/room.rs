@@ -1,4 +1,5 @@
-//! The bound in force: `max_bytes`, or less where the disk is smaller, so that our own records do not soon fill it.
+//! The bound in force: `max_bytes`, or less where the disk is smaller, so that our own records do not soon fill it, or the
+//! memory is (`memory`).
 //!
 //! A disk that is full takes the store with it (see `recover`), and sled then cannot even evict. So some seconds apart it is
 //! asked how much is free; together with what our files take that is what there is. Of it a margin stays free, for what
@@ -17,6 +18,7 @@ use rustix::fs::statvfs;
 
 use super::bounds::Config;
 use super::evict::due;
+use super::memory;
 
 /// How often the disk is looked at.
 const EVERY: Duration = Duration::from_secs(10);
@@ -38,6 +40,8 @@ pub(super) struct Room {
     free: Option<u64>,
     /// What the records may take there.
     there: Option<u64>,
+    /// What they may take of the memory.
+    memory: Option<u64>,
     /// The margin is used up, or others took so much of the disk that even what is kept is more. Evicting it gives them
     /// nothing, since sled's files never shrink; so it stays, and no more is added, while the files do not grow: bound, and
     /// bytes of the files.
@@ -54,6 +58,7 @@ impl Room {
     /// cannot be seen is no bound.
     pub(super) fn look(&mut self, now: Now, folder: &Path, files: u64, kept: u64) {
         self.looked = Some(now);
+        self.memory = memory::bound();
         self.take(Self::free(folder), files, kept);
     }
 
@@ -105,7 +110,7 @@ impl Room {
     /// Bytes that all records may take.
     pub(super) fn bound(&self, config: &Config) -> u64 {
         let there = self.held.map(|(bound, _)| bound).or(self.there);
-        there.map_or(config.max_bytes, |there| there.min(config.max_bytes))
+        [there, self.memory].into_iter().flatten().fold(config.max_bytes, u64::min)
     }
 }
 

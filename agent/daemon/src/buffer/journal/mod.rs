@@ -295,6 +295,15 @@ impl Journal {
         }
     }
 
+    /// Makes sure that an entry that comes next has room.
+    ///
+    /// # Errors
+    /// When no segment has, and none can be made.
+    pub(super) fn make_ready_for(&mut self, entry: &Entry) -> Result<(), BufferError> {
+        let bytes = entry::framed(self.running.saturating_add(1), &entry.content()?);
+        self.provide(bytes.len())
+    }
+
     /// Makes sure that the current segment has room for an entry.
     fn provide(&mut self, bytes: usize) -> Result<(), BufferError> {
         if self.current.as_ref().is_some_and(|segment| segment.has_room(bytes)) {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::*;
 use crate::buffer::commit::Needs;
-use crate::buffer::samples::{extra, fail};
+use crate::buffer::samples::{extra, fail, on_board, open_as};
 use crate::buffer::write::Write;
 
 fn states(buffer: &Buffer) -> Vec<String> {
@@ -242,14 +242,19 @@ fn the_journals_reserve_ends_with_a_refusal_and_goes_on_when_there_is_room() {
     until_refused(&buffer);
     let spoken = (1..100_000).take_while(|n| buffer.append(vec![health(*n)]).is_ok()).count();
     assert!((1000..100_000).contains(&spoken), "what the gateway says of itself ends first: {spoken}");
+    let raises = |n: u64| transition(n, None, (Normal, Unacknowledged), None, None);
+    let raised = (1..100_000).take_while(|n| buffer.append(vec![raises(*n)]).is_ok()).count();
+    assert!((100..100_000).contains(&raised), "then alerts: {raised}");
+    let many = (1..20_000).map(|n| feedback(n, Uuid::from_u128(1))).collect();
+    assert!(matches!(buffer.append(many), Err(BufferError::Io { .. })), "more than fits, and nobody waits behind it");
     let taken = (1..100_000).take_while(|n| buffer.append(vec![feedback(*n, Uuid::from_u128(1))]).is_ok()).count();
-    assert!((1000..100_000).contains(&taken), "{taken}");
+    assert!((1000..100_000).contains(&taken), "and people last: {taken}");
     assert!(buffer.append(vec![audit(1, "ada")]).is_err());
     fs::remove_file(filler).unwrap();
     buffer.0.recover(at(400)).unwrap();
     buffer.append(vec![audit(2, "ada"), prediction(2, 1.0)]).unwrap();
     let read = buffer.read(Stream::Feedback, 0, 10_000).unwrap();
-    assert!(read.len() > taken, "all that was acknowledged");
+    assert_eq!(read.len(), taken + 1, "all that was acknowledged, and nothing that was refused");
     drop(buffer);
     let again = open_again(folder.path());
     assert_eq!(again.read(Stream::Feedback, 0, 10_000).unwrap(), read);
@@ -259,7 +264,7 @@ fn the_journals_reserve_ends_with_a_refusal_and_goes_on_when_there_is_room() {
 fn a_start_on_a_read_only_disk_shows_what_the_journal_has_and_goes_on_once_it_takes_writes() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = Small::mount(folder.path(), "24m") else { return };
-    let buffer = open(folder.path());
+    let buffer = open_as(folder.path(), on_board("1"));
     let one = prediction(1, 65.0);
     let raise = transition(1, None, (Normal, Unacknowledged), Some(one.id), None);
     let (alert, named) = (raise.id, one.id);
@@ -269,6 +274,9 @@ fn a_start_on_a_read_only_disk_shows_what_the_journal_has_and_goes_on_once_it_ta
     drop(buffer);
     disk.remount("ro");
 
+    let path = folder.path().join("buffer");
+    let elsewhere = Buffer::open(&path, &Config::default(), on_board("2"), at(0), Metrics::new());
+    assert!(elsewhere.is_err(), "another machine gives out none of its numbers");
     let buffer = open_again(folder.path());
     assert!(buffer.stat().degraded.unwrap().contains("Read-only"), "{:?}", buffer.stat().degraded);
     assert_eq!((buffer.alerts(), buffer.store_id()), (alerts, store));
