@@ -115,7 +115,7 @@ impl Stopwatch {
             }
             ("predict", Some(rows)) => {
                 let start = now();
-                drop(black_box(self.model.explained(black_box(rows))?));
+                drop(black_box(self.model.outputs(black_box(rows))?));
                 now() - start
             }
             ("attribute", Some(rows)) => {
