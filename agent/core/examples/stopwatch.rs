@@ -77,7 +77,8 @@ impl Stopwatch {
         let labels = if kind == "classification" { "labels = [\"no\", \"yes\"]\n" } else { "" };
         writeln!(manifest, "[output]\ntensor = \"{tensor}\"\nkind = \"{kind}\"\n{labels}")?;
         let model = read(&folder.join("model.onnx"))?;
-        let files = pack::create(PackInputs { model, manifest, reference: background, golden: None })?;
+        let files =
+            pack::create(PackInputs { model, manifest, reference: background, golden: None, calibration: None })?;
         let model = Arc::new(Model::load(&files)?);
         let bytes = read(&folder.join("rows.f32"))?;
         let rows = bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)).collect();

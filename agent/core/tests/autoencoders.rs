@@ -45,7 +45,13 @@ fn model(onnx: &[u8], rows: &Value, steps: usize, output: &str) -> Result<Model,
         let cells: Vec<String> = numbers(row).iter().map(ToString::to_string).collect();
         reference += &(cells.join(",") + "\n");
     }
-    let inputs = PackInputs { model: onnx.to_vec(), manifest, reference: reference.into_bytes(), golden: None };
+    let inputs = PackInputs {
+        model: onnx.to_vec(),
+        manifest,
+        reference: reference.into_bytes(),
+        golden: None,
+        calibration: None,
+    };
     Model::load(&pack::create(inputs)?)
 }
 

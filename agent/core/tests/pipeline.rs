@@ -44,7 +44,13 @@ fn model_with(more: impl Fn(&str) -> &'static str) -> Arc<Model> {
          [output]\nkind = \"classification\"\ntensor = \"probabilities\"\nlabels = [\"healthy\", \"failure\"]\n\
          [decision]\nraise_above = 0.5\nclear_below = 0.4\noff_delay = \"2s\"\npriority = \"high\"\n"
     );
-    let inputs = PackInputs { model: read("model.onnx"), manifest, reference: read("background.csv"), golden: None };
+    let inputs = PackInputs {
+        model: read("model.onnx"),
+        manifest,
+        reference: read("background.csv"),
+        golden: None,
+        calibration: None,
+    };
     Arc::new(Model::load(&pack::create(inputs).unwrap()).unwrap())
 }
 

@@ -67,6 +67,7 @@ impl Reference {
             manifest: self.manifest(output),
             reference: read(self.name, "background.csv"),
             golden: Some(self.golden_csv().into_bytes()),
+            calibration: None,
         })
         .expect("a sound bundle")
     }

@@ -212,7 +212,7 @@ fn an_exported_model_of_great_depth() {
     );
     let model = include_bytes!("../../../tests/models/deep-trees/model.onnx").to_vec();
     let reference = background.as_bytes().to_vec();
-    let files = pack::create(PackInputs { model, manifest, reference, golden: None }).unwrap();
+    let files = pack::create(PackInputs { model, manifest, reference, golden: None, calibration: None }).unwrap();
     let model = Model::load(&files).unwrap();
     let sum = model.trees().unwrap();
     let deepest = sum.trees.iter().map(deepest).max().unwrap();

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::bundles::{Models, files_of, load, plans};
+pub(crate) use self::bundles::{MOST_BYTES, MOST_FILES, Models, files_of, load, plans};
 use crate::buffer::{Buffer, BufferError, Machine, SessionInfo, unheard_of};
 use crate::condition::Board;
 use crate::config::{ConfigError, Settings};

@@ -155,8 +155,13 @@ mod tests {
             "schema = 1\nname = \"m\"\nversion = \"1\"\n{features}[output]\nkind = \"classification\"\n\
              tensor = \"probability\"\n[explanation]\nbudget = \"50ms\"\n"
         );
-        let inputs =
-            PackInputs { model: read("model.onnx"), manifest, reference: read("background.csv"), golden: None };
+        let inputs = PackInputs {
+            model: read("model.onnx"),
+            manifest,
+            reference: read("background.csv"),
+            golden: None,
+            calibration: None,
+        };
         let model = Model::load(&pack::create(inputs).unwrap()).unwrap();
         HashMap::from([("m".into(), Arc::new(model))])
     }

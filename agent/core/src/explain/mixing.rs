@@ -246,8 +246,11 @@ mod tests {
         );
         let model = include_bytes!("../../../../tests/models/cmapss-rul-cnn/model.onnx").to_vec();
         let reference = background.as_bytes().to_vec();
-        Model::load(&pack::create(PackInputs { model, manifest, reference, golden: None }).expect("a bundle"))
-            .expect("a model")
+        Model::load(
+            &pack::create(PackInputs { model, manifest, reference, golden: None, calibration: None })
+                .expect("a bundle"),
+        )
+        .expect("a model")
     }
 
     #[test]

@@ -19,6 +19,12 @@ pub const MANIFEST: &str = "manifest.toml";
 pub const BACKGROUND: &str = "background.csv";
 /// Rows with the outputs they must give.
 pub const GOLDEN: &str = "golden.csv";
+/// Rows with targets, for conformal certainty.
+pub const CALIBRATION: &str = "calibration.csv";
+/// What drift, novelty and certainty need from the reference.
+pub const MONITORING: &str = "monitoring.json";
+/// What people should know of the model, for people.
+pub const CARD: &str = "MODEL_CARD.md";
 /// What makes the folder an MLflow model.
 pub const MLMODEL: &str = "MLmodel";
 /// The digest of every other file.
@@ -33,8 +39,8 @@ const MOST_FILES: usize = 1_000;
 pub fn size_limit(name: &str) -> u64 {
     const MIB: u64 = 1 << 20;
     match name {
-        MODEL | "calibration.csv" => 256 * MIB,
-        BACKGROUND | GOLDEN | "monitoring.json" => 64 * MIB,
+        MODEL | CALIBRATION => 256 * MIB,
+        BACKGROUND | GOLDEN | MONITORING => 64 * MIB,
         MANIFEST | MLMODEL | SUMS => MIB,
         SIGNATURE => MIB / 16,
         _ => 16 * MIB,
@@ -61,8 +67,16 @@ pub(super) fn text<'a>(files: &'a Files, name: &str) -> Result<&'a str, BundleEr
         .map_err(|_| BundleError::at(Place::file(name), "the text is not UTF-8; save the file as UTF-8"))
 }
 
+/// The digest that a whole bundle is known by: that of its `SHA256SUMS`. Signing a bundle does not change it.
+///
+/// # Errors
+/// [`BundleError::Missing`] without that file.
+pub fn identity(files: &Files) -> Result<Digest, BundleError> {
+    file(files, SUMS).map(digest)
+}
+
 /// Checks sizes, and that `SHA256SUMS` lists every file with the digest it has.
-pub(super) fn check(files: &Files) -> Result<(), BundleError> {
+pub fn check(files: &Files) -> Result<(), BundleError> {
     if files.len() > MOST_FILES {
         let problem =
             format!("the bundle has {} files, more than {MOST_FILES}; keep only what belongs to it", files.len());

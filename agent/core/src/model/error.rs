@@ -100,6 +100,19 @@ pub enum BundleError {
         /// The limit.
         most: u64,
     },
+    /// Nobody vouches for it.
+    #[error("the bundle is not signed: there is no SHA256SUMS.minisig; sign it with `explaind bundle sign`")]
+    Unsigned,
+    /// The signature does not fit.
+    #[error(
+        "SHA256SUMS.minisig was not made for this SHA256SUMS by {}; somebody else signed the bundle, or it was changed \
+         since: do not use it, or name the key of whoever signed it",
+        if *keys == 1 { "the owner of the key given".to_owned() } else { format!("the owner of one of the {keys} keys given") }
+    )]
+    Signature {
+        /// How many keys were tried.
+        keys: usize,
+    },
     /// Something in a file is wrong.
     #[error("{place}: {problem}")]
     Invalid {

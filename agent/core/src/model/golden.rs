@@ -123,6 +123,11 @@ impl Golden {
         self.rows.chunks_exact(width.max(1)).zip(self.expected.chunks_exact(self.outputs.len().max(1)))
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
     /// Who computed the outputs, where the file says.
     pub(super) fn origin(&self) -> Option<&str> {
         self.origin.as_deref()

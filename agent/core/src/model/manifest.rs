@@ -15,6 +15,7 @@ pub(crate) use check::{MOST_BACKGROUND_ROWS, is_name};
 use toml::de::DeTable;
 
 use super::bundle::MANIFEST;
+use super::card::Card;
 use super::error::{BundleError, Place};
 use crate::domain::alert::{Priority, Raised};
 use crate::domain::prediction::Space;
@@ -39,6 +40,8 @@ pub struct Manifest {
     pub decision: Option<Decision>,
     /// How to explain.
     pub explanation: ExplanationSettings,
+    /// What people say of the model, and where and until when it may run.
+    pub card: Card,
 }
 
 /// What one input is.
@@ -339,6 +342,12 @@ response = "Change the tool."
 [explanation]
 background_rows = 50
 budget = "20ms"
+
+[card]
+purpose = "Stop the spindle before the tool breaks."
+expires = "2027-02-28"
+hardware = ["aarch64", "x86_64"]
+assets = ["press-7"]
 "#;
 
     #[test]
@@ -358,6 +367,8 @@ budget = "20ms"
         assert_eq!((decision.raise, decision.clear), (Threshold::Above(0.5), Threshold::Below(0.4)));
         assert_eq!((decision.off_delay, decision.priority), (Duration::from_secs(10), Priority::High));
         assert_eq!(manifest.explanation.background_rows, 50);
+        assert_eq!(manifest.card.assets.as_deref(), Some(&["press-7".to_owned()][..]));
+        assert_eq!((manifest.card.expires.as_deref(), manifest.card.approved_on), (Some("2027-02-28"), None));
     }
 
     #[test]
@@ -416,6 +427,9 @@ budget = "20ms"
             ("latching = false", "latching = true", "key decision.latching: latching alerts are not supported"),
             ("\"high\"", "\"urgent\"", "key decision.priority: unknown variant `urgent`"),
             ("background_rows = 50", "background_rows = 0", "key explanation.background_rows: 0 is out of bounds"),
+            ("2027-02-28", "2027-02-29", "key card.expires: \"2027-02-29\" is no date"),
+            ("[\"aarch64\", \"x86_64\"]", "[]", "key card.hardware: name 1 to 10000, or remove the key"),
+            ("[\"press-7\"]", "[\"\"]", "key card.assets[0]: a name is 1 to 200 bytes"),
             ("[explanation]", "[explanation", "line 40: "),
         ];
         for (sound, broken, expected) in cases {

@@ -2,7 +2,9 @@
 
 mod affine;
 pub mod bundle;
+mod card;
 mod columns;
+pub mod draft;
 mod ensemble;
 mod error;
 mod golden;
@@ -11,10 +13,12 @@ mod halves;
 mod labels;
 mod linear;
 pub mod manifest;
+pub mod monitoring;
 mod network;
 mod operators;
 pub mod pack;
 mod reconstruction;
+pub mod signature;
 mod space;
 mod sum;
 mod table;
@@ -26,6 +30,7 @@ use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::Framework;
 
 pub use self::bundle::Files;
+pub use self::card::Card;
 use self::ensemble::Ensemble;
 pub use self::error::{BundleError, ModelError, Place};
 use self::golden::Golden;
@@ -33,6 +38,7 @@ pub use self::golden::Verified;
 use self::graph::Wiring;
 pub use self::halves::Halves;
 pub use self::manifest::{Decision, Feature, InputSpec, Manifest, OutputKind, Threshold};
+pub use self::monitoring::Monitoring;
 use self::network::Network;
 use self::operators::{Shown, svm};
 use self::space::choose_space;
@@ -51,6 +57,7 @@ pub struct Model {
     trees: Option<TreeSum>,
     background: Table,
     golden: Option<Golden>,
+    monitoring: Option<Monitoring>,
     model_digest: Digest,
     background_digest: Digest,
 }
@@ -153,7 +160,9 @@ impl Model {
             return Err(BundleError::at(Place::file(bundle::BACKGROUND), problem));
         }
         let golden = files.get(bundle::GOLDEN).map(|bytes| Golden::read(bytes, &manifest, engine.columns()));
+        let monitoring = files.get(bundle::MONITORING).map(|bytes| Monitoring::read(bytes, &manifest));
         Ok(Self {
+            monitoring: monitoring.transpose()?,
             background: background_rows,
             golden: golden.transpose()?,
             model_digest: bundle::digest(onnx),
@@ -179,6 +188,21 @@ impl Model {
     /// The reference rows that Shapley values are taken against.
     pub fn background(&self) -> &Table {
         &self.background
+    }
+
+    /// What drift, novelty and certainty need; absent from bundles that were made before there was any.
+    pub fn monitoring(&self) -> Option<&Monitoring> {
+        self.monitoring.as_ref()
+    }
+
+    /// How many golden rows there are.
+    pub fn golden_rows(&self) -> usize {
+        self.golden.as_ref().map_or(0, Golden::len)
+    }
+
+    /// Who computed the golden rows' outputs, where the bundle says: `trainer` or `bundle-create`.
+    pub fn golden_origin(&self) -> Option<&str> {
+        self.golden.as_ref().and_then(Golden::origin)
     }
 
     /// Digest of `model.onnx`.
@@ -252,6 +276,25 @@ impl Model {
             return Ok(reconstruction::scores(rows, &outputs, self.width()));
         }
         Ok(outputs.into_iter().skip(self.column).step_by(self.engine.columns()).collect())
+    }
+
+    /// How many classes there are, and how likely each is, of flat rows; `None` for models that give no probabilities.
+    ///
+    /// # Errors
+    /// As of [`outputs`](Self::outputs).
+    pub fn probabilities(&self, rows: &[f32]) -> Result<Option<(usize, Vec<f64>)>, ModelError> {
+        if !self.gives_probability() {
+            return Ok(None);
+        }
+        if self.engine.columns() == 1 {
+            let seconds = self.outputs(rows)?;
+            return Ok(Some((2, seconds.into_iter().flat_map(|second| [1.0 - second, second]).collect())));
+        }
+        let outputs = self.engine.run(rows)?;
+        match outputs.iter().all(|output| output.is_finite()) {
+            true => Ok(Some((self.engine.columns(), outputs))),
+            false => Err(ModelError::NonFinite),
+        }
     }
 
     /// The class that the outputs speak for: the first of the largest; for a lone probability, the second above one half,

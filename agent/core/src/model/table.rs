@@ -89,6 +89,11 @@ impl<'a> Sheet<'a> {
         Ok(Self { file, header, reader, record: StringRecord::new(), semicolons, bytes, counted: (0, 0) })
     }
 
+    /// The columns' names.
+    pub(crate) fn header(&self) -> &[String] {
+        &self.header
+    }
+
     /// The one column of this name.
     pub(crate) fn column(&self, name: &str) -> Result<Option<usize>, BundleError> {
         let mut found = self.header.iter().enumerate().filter(|(_, column)| *column == name);

@@ -39,7 +39,13 @@ impl Reference {
         };
         writeln!(manifest, "[output]\ntensor = {}\n{kind}", self.golden["explained"]["output"])?;
         let reference = read(self.name, "background.csv")?;
-        let files = pack::create(PackInputs { model: self.onnx.clone(), manifest, reference, golden: None })?;
+        let files = pack::create(PackInputs {
+            model: self.onnx.clone(),
+            manifest,
+            reference,
+            golden: None,
+            calibration: None,
+        })?;
         Ok(Model::load(&files)?)
     }
 

@@ -13,9 +13,9 @@ use super::AppError;
 use crate::config::{Asset, ConfigError, Settings};
 
 /// What all files of a bundle may hold together, whatever each may alone.
-const MOST_BYTES: u64 = 512 << 20;
+pub(crate) const MOST_BYTES: u64 = 512 << 20;
 /// The most files that a bundle may hold.
-const MOST_FILES: usize = 64;
+pub(crate) const MOST_FILES: usize = 64;
 
 /// Models by their name in the configuration.
 pub(crate) type Models = HashMap<Arc<str>, Arc<Model>>;

@@ -20,7 +20,7 @@ pub(crate) const MISSING: u8 = 66;
 /// The daemon, a source or the registry does not answer.
 pub(crate) const UNAVAILABLE: u8 = 69;
 /// A fault of the program itself.
-const SOFTWARE: u8 = 70;
+pub(super) const SOFTWARE: u8 = 70;
 /// The disk or a pipe failed.
 pub(crate) const IO: u8 = 74;
 /// Not allowed.

@@ -8,6 +8,7 @@ pub(crate) mod client;
 mod explain;
 mod failure;
 mod feedback;
+mod password;
 mod print;
 mod run;
 mod status;
@@ -48,7 +49,7 @@ enum Verb {
     Feedback(feedback::Args),
     /// Predict and explain the rows of a CSV file with a bundle
     Explain(explain::Args),
-    /// Make and verify bundles
+    /// Make, check and sign bundles, and carry them to and from the registry
     #[command(subcommand)]
     Bundle(bundle::Args),
     /// Look at what the gateway keeps, check it, and carry it home by hand
@@ -113,6 +114,8 @@ mod tests {
             "buffer export --out /x --config /y",
             "buffer import --from /x --registry-dir /y --json",
             "buffer import --from /x --registry http://localhost:5000",
+            "bundle push --bundle /x --registry http://localhost:5000 --name a --alias b",
+            "bundle pull --registry /y --name a --version 3 --out /x",
         ] {
             let words = std::iter::once("explaind").chain(line.split(' '));
             assert!(Arguments::try_parse_from(words).is_ok(), "{line}");

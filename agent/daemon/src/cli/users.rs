@@ -1,20 +1,15 @@
 //! `explaind users`: who may sign in. It works on the users file itself, so the daemon need not run; whoever may write
 //! that file (root, the daemon's own user) makes the first account.
 
-use std::fs::File;
-use std::io::{self, BufRead as _, IsTerminal as _, Read, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use explaind_core::domain::feedback::UserRole;
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::{Value, json};
 
 use super::failure::{DATA, FORBIDDEN, Failure, IO, MISSING, USAGE};
-use super::print;
+use super::{password, print};
 use crate::web::{User, UsersError, UsersFile};
-
-/// Longest password read.
-const LONGEST: u64 = 4096;
 
 /// Add, list and remove those who may sign in.
 #[derive(Debug, clap::Args)]
@@ -104,7 +99,7 @@ pub(crate) fn run(
             print::line(&token)
         }
         Verb::Add { name, role, password_file, token: false } => {
-            let password = password(password_file.as_deref())?;
+            let password = password::chosen(password_file.as_deref())?;
             let now = jiff::Timestamp::now();
             file.add(name, (*role).into(), &password, format!("{now:.0}"))?;
             print::line(&format!("{name} may sign in as {}", UserRole::from(*role).as_str()))
@@ -125,45 +120,4 @@ fn list(users: &[User], json: bool) -> Result<(), Failure> {
     let row = |user: &User| [user.name.to_string(), user.role.as_str().to_owned(), user.added_at.clone()];
     let rows: Vec<_> = users.iter().map(row).collect();
     print::table(["NAME", "ROLE", "ADDED"], &rows, "no users; add one with `explaind users add`")
-}
-
-/// Never from an argument, which everybody on the machine could read.
-fn password(file: Option<&Path>) -> Result<String, Failure> {
-    if let Some(path) = file {
-        let fail = |error: io::Error| Failure::new(MISSING, format!("cannot read {}: {error}", path.display()));
-        return first_line(File::open(path).map_err(fail)?).map_err(fail);
-    }
-    let stdin = io::stdin();
-    let fail = |error: io::Error| Failure::new(IO, format!("the password could not be read: {error}"));
-    if !stdin.is_terminal() {
-        return first_line(stdin.lock()).map_err(fail);
-    }
-    let first = asked("Password: ").map_err(fail)?;
-    if first == asked("The same again: ").map_err(fail)? {
-        Ok(first)
-    } else {
-        Err(Failure::new(DATA, "the two passwords differ; try again"))
-    }
-}
-
-fn first_line(from: impl Read) -> io::Result<String> {
-    let mut line = String::new();
-    io::BufReader::new(from.take(LONGEST)).read_line(&mut line)?;
-    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
-}
-
-/// Asks on the terminal without showing what is typed. The terminal is put right again whatever happens.
-fn asked(question: &str) -> io::Result<String> {
-    let stdin = io::stdin();
-    let mut out = io::stdout().lock();
-    out.write_all(question.as_bytes())?;
-    out.flush()?;
-    let before = tcgetattr(&stdin)?;
-    let mut silent = before.clone();
-    silent.local_modes.remove(LocalModes::ECHO);
-    tcsetattr(&stdin, OptionalActions::Flush, &silent)?;
-    let line = first_line(stdin.lock());
-    tcsetattr(&stdin, OptionalActions::Now, &before)?;
-    out.write_all(b"\n")?;
-    line
 }

@@ -1,5 +1,7 @@
 //! A folder as the registry: for plants with a share, and for trying things out.
 
+mod models;
+
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
 use std::path::{Component, Path, PathBuf};

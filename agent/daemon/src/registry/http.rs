@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 use url::Url;
 
@@ -115,6 +116,40 @@ impl Http {
                 let content = self.read(path, answer, most).await?.filter(|content| content.len() == most);
                 Ok(content.map_or(Look::Other, Look::Content))
             }
+        }
+    }
+
+    /// Reads a file into another, of at most `most` bytes, and says how many it has; `None` when there is none.
+    pub(super) async fn fetch(
+        &self,
+        path: &str,
+        most: u64,
+        into: &mut tokio::fs::File,
+    ) -> Result<Option<u64>, RegistryError> {
+        // What is limited is the time in which nothing comes: the whole may take as long as the link needs.
+        let stalled = |_| self.failed(path, format!("nothing came for {} seconds", QUESTION.as_secs()));
+        let asked = self.ask(Method::GET, self.url(path), None, |request| request);
+        let answer = timeout(QUESTION, asked).await.map_err(stalled)??;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return self.json(path, answer).await.map(|_| None);
+        }
+        let mut answer = self.succeeded(path, answer).await?;
+        let mut got = 0_u64;
+        loop {
+            let piece = timeout(QUESTION, answer.chunk()).await.map_err(stalled)?;
+            let Some(piece) = piece.map_err(|error| self.failed(path, chain(&error.without_url())))? else {
+                return Ok(Some(got));
+            };
+            got = got.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+            if got > most {
+                return Err(self.failed(
+                    path,
+                    format!("there are more than the {most} bytes that were announced or are accepted"),
+                ));
+            }
+            into.write_all(&piece)
+                .await
+                .map_err(|error| self.failed(path, format!("it cannot be kept here: {error}")))?;
         }
     }
 

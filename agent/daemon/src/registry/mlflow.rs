@@ -5,6 +5,8 @@
 //! server's artifact proxy. Whose run it is stands in the tag `explaind.store`. Figures about the gateway are logged as
 //! the run's metrics, so that a fleet is seen on MLflow's own page.
 
+mod models;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -343,7 +345,7 @@ impl Mlflow {
     /// A gateway's run and its tags, asked anew.
     async fn find(&self, gateway: &str) -> Result<Option<(Run, Vec<Value>)>, RegistryError> {
         self.known().run = None;
-        let Some(experiment) = self.experiment().await? else { return Ok(None) };
+        let Some(experiment) = self.experiment(EXPERIMENT).await? else { return Ok(None) };
         let name = gateway.replace('\\', "\\\\").replace('\'', "\\'");
         let body = json!({
             "experiment_ids": [experiment],
@@ -359,18 +361,7 @@ impl Mlflow {
     }
 
     async fn create(&self, gateway: &str) -> Result<Run, RegistryError> {
-        let experiment = match self.experiment().await? {
-            Some(experiment) => experiment,
-            None => {
-                let made = self.must("api/2.0/mlflow/experiments/create", &json!({"name": EXPERIMENT})).await;
-                match (made, self.experiment().await?) {
-                    // Another gateway may have been quicker.
-                    (_, Some(experiment)) => experiment,
-                    (Err(error), None) => return Err(error),
-                    (Ok(_), None) => return Err(self.nonsense("experiments/create")),
-                }
-            }
-        };
+        let experiment = self.experiment_named(EXPERIMENT).await?;
         let body = json!({
             "experiment_id": experiment,
             "run_name": gateway,
@@ -381,8 +372,22 @@ impl Mlflow {
         self.note(gateway, &made["run"])
     }
 
-    async fn experiment(&self) -> Result<Option<String>, RegistryError> {
-        let query = [("experiment_name", EXPERIMENT)];
+    /// An experiment's id; it is made where it is not there.
+    async fn experiment_named(&self, name: &str) -> Result<String, RegistryError> {
+        if let Some(experiment) = self.experiment(name).await? {
+            return Ok(experiment);
+        }
+        let made = self.must("api/2.0/mlflow/experiments/create", &json!({"name": name})).await;
+        match (made, self.experiment(name).await?) {
+            // Somebody else may have been quicker.
+            (_, Some(experiment)) => Ok(experiment),
+            (Err(error), None) => Err(error),
+            (Ok(_), None) => Err(self.nonsense("experiments/create")),
+        }
+    }
+
+    async fn experiment(&self, name: &str) -> Result<Option<String>, RegistryError> {
+        let query = [("experiment_name", name)];
         let found = self.http.get("api/2.0/mlflow/experiments/get-by-name", &query).await?;
         Ok(found.and_then(|found| Some(found["experiment"]["experiment_id"].as_str()?.to_owned())))
     }

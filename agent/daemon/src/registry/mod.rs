@@ -1,4 +1,4 @@
-//! What central offers: the place that batches go to.
+//! What central offers: the place that batches go to and that models come from.
 //!
 //! Paths inside it are relative, with `/` between their parts: `line-3/alerts/date=2026-11-21/1-40.parquet`. Beside a
 //! gateway's streams stands which store may write there: in a folder as `line-3/store.json`, in MLflow as tags of the
@@ -7,6 +7,7 @@
 mod directory;
 mod http;
 mod mlflow;
+pub(crate) mod models;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -142,6 +143,14 @@ pub(crate) enum RegistryError {
     Forbidden {
         /// The server, what was asked for and what it said.
         said: String,
+    },
+    /// It has no such thing.
+    #[error("there is no {what} in the registry {place}; look at what it has, or push it")]
+    Missing {
+        /// What was asked for.
+        what: String,
+        /// The registry.
+        place: String,
     },
     /// It holds something that makes no sense.
     #[error("{path} in the registry makes no sense: {reason}; put it right, or move it away")]

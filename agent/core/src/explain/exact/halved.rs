@@ -159,8 +159,11 @@ mod tests {
         );
         let model = include_bytes!("../../../../../tests/models/ai4i-mlp/model.onnx").to_vec();
         let reference = include_bytes!("../../../../../tests/models/ai4i-mlp/background.csv").to_vec();
-        Model::load(&pack::create(PackInputs { model, manifest, reference, golden: None }).expect("a bundle"))
-            .expect("a model")
+        Model::load(
+            &pack::create(PackInputs { model, manifest, reference, golden: None, calibration: None })
+                .expect("a bundle"),
+        )
+        .expect("a model")
     }
 
     #[test]

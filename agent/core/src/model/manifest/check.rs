@@ -6,6 +6,7 @@ use super::{
     Adjustable, Decision, ExplanationSettings, Feature, InputSpec, Manifest, OutputKind, OutputSpec, Threshold, raw,
 };
 use crate::domain::prediction::Space;
+use crate::model::card::{self, Card};
 
 /// More features than this is taken for a mistake.
 const MOST_FEATURES: usize = 10_000;
@@ -50,6 +51,7 @@ pub(super) fn manifest(raw: raw::Manifest) -> Result<Manifest, Fault> {
             background_rows: raw.explanation.background_rows,
             budget: raw.explanation.budget,
         },
+        card: check_card(raw.card)?,
     })
 }
 
@@ -254,5 +256,50 @@ fn check_decision(raw: raw::Decision, output: &OutputSpec) -> Result<Decision, F
         priority: raw.priority,
         consequence: raw.consequence,
         response: raw.response,
+    })
+}
+
+/// Longest text of a card, in bytes.
+const LONGEST_TEXT: usize = 20_000;
+/// Most names in a list of a card.
+const MOST_NAMED: usize = 10_000;
+
+fn check_card(raw: raw::Card) -> Result<Card, Fault> {
+    let texts = [
+        ("card.purpose", &raw.purpose),
+        ("card.data", &raw.data),
+        ("card.limits", &raw.limits),
+        ("card.owner", &raw.owner),
+        ("card.approved_by", &raw.approved_by),
+    ];
+    for (key, text) in texts {
+        if text.len() > LONGEST_TEXT {
+            return fault(key, format!("there are {} bytes of text; write at most {LONGEST_TEXT}", text.len()));
+        }
+    }
+    for (key, date) in [("card.approved_on", &raw.approved_on), ("card.expires", &raw.expires)] {
+        if let Some(date) = date.as_ref().filter(|date| !card::is_date(date)) {
+            return fault(key, format!("\"{date}\" is no date; write one like \"2027-06-30\""));
+        }
+    }
+    for (key, names) in [("card.hardware", &raw.hardware), ("card.assets", &raw.assets)] {
+        let Some(names) = names else { continue };
+        if names.is_empty() || names.len() > MOST_NAMED {
+            return fault(key, format!("name 1 to {MOST_NAMED}, or remove the key where it may run on any"));
+        }
+        for (index, name) in names.iter().enumerate() {
+            check_name(&format!("{key}[{index}]"), name)?;
+        }
+    }
+    Ok(Card {
+        purpose: raw.purpose,
+        data: raw.data,
+        limits: raw.limits,
+        owner: raw.owner,
+        approved_by: raw.approved_by,
+        approved_on: raw.approved_on,
+        expires: raw.expires,
+        hardware: raw.hardware,
+        assets: raw.assets,
     })
 }

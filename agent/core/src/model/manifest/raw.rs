@@ -22,6 +22,8 @@ pub(super) struct Manifest {
     pub(super) decision: Option<Decision>,
     #[serde(default)]
     pub(super) explanation: Explanation,
+    #[serde(default)]
+    pub(super) card: Card,
 }
 
 #[derive(Deserialize, Default)]
@@ -128,4 +130,18 @@ impl Default for Explanation {
     fn default() -> Self {
         Self { background_rows: 100, budget: Duration::from_millis(20) }
     }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Card {
+    pub(super) purpose: String,
+    pub(super) data: String,
+    pub(super) limits: String,
+    pub(super) owner: String,
+    pub(super) approved_by: String,
+    pub(super) approved_on: Option<String>,
+    pub(super) expires: Option<String>,
+    pub(super) hardware: Option<Vec<String>>,
+    pub(super) assets: Option<Vec<String>>,
 }
