@@ -20,6 +20,8 @@ class Technicians:
         self.shown: dict[str, int] = {}
         self._over = threading.Event()
         self._workers: list[threading.Thread] = []
+        # What a worker met that is no power failure.
+        self._errors: list[Exception] = []
         self._number = 0
 
     def start(self, *, only_read: bool = False) -> None:
@@ -36,6 +38,8 @@ class Technicians:
         for worker in self._workers:
             worker.join(30)
             assert not worker.is_alive()
+        if self._errors:
+            raise self._errors.pop(0)
 
     def _repeat(self, job) -> None:
         while not self._over.is_set():
@@ -44,6 +48,9 @@ class Technicians:
             except (OSError, httpx.HTTPError):
                 # The power is gone, or not back yet: what was not answered does not count.
                 time.sleep(0.02)
+            except Exception as error:
+                self._errors.append(error)
+                return
 
     def _read(self) -> None:
         for prediction in self._get("predictions?limit=20"):

@@ -58,9 +58,9 @@ pub(super) struct Route {
 pub(super) enum Look {
     /// Nothing.
     Missing,
-    /// Content of that size.
+    /// Content of that size or less.
     Content(Vec<u8>),
-    /// Content of another size.
+    /// More content.
     Other,
     /// The server failed, as some do when there is nothing.
     Unclear,
@@ -109,11 +109,11 @@ impl Http {
             StatusCode::INTERNAL_SERVER_ERROR => Ok(Look::Unclear),
             _ => {
                 let answer = self.succeeded(path, answer).await?;
-                if answer.content_length().is_some_and(|found| found != size) {
+                if answer.content_length().is_some_and(|found| found > size) {
                     return Ok(Look::Other);
                 }
                 let most = usize::try_from(size).unwrap_or(usize::MAX);
-                let content = self.read(path, answer, most).await?.filter(|content| content.len() == most);
+                let content = self.read(path, answer, most).await?;
                 Ok(content.map_or(Look::Other, Look::Content))
             }
         }

@@ -222,12 +222,16 @@ impl Mlflow {
 
     pub(super) async fn put(&self, path: &str, content: Vec<u8>) -> Result<Put, RegistryError> {
         let run = self.run_of(path).await?;
-        let (size, sha256) = (u64::try_from(content.len()).unwrap_or(u64::MAX), Sha256::digest(&content).into());
+        let size = u64::try_from(content.len()).unwrap_or(u64::MAX);
         // The artifact store replaces what is there, so this look is what keeps central's data.
-        match self.compare(&run, path, size, sha256).await? {
-            Some(true) => return Ok(Put::AlreadyThere),
-            Some(false) => return Err(RegistryError::Conflict { path: path.to_owned() }),
-            None => {}
+        match self.look(&run, path, size).await? {
+            Look::Content(found) if found == content => return Ok(Put::AlreadyThere),
+            // Some servers keep what came of an upload that was cut off, under the name of the whole.
+            Look::Content(found) if content.starts_with(&found) => {
+                tracing::warn!(path, there = found.len(), size, "an upload that was cut off is done again");
+            }
+            Look::Missing => {}
+            _ => return Err(RegistryError::Conflict { path: path.to_owned() }),
         }
         self.http.put(&format!("{ARTIFACTS}/{}/{path}", run.artifacts), content).await?;
         Ok(Put::Stored)
@@ -235,28 +239,28 @@ impl Mlflow {
 
     pub(super) async fn holds(&self, path: &str, size: u64, sha256: [u8; 32]) -> Result<bool, RegistryError> {
         let run = self.run_of(path).await?;
-        Ok(self.compare(&run, path, size, sha256).await? == Some(true))
+        let Look::Content(found) = self.look(&run, path, size).await? else { return Ok(false) };
+        Ok(<[u8; 32]>::from(Sha256::digest(&found)) == sha256)
     }
 
-    /// Whether what is under a name is this content; `None` when nothing is. The one file is asked for: a list of its
-    /// folder grows all day.
-    async fn compare(&self, run: &Run, path: &str, size: u64, sha256: [u8; 32]) -> Result<Option<bool>, RegistryError> {
+    /// What is under a name that should have so many bytes. The one file is asked for: a list of its folder grows all day.
+    async fn look(&self, run: &Run, path: &str, size: u64) -> Result<Look, RegistryError> {
         let address = format!("{ARTIFACTS}/{}/{path}", run.artifacts);
         match self.http.look(&address, size).await? {
-            Look::Missing => Ok(None),
-            Look::Other => Ok(Some(false)),
-            Look::Content(found) => Ok(Some(<[u8; 32]>::from(Sha256::digest(&found)) == sha256)),
             // Earlier versions, and some stores behind the server, fail when there is nothing: then the folder tells.
             Look::Unclear => {
                 let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
                 let same = |file: &File| file.name == name && !file.is_folder;
-                let Some(found) = self.list(run, folder).await?.into_iter().find(same) else { return Ok(None) };
-                if found.size.is_some_and(|found| found != size) {
-                    return Ok(Some(false));
+                let Some(found) = self.list(run, folder).await?.into_iter().find(same) else {
+                    return Ok(Look::Missing);
+                };
+                if found.size.is_some_and(|found| found > size) {
+                    return Ok(Look::Other);
                 }
                 let reason = "the server has this file and does not give it".to_owned();
                 Err(RegistryError::Server { address: self.describe(), path: format!("/{address}"), reason })
             }
+            look => Ok(look),
         }
     }
 
@@ -303,7 +307,7 @@ impl Mlflow {
             Some(run) => run,
             None => match self.find(&mark.gateway).await? {
                 Some((run, _)) => run,
-                None => self.create(&mark.gateway).await?,
+                None => self.made(mark).await?,
             },
         };
         let predecessors: Vec<String> = mark.predecessors.iter().map(Uuid::to_string).collect();
@@ -360,7 +364,23 @@ impl Mlflow {
         Ok(Some((self.note(gateway, run)?, tags)))
     }
 
-    async fn create(&self, gateway: &str) -> Result<Run, RegistryError> {
+    /// The run of a gateway that has none. Another of its name may make one at the same moment, and so may a request of ours that
+    /// was given up: the oldest counts, for all.
+    async fn made(&self, mark: &StoreMark) -> Result<Run, RegistryError> {
+        self.create(&mark.gateway).await?;
+        let found = self.find(&mark.gateway).await?;
+        let other = |tag: &Value| tag["key"] == STORE && tag["value"] != mark.store_id.to_string();
+        match found {
+            Some((run, tags)) if !tags.iter().any(other) => Ok(run),
+            _ => Err(RegistryError::Content {
+                path: self.place(&mark.gateway),
+                reason: "another gateway of this name was made at the same time; give each a name of its own"
+                    .to_owned(),
+            }),
+        }
+    }
+
+    async fn create(&self, gateway: &str) -> Result<(), RegistryError> {
         let experiment = self.experiment_named(EXPERIMENT).await?;
         let body = json!({
             "experiment_id": experiment,
@@ -368,8 +388,7 @@ impl Mlflow {
             "start_time": clock::now().utc.as_micros() / 1000,
             "tags": [{"key": GATEWAY, "value": gateway}],
         });
-        let made = self.must("api/2.0/mlflow/runs/create", &body).await?;
-        self.note(gateway, &made["run"])
+        self.must("api/2.0/mlflow/runs/create", &body).await.map(drop)
     }
 
     /// An experiment's id; it is made where it is not there.

@@ -23,6 +23,10 @@ struct Content {
     runs: Vec<BTreeMap<String, String>>,
     deleted: Vec<usize>,
     files: BTreeMap<String, Vec<u8>>,
+    /// Of the next upload only so many bytes arrive, and are kept.
+    cut: Option<usize>,
+    /// The tags of a run that another makes just before the next is made.
+    rival: Option<BTreeMap<String, String>>,
 }
 
 type Shared = Arc<Mutex<Content>>;
@@ -47,6 +51,8 @@ async fn create(State(shared): State<Shared>, Json(body): Json<Value>) -> Json<V
     let mut content = shared.lock().unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let tags = body["tags"].as_array().unwrap().iter().map(|tag| (text(&tag["key"]), text(&tag["value"]))).collect();
+    let rival = content.rival.take();
+    content.runs.extend(rival);
     content.runs.push(tags);
     let id = content.runs.len() - 1;
     Json(json!({"run": run(id, &content.runs[id])}))
@@ -79,9 +85,11 @@ async fn read(State(shared): State<Shared>, Named(path): Named<String>) -> Respo
     }
 }
 
-async fn write(State(shared): State<Shared>, Named(path): Named<String>, bytes: Bytes) -> Json<Value> {
-    shared.lock().unwrap().files.insert(path, bytes.to_vec());
-    Json(json!({}))
+async fn write(State(shared): State<Shared>, Named(path): Named<String>, bytes: Bytes) -> Response {
+    let mut content = shared.lock().unwrap();
+    let cut = content.cut.take();
+    content.files.insert(path, bytes[..cut.unwrap_or(bytes.len())].to_vec());
+    if cut.is_some() { StatusCode::BAD_GATEWAY.into_response() } else { Json(json!({})).into_response() }
 }
 
 /// Serves it on a port of its own.
@@ -214,4 +222,52 @@ async fn a_run_that_is_gone_stops_it_and_one_made_again_is_found_by_its_tags() {
     sync.round(true, &EVER()).await.unwrap();
     assert_eq!((batches(&shared, 0, "health"), batches(&shared, 1, "health")), (vec![(1, 5)], vec![(6, 10)]));
     assert_eq!(shared.lock().unwrap().runs.len(), 2, "none was made besides");
+}
+
+#[tokio::test]
+async fn an_upload_that_was_cut_off_and_kept_is_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let shared = Shared::default();
+    let address = serve(shared.clone()).await;
+    let buffer = open(folder.path());
+    let mut sync = sync(&buffer, mlflow(address), 5);
+    for (round, cut) in [0, 1, 100].into_iter().enumerate() {
+        buffer.append((0..5).map(health).collect()).unwrap();
+        shared.lock().unwrap().cut = Some(cut);
+        sync.round(true, &EVER()).await.unwrap_err();
+        sync.round(true, &EVER()).await.unwrap();
+        assert_eq!((sync.status.snapshot().conflicts, buffer.waiting(Stream::Health)), (0, 0));
+        assert_eq!(batches(&shared, 0, "health").len(), round + 1);
+        assert!(shared.lock().unwrap().files.values().all(|file| file.ends_with(b"PAR1")), "whole");
+    }
+    // What is no part of ours is somebody's.
+    buffer.append((0..5).map(health).collect()).unwrap();
+    shared.lock().unwrap().cut = Some(50);
+    sync.round(true, &EVER()).await.unwrap_err();
+    let torn = |content: &mut Content| content.files.values_mut().find(|file| file.len() == 50).unwrap().clone();
+    shared.lock().unwrap().files.values_mut().filter(|file| file.len() == 50).for_each(|file| file[49] ^= 1);
+    let before = torn(&mut shared.lock().unwrap());
+    sync.round(true, &EVER()).await.unwrap();
+    assert_eq!((sync.status.snapshot().conflicts, torn(&mut shared.lock().unwrap())), (1, before));
+}
+
+#[tokio::test]
+async fn of_two_runs_made_at_once_the_older_counts_and_another_stores_is_left_alone() {
+    let tags = |tags: &[(&str, &str)]| tags.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = open(folder.path());
+    buffer.append((0..5).map(health).collect()).unwrap();
+    let shared = Shared::default();
+    let address = serve(shared.clone()).await;
+    let theirs = [("explaind.gateway", "line-3"), ("explaind.store", "00000000-0000-0000-0000-000000000001")];
+    shared.lock().unwrap().rival = Some(tags(&theirs));
+    let said = sync(&buffer, mlflow(address), 5).round(true, &EVER()).await.unwrap_err().to_string();
+    assert!(said.contains("a name of its own"), "{said}");
+    assert_eq!(shared.lock().unwrap().runs[0], tags(&theirs));
+    assert!(shared.lock().unwrap().files.is_empty());
+
+    *shared.lock().unwrap() = Content { rival: Some(tags(&theirs[..1])), ..Content::default() };
+    sync(&buffer, mlflow(address), 5).round(true, &EVER()).await.unwrap();
+    assert_eq!((batches(&shared, 0, "health"), batches(&shared, 1, "health")), (vec![(1, 5)], Vec::new()));
+    assert!(shared.lock().unwrap().runs[0].contains_key("explaind.store"));
 }
