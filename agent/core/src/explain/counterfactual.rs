@@ -85,7 +85,7 @@ impl Search {
         };
         let Some(clear) = self.clear else { return Ok(answer) };
         let mut run = Run { row, features: self.features, clear, ask, spent: 0, budget, limit: budget, complete: true };
-        if clear.holds(run.one(&[])?) {
+        if clear.holds(run.unchanged()?) {
             answer.outcome = Outcome::Clear;
         } else if self.dials.is_empty() {
             answer.outcome = Outcome::NothingAdjustable;
@@ -360,9 +360,27 @@ impl<A: Ask> Run<'_, A> {
         }
     }
 
-    /// The outputs of flat rows.
+    /// The output as things stand.
+    fn unchanged(&mut self) -> Result<f64, ModelError> {
+        self.spent += 1;
+        Ok((self.ask)(self.row)?.first().copied().unwrap_or(f64::NAN))
+    }
+
+    /// The outputs of flat rows: NaN, which clears nothing, of one that the model refuses, such as a category that it does not
+    /// know.
     fn all(&mut self, rows: &[f32]) -> Result<Vec<f64>, ModelError> {
-        let outputs = (self.ask)(rows)?;
+        let outputs = match (self.ask)(rows) {
+            Ok(outputs) => outputs,
+            Err(error @ ModelError::Width { .. }) => return Err(error),
+            Err(ModelError::NonFinite | ModelError::Failed(_)) if rows.len() == self.row.len() => vec![f64::NAN],
+            Err(ModelError::NonFinite | ModelError::Failed(_)) => {
+                let mut outputs = Vec::with_capacity(rows.len() / self.row.len());
+                for row in rows.chunks_exact(self.row.len()) {
+                    outputs.extend(self.all(row)?);
+                }
+                return Ok(outputs);
+            }
+        };
         self.spent += outputs.len() as u64;
         Ok(outputs)
     }

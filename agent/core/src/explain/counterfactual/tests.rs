@@ -258,6 +258,29 @@ fn a_missing_value_was_not_tried() {
 }
 
 #[test]
+fn a_row_that_the_model_refuses_clears_nothing_and_ends_nothing() {
+    let manifest = manifest(["[50, 100]", "[40, 100]", "", ""], "[decision]\nraise_above = 10\nclear_below = 0\n");
+    let search = Search::new(&manifest, &background(), None);
+    // Refused alone and among others, by either error.
+    let refusing = |rows: &[f32]| {
+        let output = |row: &[f32]| match row[0] {
+            torque if torque < 55.0 => Err(ModelError::Failed("a category that it does not know".to_owned())),
+            torque if torque < 60.0 => Err(ModelError::NonFinite),
+            torque => Ok(f64::from(torque) + f64::from(row[1]) - 105.0),
+        };
+        rows.chunks_exact(4).map(output).collect::<Result<Vec<f64>, _>>()
+    };
+    let answer = search.search(&[90.0, 85.0, 1.0, 1.0], PLENTY, refusing).unwrap();
+    let way = &answer.alternatives[0];
+    assert!(way.changes.len() == 2 && way.changes[0].to >= 60.0, "{way:?}");
+    // What is no question for this model stays an error, and so does a row that gets no answer as it stands.
+    let width = |_: &[f32]| Err(ModelError::Width { expected: 3, found: 4 });
+    assert!(search.search(&[90.0, 85.0, 1.0, 1.0], PLENTY, width).is_err());
+    let refused = search.search(&[50.0, 85.0, 1.0, 1.0], PLENTY, refusing);
+    assert!(matches!(refused, Err(ModelError::Failed(_))), "{refused:?}");
+}
+
+#[test]
 fn words_are_changed_to_words_that_are_allowed() {
     let text = "schema = 1\nname = \"m\"\nversion = \"1\"\n[[feature]]\nname = \"Type\"\nadjustable = [1, 2]\n\
                 categories = { L = 0, M = 1, H = 2 }\n[output]\nkind = \"regression\"\ntensor = \"y\"\n\
