@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use explaind_core::domain::explanation::Method;
 use explaind_core::explain::{Budget, Explainer};
 use explaind_core::model::{Files, Model, bundle};
 use prost::Message;
@@ -88,7 +89,7 @@ fn file() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("a-million-leaves.onnx")
 }
 
-fn bundle_of(onnx: Vec<u8>) -> Files {
+fn bundle_of(onnx: Vec<u8>, background_rows: u32) -> Files {
     let mut manifest = "schema = 1\nname = \"m\"\nversion = \"1\"\n".to_owned();
     let names: Vec<String> = (0..WIDTH).map(|feature| format!("f{feature}")).collect();
     for name in &names {
@@ -96,7 +97,7 @@ fn bundle_of(onnx: Vec<u8>) -> Files {
     }
     manifest.push_str("[output]\nkind = \"regression\"\ntensor = \"y\"\n");
     let mut background = names.join(",") + "\n";
-    for row in 0..BACKGROUND_ROWS {
+    for row in 0..background_rows {
         let cells: Vec<String> =
             (0..WIDTH).map(|f| (((row * 37 + f * 101) % 997) as f32 / 997.0).to_string()).collect();
         background += &(cells.join(",") + "\n");
@@ -124,7 +125,8 @@ fn memory(name: &str) -> u64 {
 fn child() {
     let before = memory("VmRSS");
     let begun = Instant::now();
-    let model = Model::load(&bundle_of(std::fs::read(file()).expect("the model"))).expect("a sound model");
+    let model =
+        Model::load(&bundle_of(std::fs::read(file()).expect("the model"), BACKGROUND_ROWS)).expect("a sound model");
     let loaded = begun.elapsed();
     let explainer = Explainer::new(Arc::new(model), Budget { evaluations: 1_000 }).expect("an explainer");
     let ready = begun.elapsed();
@@ -164,6 +166,15 @@ fn a_million_leaves_take_bounded_memory_and_time() {
 }
 
 #[test]
+fn trees_too_large_for_their_background_are_sampled() {
+    let model = Model::load(&bundle_of(forest(), 10 * BACKGROUND_ROWS)).expect("a sound model");
+    let explainer = Explainer::new(Arc::new(model), Budget { evaluations: 1_000 }).expect("an explainer");
+    let explanation = explainer.explain(&[0.4; WIDTH as usize], None).expect("an explanation");
+    assert_eq!(explanation.method, Method::Sampling);
+    assert!(explanation.attributions.iter().any(|attribution| attribution.standard_error > 0.0));
+}
+
+#[test]
 fn more_nodes_than_are_supported_are_refused_in_one_sentence() {
     let mut model = ModelProto::decode(forest().as_slice()).expect("a model");
     let node = &mut model.graph.as_mut().expect("a graph").node[0];
@@ -177,7 +188,7 @@ fn more_nodes_than_are_supported_are_refused_in_one_sentence() {
         attribute.strings.extend_from_within(..);
     }
     let begun = Instant::now();
-    let error = Model::load(&bundle_of(model.encode_to_vec())).expect_err("too many").to_string();
+    let error = Model::load(&bundle_of(model.encode_to_vec(), BACKGROUND_ROWS)).expect_err("too many").to_string();
     assert!(error.contains("at most 4194304 are supported"), "{error}");
     assert!(begun.elapsed() < LIMIT);
 }

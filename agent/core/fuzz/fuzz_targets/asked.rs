@@ -28,10 +28,13 @@ fn ask(model: Model) {
     let _verified = model.verify();
     let model = Arc::new(model);
     for space in model.spaces() {
-        if let Ok(explainer) = Explainer::in_space(Arc::clone(&model), space, Budget { evaluations: 256 })
-            && let Ok(explanation) = explainer.explain(&row, None)
-        {
-            let _faithfulness = explainer.faithfulness(&row, &explanation);
+        let Ok(explainer) = Explainer::in_space(Arc::clone(&model), space, Budget { evaluations: 256 }) else {
+            continue;
+        };
+        for row in [&row, &unknown] {
+            if let Ok(explanation) = explainer.explain(row, None) {
+                let _faithfulness = explainer.faithfulness(row, &explanation);
+            }
         }
     }
     let _prepared = Search::of(&model);

@@ -42,7 +42,8 @@ impl TreeTables {
     /// Prepares explanations against `background`: flat rows, `sum.width` values each.
     ///
     /// # Errors
-    /// [`ExplainError::Background`] when `background` is empty or no whole number of rows.
+    /// [`ExplainError::Background`] when `background` is empty or no whole number of rows; [`ExplainError::TooLarge`] when
+    /// the trees that have to be walked are too many for the background, see [`TreeShapley::new`].
     pub fn new(sum: &TreeSum, background: &[f32]) -> Result<Self, ExplainError> {
         Self::within(MOST_BYTES, sum, background)
     }

@@ -232,6 +232,7 @@ impl Mixed<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explain::sampling::Sampler;
     use crate::model::Model;
     use crate::model::pack::{self, PackInputs};
 
@@ -286,6 +287,34 @@ mod tests {
         assert_eq!((whole.len(), halves.len()), (43, 43));
         for (whole, halves) in whole.iter().zip(&halves) {
             assert!((whole - halves).abs() <= 2e-6 * whole.abs().max(100.0), "{whole} and {halves}");
+        }
+    }
+
+    #[test]
+    fn a_row_with_a_missing_value_is_sampled_whole() {
+        let (model, players) = (model(), Players::of_window(14, 30));
+        let background = &model.background().rows;
+        let asked = std::cell::Cell::new(0);
+        // The network, were it to stand in a plain value for a missing one.
+        let ask = |rows: &[f32]| -> Result<Vec<f64>, ExplainError> {
+            asked.set(asked.get() + rows.len() as u64 / 420);
+            let known: Vec<f32> =
+                rows.iter().map(|value| if value.is_nan() { background[0] } else { *value }).collect();
+            Ok(model.explained(&known)?)
+        };
+        let outputs = model.explained(background).expect("answers");
+        let halves = model.halves_in(model.space()).expect("answers");
+        let sampler = Sampler::through(halves, players, background, &outputs, [1; 32], 0, &ask).expect("a sampler");
+        let mut row = background[420..840].to_vec();
+        for missing in [false, true] {
+            if missing {
+                row[28] = f32::NAN;
+            }
+            asked.set(0);
+            let found = sampler.estimate(&row, 3_000, [2; 32], &ask).expect("an estimate");
+            assert_eq!(asked.get(), if missing { found.evaluations } else { 1 });
+            let made = found.attributions.iter().sum::<f64>() + outputs.iter().sum::<f64>() / outputs.len() as f64;
+            assert!((made - found.output).abs() < 1e-3, "{made} and {}", found.output);
         }
     }
 

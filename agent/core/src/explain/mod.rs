@@ -2,7 +2,8 @@
 //!
 //! [`Explainer`] picks the method, once per model: sums of trees are explained from tables that walks over them filled, sums
 //! and squared errors of sums in closed form, anything else by asking the model about rows mixed from the explained one
-//! and the background's: about all of them where the budget pays for that, else about a sample. All give interventional Shapley
+//! and the background's: about all of them where the budget pays for that, else about a sample. So are trees that are too
+//! large together with their background ([`tree::MOST_BYTES`]). All give interventional Shapley
 //! values: what each feature's value adds to the output, against the outputs for the bundle's background rows.
 
 pub mod cells;
@@ -65,7 +66,8 @@ pub enum ExplainError {
         /// Values a row.
         width: usize,
     },
-    /// The trees and the background together would take more memory than is set aside.
+    /// The trees and the background together would take more memory than is set aside. [`Explainer`] asks such a model about
+    /// mixed rows instead.
     #[error(
         "the trees and the background rows together would take more than {} MiB; use fewer background rows, or smaller \
          trees",
@@ -83,6 +85,17 @@ pub enum ExplainError {
         /// What there is.
         has: Vec<Space>,
     },
+    /// What was found is no explanation: a share is not finite, or what is exact does not add up.
+    #[error(
+        "the explanation failed its own check: the attributions miss the model's answer by {gap:e}, where {most:e} is the \
+         most that rounding may make of it"
+    )]
+    Unsound {
+        /// How far the attributions are off the answer.
+        gap: f64,
+        /// How far they may be.
+        most: f64,
+    },
     /// The model gave no answer for the row, or for one mixed from it and the background.
     #[error("the model was asked about a row and gave no answer: {0}")]
     Model(#[from] ModelError),
@@ -97,7 +110,9 @@ fn listed(spaces: &[Space]) -> String {
 /// It bounds what is estimated, and what is enumerated, but for the few thousand rows that [`exact::affords`] grants where
 /// they are not four times as many. Trees and closed forms ask about one row. Of a network in two halves
 /// ([`Model::halves_in`]) a row counts as one that only the second half is asked about. Scoring an explanation
-/// ([`faithfulness`]) may take a quarter as much beside, and preparing a model as much as [`PREPARED`] explanations.
+/// ([`faithfulness`]) may take a quarter as much beside, and preparing a model as much as [`PREPARED`] explanations. Of a window
+/// that is sampled, how shares spread over time is within the budget; of one that is enumerated it takes up to a third as much
+/// beside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// Rows.
@@ -109,6 +124,11 @@ pub const PREPARED: u64 = 64;
 
 /// The part of a budget that goes into how shares spread over time, for windows: one in so many.
 const FOR_INTERVALS: u64 = 3;
+
+/// What is exact may be off the answer by so much: this part of the largest outputs and of all shares together, and what is
+/// nothing anywhere. Rounding to float32 makes a ten thousandth of the first; an attribution that was lost makes more.
+const UNSOUND: f64 = 1e-2;
+const NOTHING: f64 = 1e-6;
 
 /// What scoring an explanation may take beside its budget: the part of it that is one in so many.
 const FOR_SCORES: u64 = 4;
@@ -122,6 +142,8 @@ pub struct Explainer {
     budget: Budget,
     way: Way,
     base_value: f64,
+    /// The largest output over the background, or its opposite.
+    largest: f64,
     features: Vec<Facts>,
 }
 
@@ -176,8 +198,14 @@ impl Explainer {
         let players = Players::of_window(model.manifest().features.len(), model.manifest().steps());
         let outputs = model.explained_in(space, background)?;
         let base_value = outputs.iter().sum::<f64>() / outputs.len() as f64;
-        let way = match model.trees_in(space) {
-            Some(trees) => Way::Trees(TreeTables::new(&trees, background)?),
+        let largest = outputs.iter().fold(0.0_f64, |largest, output| largest.max(output.abs()));
+        let tables = match model.trees_in(space).map(|trees| TreeTables::new(&trees, background)) {
+            // An estimate, said as such, is better than nothing.
+            None | Some(Err(ExplainError::TooLarge { .. })) => None,
+            Some(tables) => Some(tables?),
+        };
+        let way = match tables {
+            Some(tables) => Way::Trees(tables),
             None => match Closed::of(&model, space)? {
                 Some(closed) => Way::Closed(closed),
                 None if exact::affords(players.count(), outputs.len(), budget.evaluations) => {
@@ -194,7 +222,7 @@ impl Explainer {
         let columns = |index| background.iter().skip(index).step_by(players.count());
         let features = model.manifest().features.iter().enumerate();
         let features = features.map(|(index, feature)| Facts::new(feature, columns(index))).collect();
-        Ok(Self { space, players, budget, way, base_value, features, model })
+        Ok(Self { space, players, budget, way, base_value, largest, features, model })
     }
 
     /// The model that is explained.
@@ -208,14 +236,16 @@ impl Explainer {
     }
 
     /// Explains one input: a row of features, or all steps of a window, in model order. `answer` is what the model just said of
-    /// this very input ([`Answer::explained`](crate::model::Answer)), which saves asking it again; whatever is passed, the
-    /// attributions are held against it, and the gap is on the explanation.
+    /// this very input ([`Answer::explained`](crate::model::Answer)), which saves asking it again. What trees, closed forms and
+    /// halves of networks give is held against it; what asks the model about whole rows, or samples, asks about this one as
+    /// well. The gap is on the explanation.
     ///
     /// One explanation in [`faithfulness::ONE_IN`] is also scored, by the input's digest.
     ///
     /// # Errors
     /// [`ExplainError::Width`] when `row` does not have the model's width; [`ExplainError::Model`] when the model gives
-    /// no answer for it, or for a row mixed from it and the background.
+    /// no answer for it, or for a row mixed from it and the background; [`ExplainError::Unsound`] when what was found is not
+    /// finite, or is said to be exact and is not.
     pub fn explain(&self, row: &[f32], answer: Option<f64>) -> Result<Explanation, ExplainError> {
         if row.len() != self.players.width() {
             return Err(ExplainError::Width { expected: self.players.width(), got: row.len() });
@@ -225,6 +255,7 @@ impl Explainer {
         let answer = answer.filter(|_| self.space == self.model.space());
         let found = self.shares(row, answer, seed)?;
         let made = self.base_value + found.shares.iter().sum::<f64>();
+        check(&found, made, self.largest)?;
         let attributions = self.features.iter().enumerate();
         let newest = &row[row.len() - self.players.count()..];
         let attributions = attributions
@@ -341,11 +372,12 @@ impl Explainer {
     ) -> Result<(), ExplainError> {
         let that_matter = window::that_matter(&found.shares);
         let budget = self.budget.evaluations / FOR_INTERVALS / that_matter.len().max(1) as u64;
-        let mixing = match &self.way {
-            Way::Sampling(sampler) => sampler.mixing(),
-            _ => Mixing { players: self.players, background: &self.model.background().rows, sums: None },
+        let whole = Mixing { players: self.players, background: &self.model.background().rows, sums: None };
+        let explained = match &self.way {
+            Way::Sampling(sampler) => sampler.with(row),
+            _ => whole.with(row),
         };
-        let explained = mixing.with(row);
+        let mixing = explained.mixing;
         let ask = |rows: &[f32]| self.ask(rows);
         let answers = |rows: &[f32]| mixing.answers(rows, &ask);
         let mut questions = Questions::new(mixing.width(), &answers);
@@ -363,6 +395,16 @@ impl Explainer {
         explanation.evaluations += questions.asked();
         Ok(())
     }
+}
+
+/// Refuses what is no explanation: `made` is what the shares and the base value make, `largest` the background's largest output.
+fn check(found: &Found, made: f64, largest: f64) -> Result<(), ExplainError> {
+    let gap = (made - found.output).abs();
+    let size: f64 = found.shares.iter().map(|share| share.abs()).sum();
+    let most = NOTHING + UNSOUND * (largest + found.output.abs() + size);
+    let finite = gap.is_finite() && size.is_finite() && found.standard_errors.iter().all(|error| error.is_finite());
+    let exact = found.method != Method::Sampling;
+    if finite && (!exact || gap <= most) { Ok(()) } else { Err(ExplainError::Unsound { gap, most }) }
 }
 
 /// What the randomness of one explanation follows from: the model, its background, and the input.
@@ -437,7 +479,28 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::faithfulness::ONE_IN;
-    use super::{Draw, bundle, quantile};
+    use super::{Draw, ExplainError, Found, Method, bundle, check, quantile};
+
+    #[test]
+    fn what_is_not_finite_or_does_not_add_up_is_no_explanation() {
+        let found = |method, output, share| Found {
+            method,
+            output,
+            shares: vec![share, 1.0],
+            standard_errors: vec![0.0; 2],
+            evaluations: 1,
+            values: None,
+        };
+        let checked = |method, output, share| check(&found(method, output, share), 1.0 + share, 2.0);
+        for method in [Method::TreeShapley, Method::Linear, Method::Quadratic, Method::Enumeration] {
+            assert_eq!(checked(method, 3.001, 2.0), Ok(()));
+            assert!(matches!(checked(method, 3.2, 2.0), Err(ExplainError::Unsound { .. })));
+        }
+        assert_eq!(checked(Method::Sampling, 3.2, 2.0), Ok(()), "an estimate says how far it may be off");
+        for share in [f64::NAN, f64::INFINITY] {
+            assert!(matches!(checked(Method::Sampling, 3.0, share), Err(ExplainError::Unsound { .. })));
+        }
+    }
 
     #[test]
     fn quantiles_lie_between_neighbours() {

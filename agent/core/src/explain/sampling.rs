@@ -145,6 +145,14 @@ impl Sampler {
         Mixing { players: self.players, background: &self.background, sums: self.sums.as_deref() }
     }
 
+    /// Prepares mixing with an input: by sums where they tell of it. Of a missing value every sum would be NaN, where the network
+    /// itself may let some sums do without it.
+    pub(super) fn with<'a>(&'a self, row: &'a [f32]) -> Explained<'a> {
+        let mixing = self.mixing();
+        let explained = mixing.with(row);
+        if explained.is_finite() { explained } else { Mixing { sums: None, ..mixing }.with(row) }
+    }
+
     /// The shares of a few reference rows against every background row; the outputs in equal parts where not even one row's
     /// are affordable, which keeps efficiency.
     fn prepare(&self, most: u64, mut random: Random, ask: &Ask<'_>) -> Result<Profiles, ExplainError> {
@@ -182,8 +190,8 @@ impl Sampler {
             return Err(ExplainError::Width { expected: self.players.width(), got: row.len() });
         }
         let mut random = Random::new(seed);
-        let mixing = self.mixing();
-        let explained = mixing.with(row);
+        let explained = self.with(row);
+        let mixing = explained.mixing;
         let answers = |rows: &[f32]| mixing.answers(rows, ask);
         let mut questions = Questions::new(mixing.width(), &answers);
         let place = questions.put(&explained.whole())?;

@@ -70,6 +70,11 @@ impl Ensemble {
                 return Ok(None);
             }
             parsed.listing.weights.iter_mut().for_each(|weight| weight.value *= scale);
+            if parsed.listing.weights.iter().any(|weight| !weight.value.is_finite()) {
+                return Err(
+                    "a leaf is too large for what the model does to it; scale the target and train it again".to_owned()
+                );
+            }
             let input = node.input.first().map_or("", String::as_str);
             let columns = match front.take().filter(|(name, _)| *name == input) {
                 Some((_, columns)) => columns,
@@ -200,20 +205,28 @@ impl Ensemble {
     }
 
     /// One column before the link, as a sum of trees; none for an ensemble that takes the least or greatest of its trees.
-    /// Trees that add nothing to it are left out.
+    /// Trees that add the same to any row are one number, however many there are.
     pub(crate) fn tree_sum(&self, column: usize) -> Option<TreeSum> {
         if !self.head.sums() {
             return None;
         }
         let (score, sign, offset) =
             self.head.columns.get(column).map_or((None, 1.0, 0.0), |c| (c.score, c.sign, c.offset));
-        let trees = self
-            .trees
-            .trees
-            .iter()
-            .map(|nodes| Tree { nodes: nodes.iter().map(|node| self.sum_node(node, score, sign)).collect() });
-        let adds = |tree: &Tree| tree.nodes.iter().any(|node| matches!(node, tree::Node::Leaf(value) if *value != 0.0));
-        Some(TreeSum { width: self.trees.width, base: offset, trees: trees.filter(adds).collect() })
+        let mut sum = TreeSum { width: self.trees.width, base: offset, trees: Vec::new() };
+        for nodes in &self.trees.trees {
+            let mut leaves = nodes.iter().filter_map(|node| match self.sum_node(node, score, sign) {
+                tree::Node::Leaf(value) => Some(value),
+                tree::Node::Split(_) => None,
+            });
+            let Some(first) = leaves.next() else { continue };
+            if leaves.all(|value| value == first) {
+                sum.base += first;
+            } else {
+                let nodes = nodes.iter().map(|node| self.sum_node(node, score, sign)).collect();
+                sum.trees.push(Tree { nodes });
+            }
+        }
+        Some(sum)
     }
 
     fn sum_node(&self, node: &Node, score: Option<u32>, sign: f64) -> tree::Node {

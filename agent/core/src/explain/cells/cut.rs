@@ -20,6 +20,9 @@ const GROUP_SPLITS: usize = 8192;
 /// hundred trees of 250 leaves takes a hundredth of it.
 const MOST_WORK: u64 = 4_000_000_000;
 
+/// Between which the largest leaf of a tree must lie, for its cells and the sums of millions of them to keep their digits.
+const FLOAT32: (f64, f64) = (1e-30, 1e30);
+
 /// Powers of two between which the price of a byte is sought, where a part more for a row costs about one.
 const PRICES: (f64, f64) = (-40.0, 10.0);
 
@@ -82,6 +85,17 @@ impl Plan {
     }
 }
 
+/// Whether the sums of such leaves can be kept as float32: the largest neither near what overflows nor near what vanishes.
+fn fits_float32(tree: &Tree) -> bool {
+    let largest = tree.nodes.iter().fold(0.0_f64, |largest, node| match node {
+        // NaN is larger than anything.
+        Node::Leaf(value) if value.is_nan() => f64::INFINITY,
+        Node::Leaf(value) => largest.max(value.abs()),
+        Node::Split(_) => largest,
+    });
+    largest == 0.0 || (FLOAT32.0..=FLOAT32.1).contains(&largest)
+}
+
 /// The largest count up to `all` that fits, where smaller ones fit if larger ones do. None always fits.
 fn most(all: usize, fits: impl Fn(usize) -> bool) -> usize {
     if fits(all) {
@@ -121,7 +135,7 @@ impl<'a> Candidates<'a> {
     /// `None` for a tree that can't be cut into parts, or not with what is left of `work`.
     fn new(original: &'a Tree, layout: Layout, work: &mut u64) -> Option<Self> {
         let tree = simplified(original);
-        if tree.nodes.len() > 2 * MOST_SPLITS + 1 {
+        if tree.nodes.len() > 2 * MOST_SPLITS + 1 || !fits_float32(&tree) {
             return None;
         }
         let rooted = Rooted::new(&tree);
@@ -281,6 +295,20 @@ mod tests {
         });
         let [(8, 0), (some, few), (0, many), (0, 8)] = counts else { panic!("{counts:?}") };
         assert!((1..8).contains(&some) && few > 0 && many > 8, "{counts:?}");
+    }
+
+    #[test]
+    fn leaves_that_float32_does_not_hold_are_walked() {
+        for (scale, walked) in [(1.0, 0), (1e29, 0), (1e38, 1), (1e300, 1), (1e-29, 0), (1e-40, 1)] {
+            let mut tree = tree(0.0);
+            tree.nodes.iter_mut().for_each(|node| {
+                if let Node::Leaf(value) = node {
+                    *value *= scale / 30.0;
+                }
+            });
+            let plan = Plan::within(1 << 20, &TreeSum { width: 4, base: 0.0, trees: vec![tree] });
+            assert_eq!(plan.walked.len(), walked, "{scale:e}");
+        }
     }
 
     /// A chain that asks for one feature again and again.
