@@ -204,15 +204,26 @@ async fn live(
     sources_running.close();
     let stop_rest = CancellationToken::new();
     let (syncing, sync_status) = spawn_sync(&settings, &buffer, &metrics, &stop_rest);
-    tokio::spawn(timekeeper::run(buffer.clone(), stop_rest.clone()));
+    let timing = tokio::spawn(timekeeper::run(buffer.clone(), stop_rest.clone()));
     let (syncs, stop) = (settings.registry.is_some(), stop_rest.clone());
-    tokio::spawn(lookout::run(buffer.clone(), sync_status.clone(), syncs, conditions, stop));
+    let looking = tokio::spawn(lookout::run(buffer.clone(), sync_status.clone(), syncs, conditions, stop));
     let status = status::Report::new(&settings, &models, sources, buffer.clone(), last, sync_status);
     let asked = queue.clone();
     let ways = Ways { mailbox: mail, questions: Questions::new(move |question| asked.ask(question)) };
     let serving = spawn_web(&settings, &buffer, ways, metrics, status, &stop_rest).await?;
-    let parts =
-        Running { stop_sources, sources_running, events, driving, queue, explaining, stop_rest, syncing, serving };
+    let parts = Running {
+        stop_sources,
+        sources_running,
+        events,
+        driving,
+        queue,
+        explaining,
+        stop_rest,
+        syncing,
+        timing,
+        looking,
+        serving,
+    };
     let died = parts.until_stopped(progress).await;
     let _ = std::fs::remove_file(&settings.gateway.socket);
     died.map_or(Ok(()), Err)
@@ -228,7 +239,10 @@ struct Running {
     queue: Queue,
     explaining: JoinHandle<()>,
     stop_rest: CancellationToken,
-    syncing: JoinHandle<()>,
+    /// Absent without a registry.
+    syncing: Option<JoinHandle<()>>,
+    timing: JoinHandle<()>,
+    looking: JoinHandle<()>,
     serving: JoinHandle<io::Result<()>>,
 }
 
@@ -242,6 +256,9 @@ impl Running {
             _ = &mut self.driving => Some(AppError::Died("driver")),
             _ = &mut self.explaining => Some(AppError::Died("explainer")),
             _ = &mut self.serving => Some(AppError::Died("page")),
+            () = ended(&mut self.syncing) => Some(AppError::Died("sync")),
+            _ = &mut self.timing => Some(AppError::Died("timekeeper")),
+            _ = &mut self.looking => Some(AppError::Died("lookout")),
         };
         service::stopping();
         watchdog.abort();
@@ -259,7 +276,11 @@ impl Running {
         self.queue.close();
         drain("explainer", self.explaining).await;
         self.stop_rest.cancel();
-        drain("sync", self.syncing).await;
+        if let Some(syncing) = self.syncing {
+            drain("sync", syncing).await;
+        }
+        drain("timekeeper", self.timing).await;
+        drain("lookout", self.looking).await;
         drain("page", self.serving).await;
     }
 }
@@ -274,6 +295,16 @@ fn last_predictions(buffer: &Buffer) -> LastPredictions {
         }
     }
     last
+}
+
+/// Waits for the end of a part that there may be.
+async fn ended(part: &mut Option<JoinHandle<()>>) {
+    match part {
+        Some(part) => {
+            let _ = part.await;
+        }
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits for a part to end, unless it has: a task whose end was seen must not be asked again.
@@ -322,15 +353,13 @@ fn spawn_sync(
     buffer: &Buffer,
     metrics: &Metrics,
     stop: &CancellationToken,
-) -> (JoinHandle<()>, sync::Status) {
+) -> (Option<JoinHandle<()>>, sync::Status) {
     let status = sync::Status::default();
-    let Some(config) = &settings.registry else {
-        return (tokio::spawn(async {}), status);
-    };
+    let Some(config) = &settings.registry else { return (None, status) };
     let registry = Registry::new(config);
     let running =
         sync::run(buffer.clone(), registry, settings.sync.clone(), metrics.clone(), status.clone(), stop.clone());
-    (tokio::spawn(running), status)
+    (Some(tokio::spawn(running)), status)
 }
 
 /// How the page reaches the driver and the explainer.

@@ -9,8 +9,12 @@
 //! goes there, so that the numbers that were given out in the journal's streams stay without gaps.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use explaind_core::domain::record::{Body, Record, Stream};
 use tokio::sync::broadcast;
@@ -26,6 +30,8 @@ use crate::telemetry::Metrics;
 
 /// Announcements that a slow subscriber may be behind; then it is told so and reads from the store.
 const ANNOUNCED: usize = 1024;
+/// A disk that takes longer for one commit is not waited for: what was given to it still goes there, if it can.
+const LONGEST: Duration = Duration::from_secs(120);
 /// Ranges of writes that failed which are remembered, for those who still wait for them.
 const FAILURES: usize = 64;
 
@@ -222,6 +228,7 @@ impl Committer {
     }
 
     fn commit(&self, ticket: Ticket) -> Result<(), BufferError> {
+        let begun = Instant::now();
         let mut queue = self.queue();
         loop {
             if queue.durable >= ticket.number {
@@ -230,9 +237,14 @@ impl Committer {
             if !queue.committing {
                 break;
             }
-            queue = self.flushed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            let left = LONGEST.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                let source = ErrorKind::TimedOut.into();
+                return Err(BufferError::io("wait any longer for the disk of", Path::new("the buffer"), source));
+            }
+            queue = self.flushed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        queue.committing = true;
+        let turn = self.take_turn(&mut queue);
         let through = queue.applied;
         let entries: Vec<_> = queue.waiting.iter().filter_map(|waiting| waiting.entry.clone()).collect();
         let to_flush = queue.failed.is_none() && queue.waiting.iter().any(|w| w.ticket.needs == Needs::Store);
@@ -242,7 +254,6 @@ impl Committer {
         }
         let written = self.write_journal(&entries);
         let mut queue = self.queue();
-        queue.committing = false;
         queue.journal_failed = written.is_err();
         if written.is_ok() {
             queue.durable = through;
@@ -250,8 +261,14 @@ impl Committer {
         }
         let failed = queue.has_failed(ticket).then(|| queue.broken());
         drop(queue);
-        self.flushed.notify_all();
+        drop(turn);
         written.and(failed.map_or(Ok(()), Err))
+    }
+
+    /// Whoever has it commits, and all others wait.
+    fn take_turn(&self, queue: &mut Queue) -> Turn<'_> {
+        queue.committing = true;
+        Turn(self)
     }
 
     fn write_journal(&self, entries: &[Arc<Entry>]) -> Result<(), BufferError> {
@@ -333,6 +350,20 @@ impl Committer {
     }
 }
 
+/// Somebody's turn to commit. It ends whatever happens: those who wait go on then, and one of them has the next.
+struct Turn<'a>(&'a Committer);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue();
+        queue.committing = false;
+        // What a panic left undone waits, and goes before all others.
+        queue.journal_failed |= thread::panicking();
+        drop(queue);
+        self.0.flushed.notify_all();
+    }
+}
+
 /// Notes that all writes after a number that needed the store have failed.
 fn note_failures(queue: &mut Queue, after: u64) {
     if queue.failures.len() == FAILURES {
@@ -348,4 +379,23 @@ fn numbers(visible: &PerStream<AtomicU64>) -> PerStream<u64> {
         last[stream] = visible[stream].load(Ordering::Acquire);
     }
     last
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::buffer::samples::{health, open};
+
+    #[test]
+    fn a_turn_that_ends_in_a_panic_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let buffer = open(folder.path());
+        let commit = &buffer.0.commit;
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _turn = commit.take_turn(&mut commit.queue());
+            panic!("as sled may");
+        }));
+        assert!(panicked.is_err() && commit.queue().journal_failed);
+        assert_eq!(buffer.append(vec![health(1)]).unwrap()[0].sequence, 1);
+        assert!(!commit.queue().journal_failed);
+    }
 }

@@ -9,9 +9,10 @@
 //! A store that is damaged fails in the same way, whether a read or a write met the damage, and is not opened as it is:
 //! what can be read of it goes into a fresh one (`salvage`), at once.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use explaind_core::domain::explanation::Settlement;
@@ -22,8 +23,10 @@ use rustix::fs::{Advice, fadvise};
 
 use super::commit::Needs;
 use super::error::BufferError;
+use super::guard::guard;
 use super::load::Loaded;
 use super::open::{ROOM, probe};
+use super::state::State;
 use super::write::Write;
 use super::{Buffer, Core};
 use crate::backoff::Backoff;
@@ -131,10 +134,23 @@ impl Core {
         self.tending.lock().unwrap_or_else(PoisonError::into_inner).recovered = Some(Instant::now());
         tracing::info!("the store works again: predictions are taken");
 
-        // Predictions whose flush failed and which are there all the same, and those whose explanation was lost: nobody
-        // waits for them, and nobody is going to explain them.
+        // It works, whatever becomes of this.
+        if let Err(error) = self.skip_unexplained(state, seen[Stream::Predictions], &waiting, &lost) {
+            tracing::warn!(%error, "predictions that nobody is going to explain are not marked as such");
+        }
+        Ok(())
+    }
+
+    /// Settles predictions whose flush failed and which are there all the same, and those whose explanation was lost: nobody
+    /// waits for them, and nobody is going to explain them.
+    fn skip_unexplained(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        shown: u64,
+        waiting: &BTreeSet<u64>,
+        lost: &Reason,
+    ) -> Result<(), BufferError> {
         let mut write = Write::new(&self.base, &state);
-        let shown = seen[Stream::Predictions];
         for sequence in state.unsettled.iter().filter(|sequence| **sequence > shown || !waiting.contains(sequence)) {
             if let Some(Ok(prediction)) = self.base.record(Stream::Predictions, *sequence, 0)? {
                 let reason = if *sequence > shown { Reason::NotShown.to_string() } else { lost.to_string() };
@@ -162,12 +178,14 @@ fn tend(core: &Weak<Core>) {
         };
         std::thread::sleep(wait);
         let Some(core) = core.upgrade() else { return };
-        match core.recover(clock::now()) {
-            Ok(()) => {
+        // Damaged bytes are read on the way: should that panic, the next try may do better.
+        match guard(|| core.recover(clock::now())) {
+            Ok(Ok(())) => {
                 Buffer(core).report(clock::now(), "buffer", "recovered", Vec::new());
                 return;
             }
-            Err(error) => tracing::debug!(%error, "the store cannot be opened yet"),
+            Ok(Err(error)) => tracing::debug!(%error, "the store cannot be opened yet"),
+            Err(panic) => tracing::error!(panic, "the store could not be opened"),
         }
     }
 }

@@ -19,7 +19,7 @@ use super::wear::{self, Writer};
 /// The default would be 1 GiB. A queue is written at one end and read at the other.
 const CACHE_BYTES: u64 = 8 << 20;
 /// A store that was just closed may hold its file for a moment longer.
-const LOCK_ATTEMPTS: u32 = 40;
+const LOCK_ATTEMPTS: u32 = 200;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Keys and values as they lie in the store.
