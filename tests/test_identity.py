@@ -51,6 +51,8 @@ def test_a_cloned_card_is_stopped_and_may_take_over(daemon, bundle, tmp_path):
     known = json.loads(side.read_text())
     assert known["machine"], "it knows which machine it is on"
     known["machine"] = {kind: ["0" * 32] for kind in known["machine"]}
+    # As earlier versions wrote it: what a bad card changes is not believed.
+    del known["checksum"]
     side.write_text(json.dumps(known))
 
     clone = daemon(text, "clone", EXPLAIND__REGISTRY__TYPE="directory", EXPLAIND__REGISTRY__PATH=str(registry))
