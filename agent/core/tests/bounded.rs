@@ -46,10 +46,14 @@ fn numbers(name: &str, floats: Vec<f32>) -> AttributeProto {
     AttributeProto { r#type: 6, floats, ..attribute(name) }
 }
 
-/// Node `n` of a tree leads to `2n + 1` and `2n + 2`.
 fn forest() -> Vec<u8> {
-    let (splits, nodes) = ((1_u32 << LEVELS) - 1, (1_u32 << (LEVELS + 1)) - 1);
-    let all = || (0..TREES).flat_map(|tree| (0..nodes).map(move |node| (tree, node)));
+    forest_of(TREES, LEVELS)
+}
+
+/// Node `n` of a tree leads to `2n + 1` and `2n + 2`.
+fn forest_of(trees: u32, levels: u32) -> Vec<u8> {
+    let (splits, nodes) = ((1_u32 << levels) - 1, (1_u32 << (levels + 1)) - 1);
+    let all = || (0..trees).flat_map(|tree| (0..nodes).map(move |node| (tree, node)));
     let listed = |of: &dyn Fn(u32, u32) -> u32| all().map(|(tree, node)| i64::from(of(tree, node))).collect::<Vec<_>>();
     let ends = || all().filter(|(_, node)| *node >= splits);
     let split = |node: u32, value: u32| if node < splits { value } else { 0 };
@@ -190,5 +194,17 @@ fn more_nodes_than_are_supported_are_refused_in_one_sentence() {
     let begun = Instant::now();
     let error = Model::load(&bundle_of(model.encode_to_vec(), BACKGROUND_ROWS)).expect_err("too many").to_string();
     assert!(error.contains("at most 4194304 are supported"), "{error}");
+    assert!(begun.elapsed() < LIMIT);
+}
+
+#[test]
+fn a_million_trees_are_refused_and_many_that_say_nothing_cost_nothing() {
+    let begun = Instant::now();
+    let error = Model::load(&bundle_of(forest_of(1_000_000, 0), BACKGROUND_ROWS)).expect_err("too many").to_string();
+    assert!(error.contains("1000000 trees; at most 131072 are supported"), "{error}");
+    let model = Model::load(&bundle_of(forest_of(100_000, 0), BACKGROUND_ROWS)).expect("a sound model");
+    let trees = model.trees().expect("a sum of trees");
+    let sum: f64 = (0..100_000).map(|leaf| f64::from(leaf as f32 / 1_024.0)).sum();
+    assert!(trees.trees.is_empty() && (trees.base - sum).abs() < 1e-3 * sum, "{} and {sum}", trees.base);
     assert!(begun.elapsed() < LIMIT);
 }

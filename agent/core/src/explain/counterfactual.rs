@@ -57,7 +57,7 @@ impl Search {
         Self { dials, clear, features: manifest.features.len(), steps: manifest.steps() }
     }
 
-    /// The nearest changes to `row` that clear the alert, within `budget` model evaluations.
+    /// The nearest changes to `row` that clear the alert, within `budget` model evaluations and one more for each that is told.
     ///
     /// `ask` answers flat rows with the outputs that are decided on: [`Model::outputs`].
     ///
@@ -84,12 +84,23 @@ impl Search {
             complete: true,
         };
         let Some(clear) = self.clear else { return Ok(answer) };
-        let mut run = Run { row, features: self.features, clear, ask, spent: 0, budget, limit: budget, complete: true };
+        let mut run = Run {
+            row,
+            features: self.features,
+            stops: Vec::new(),
+            clear,
+            ask,
+            spent: 0,
+            budget,
+            limit: budget,
+            complete: true,
+        };
         if clear.holds(run.unchanged()?) {
             answer.outcome = Outcome::Clear;
         } else if self.dials.is_empty() {
             answer.outcome = Outcome::NothingAdjustable;
         } else {
+            run.stops = self.dials.iter().map(|dial| dial.stops(run.present(dial))).collect();
             let (ways, searched) = self.ways(&mut run)?;
             answer.searched = searched.into_iter().map(|number| Arc::clone(&self.dials[number].name)).collect();
             for way in ways {
@@ -131,7 +142,9 @@ impl Search {
     /// Searches each dial by itself. The budget is dealt out in rounds, to those dials in equal parts that have not been
     /// searched to their end: so none is left untried because another one comes before it.
     fn singles<A: Ask>(&self, run: &mut Run<'_, A>) -> Result<Vec<Single>, ModelError> {
-        let mut singles: Vec<Single> = self.dials.iter().map(|dial| Single::of(dial, run.present(dial))).collect();
+        let present = self.dials.iter().map(|dial| run.present(dial).is_finite());
+        let mut singles: Vec<Single> =
+            present.zip(&run.stops).map(|(present, stops)| Single::of(present, stops)).collect();
         loop {
             let open = singles.iter().filter(|single| !single.is_done()).count() as u64;
             let left = run.budget.saturating_sub(run.spent);
@@ -226,26 +239,25 @@ impl Search {
         }
         let alone = moves.len() == 1;
         let mut changes = Vec::with_capacity(moves.len());
-        for (dial, to) in moves {
+        for ((number, _), (dial, to)) in way.moves.iter().zip(moves) {
             changes.push(Change {
                 feature: Arc::clone(&dial.name),
                 unit: Arc::clone(&dial.unit),
                 from: f64::from(run.present(dial)),
                 to,
                 category: dial.word(to),
-                and_beyond: alone && dial.is_ordered() && self.clears_beyond(dial, to, run)?,
+                and_beyond: alone && dial.is_ordered() && self.clears_beyond(*number, to, run)?,
             });
         }
         Ok(Some(Counterfactual { changes, distance: way.distance(), output }))
     }
 
     /// Whether all values beyond a change clear as well.
-    fn clears_beyond<A: Ask>(&self, dial: &Dial, to: f64, run: &mut Run<'_, A>) -> Result<bool, ModelError> {
-        let present = run.present(dial);
-        let beyond: Vec<f64> = dial.stops(present).into_iter().map(|stop| stop.value).collect();
-        let upwards = to > f64::from(present);
-        let beyond: Vec<f64> =
-            beyond.into_iter().filter(|value| if upwards { *value > to } else { *value < to }).collect();
+    fn clears_beyond<A: Ask>(&self, number: usize, to: f64, run: &mut Run<'_, A>) -> Result<bool, ModelError> {
+        let dial = &self.dials[number];
+        let upwards = to > f64::from(run.present(dial));
+        let beyond = |value: &f64| if upwards { *value > to } else { *value < to };
+        let beyond: Vec<f64> = run.stops[number].iter().map(|stop| stop.value).filter(beyond).collect();
         if beyond.is_empty() || beyond.len() > MOST_BEYOND {
             return Ok(false);
         }
@@ -276,9 +288,9 @@ struct Single {
 }
 
 impl Single {
-    fn of(dial: &Dial, present: f32) -> Self {
-        let stops = if present.is_finite() { dial.stops(present) } else { Vec::new() };
-        Self { present: present.is_finite(), stops, next: 0, way: None, progress: f64::NEG_INFINITY }
+    fn of(present: bool, stops: &[Stop]) -> Self {
+        let stops = if present { stops.to_vec() } else { Vec::new() };
+        Self { present, stops, next: 0, way: None, progress: f64::NEG_INFINITY }
     }
 
     /// Whether there is nothing left to try; a value that is missing leaves nothing.
@@ -309,6 +321,8 @@ struct Run<'a, A> {
     row: &'a [f32],
     /// Values of one step.
     features: usize,
+    /// Of each dial the values worth trying, the nearest first.
+    stops: Vec<Vec<Stop>>,
     clear: Threshold,
     ask: A,
     spent: u64,

@@ -16,8 +16,8 @@ const MOST_SPLITS: usize = 512;
 /// Trees share a group, and so their ranks, up to so many splits: what a group looks up for a row stays in a near cache.
 const GROUP_SPLITS: usize = 8192;
 
-/// Comparisons that finding the parts of a sum may take, some seconds; trees that come after are walked. A forest of a
-/// hundred trees of 250 leaves takes a hundredth of it.
+/// Comparisons that finding the parts of a sum may take, and pairs of patterns that filling them may, some seconds; trees that
+/// come after are walked. A forest of a hundred trees of 250 leaves takes a hundredth of it.
 const MOST_WORK: u64 = 4_000_000_000;
 
 /// Between which the largest leaf of a tree must lie, for its cells and the sums of millions of them to keep their digits.
@@ -164,6 +164,10 @@ impl<'a> Candidates<'a> {
                 below?;
                 continue;
             };
+            if below.is_none() {
+                // What filling takes of a leaf, at most: pairs of patterns of which one is in the other.
+                *work = work.checked_sub(3_u64.saturating_pow(grid.axes.len() as u32))?;
+            }
             let bytes = layout.cell_bytes(grid.cells(), grid.axes.len());
             least[index] = below.map_or(bytes, |below| below.min(bytes));
             nodes[index] = Some(Candidate { bytes, features: grid.axes.iter().map(|axis| axis.feature).collect() });

@@ -9,6 +9,8 @@ use crate::model::{Manifest, Split};
 
 /// Values tried of a feature where the model gives no hint which matter.
 const GRID: u32 = 32;
+/// More pieces than these take too long to find values for, at each alert: then such values are tried as well.
+const MOST_PIECES: usize = 4096;
 /// Rounding is refined so often, a decimal each time, before a value is taken as it is.
 const FINEST: i32 = 6;
 /// A number of notches this near to a whole one is that one.
@@ -66,10 +68,9 @@ impl Dial {
         let kind = if !feature.categories.is_empty() {
             let words = feature.categories.iter().filter(|(_, number)| limits.contains(**number));
             Kind::Words(words.map(|(word, &number)| (number, word.as_str().into())).collect())
-        } else if let Some(splits) = splits {
-            Kind::Pieces(pieces(splits, index))
         } else {
-            Kind::Smooth
+            let starts = splits.map(|splits| pieces(splits, index)).filter(|starts| starts.len() <= MOST_PIECES);
+            starts.map_or(Kind::Smooth, Kind::Pieces)
         };
         Some(Self {
             index,
@@ -264,6 +265,27 @@ mod tests {
         assert_eq!(torque.stops(45.0)[0].distance, 4.0 / 11.0);
         // From outside the limits everything within is in reach.
         assert_eq!(values(&torque, 65.0), [60.0, 52.35, 52.0, 41.0, 20.0]);
+    }
+
+    #[test]
+    fn more_pieces_than_can_be_looked_through_are_tried_here_and_there() {
+        let text = "schema = 1\nname = \"m\"\nversion = \"1\"\n[[feature]]\nname = \"f\"\nadjustable = [0, 100000]\n\
+                    [output]\ntensor = \"y\"\nkind = \"regression\"\n";
+        let manifest = Manifest::parse(text).unwrap();
+        let split = |threshold: usize| Split {
+            feature: 0,
+            threshold: threshold as f32,
+            branch: Branch::Leq,
+            missing_yes: false,
+            yes: 0,
+            no: 0,
+        };
+        for (count, exhaustive) in [(100, true), (MOST_PIECES - 1, true), (MOST_PIECES, false), (40_000, false)] {
+            let splits: Vec<Split> = (1..=count).map(split).collect();
+            let dials = Dial::all(&manifest, &[0.0, 1.0], Some(&splits));
+            assert_eq!(dials[0].is_exhaustive(), exhaustive, "{count}");
+            assert_eq!(dials[0].stops(0.5).len() > 50, exhaustive, "{count}");
+        }
     }
 
     #[test]

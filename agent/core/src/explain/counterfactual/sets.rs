@@ -40,12 +40,8 @@ impl Search {
         if dials.iter().any(|dial| !run.present(dial).is_finite()) {
             return Ok(None);
         }
-        let near = |dial: &&Dial| {
-            let mut stops = dial.stops(run.present(dial));
-            stops.retain(|stop| stop.distance < bound);
-            stops
-        };
-        let stops: Vec<Vec<Stop>> = dials.iter().map(near).collect();
+        let near = |number: &usize| run.stops[*number].iter().filter(|stop| stop.distance < bound).copied().collect();
+        let stops: Vec<Vec<Stop>> = set.iter().map(near).collect();
         let ways = match Self::every(&dials, &stops, bound, budget) {
             Some(all) => all,
             None => {
@@ -93,11 +89,8 @@ impl Search {
             let dial = &self.dials[number];
             let present = run.present(dial);
             let upwards = found.value > f64::from(present);
-            let nearer: Vec<Stop> = dial
-                .stops(present)
-                .into_iter()
-                .filter(|stop| stop.distance < found.distance && (stop.value > f64::from(present)) == upwards)
-                .collect();
+            let before = |stop: &&Stop| stop.distance < found.distance && (stop.value > f64::from(present)) == upwards;
+            let nearer: Vec<Stop> = run.stops[number].iter().filter(before).copied().collect();
             // By bisection over the stops: those before `refused` do not clear, as far as the model is monotonic.
             let (mut refused, mut clears) = (0, nearer.len());
             while refused < clears {

@@ -15,7 +15,10 @@ use crate::model::tree::{Branch, MAX_DEPTH, Split};
 /// explained in a gigabyte (`tests/bounded.rs` measures it).
 pub(super) const MOST_NODES: usize = 1 << 22;
 
-/// What is said of more.
+/// Most trees: what is kept of each beside its nodes would else be without bound.
+const MOST_TREES: usize = 1 << 17;
+
+/// What is said of more nodes.
 pub(super) fn too_large(nodes: usize) -> String {
     format!(
         "the tree ensemble has {nodes} nodes; at most {MOST_NODES} are supported, train it with fewer or smaller trees"
@@ -84,6 +87,12 @@ impl Listing {
 
     /// Checks that every split is reached exactly once, and how deep the trees are.
     pub(super) fn check(&self) -> Result<(), String> {
+        if self.roots.len() > MOST_TREES {
+            return Err(format!(
+                "the tree ensemble has {} trees; at most {MOST_TREES} are supported, train it with fewer",
+                self.roots.len()
+            ));
+        }
         let mut seen = vec![false; self.splits.len()];
         let mut open = Vec::new();
         for &root in &self.roots {
