@@ -95,7 +95,16 @@ impl Buffer {
 
     /// Notes that the registry has a range of numbers, or needs not have it. Durable when it returns. A closed batch in it
     /// is done with.
-    pub(crate) fn mark_sent(&self, stream: Stream, (first, last): Range) -> Result<(), BufferError> {
+    pub(crate) fn mark_sent(&self, stream: Stream, range: Range) -> Result<(), BufferError> {
+        self.mark(stream, range, false).map(drop)
+    }
+
+    /// The same of a range, and of all that lies between it and what was sent below it. Gives the first number of that.
+    pub(crate) fn mark_sent_joined(&self, stream: Stream, range: Range) -> Result<u64, BufferError> {
+        self.mark(stream, range, true)
+    }
+
+    fn mark(&self, stream: Stream, (first, last): Range, joined: bool) -> Result<u64, BufferError> {
         let core = &self.0;
         let mut state = core.writing()?;
         let mut cursor = state.cursors[stream];
@@ -103,9 +112,10 @@ impl Buffer {
         // Numbers just below that have no record belong to it, so that they take no place of their own.
         let below = cursor.ahead.ranges().iter().map(|(_, end)| *end).filter(|end| *end < first).max();
         let below = below.unwrap_or(cursor.uploaded).saturating_add(1);
-        let from = if core.is_empty(stream, below, first.saturating_sub(1))? { below.min(first) } else { first };
+        let none = joined || core.is_empty(stream, below, first.saturating_sub(1))?;
+        let from = if none { below.min(first) } else { first };
         if !cursor.cover((from, last)) {
-            return Err(BufferError::Unstorable("too many ranges are in the registry out of their order".to_owned()));
+            return Err(BufferError::Scattered { stream });
         }
         core.close_holes(stream, &mut cursor)?;
         let mut write = Write::new(&core.base, &state);
@@ -126,7 +136,8 @@ impl Buffer {
             state.filed[stream] = 0;
         }
         // After the store: a side file that is ahead of it means that the store has lost something.
-        state.side.note_uploaded(stream, cursor.uploaded, cursor.ahead)
+        state.side.note_uploaded(stream, cursor.uploaded, cursor.ahead)?;
+        Ok(from)
     }
 
     /// The stream's closed batch that is not uploaded yet.

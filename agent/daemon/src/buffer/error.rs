@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use explaind_core::domain::record::Stream;
+
 /// Why the buffer did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BufferError {
@@ -75,6 +77,16 @@ pub(crate) enum BufferError {
          alerts and feedback still are; give the disk room, or put it right, and explaind goes on by itself"
     )]
     Broken(String),
+    /// What the registry has of a stream lies in more pieces than are remembered.
+    #[error(
+        "the registry has {} in too many pieces to go on between them; give this gateway a new [gateway] id, and it begins \
+         anew there",
+        stream.as_str()
+    )]
+    Scattered {
+        /// The stream.
+        stream: Stream,
+    },
     /// What was taken has its number and is not on disk yet: it goes there before anything else does.
     #[error(
         "this is not on disk yet, since this failed: {0}; it waits, and is stored as soon as the disk takes it, so it need \

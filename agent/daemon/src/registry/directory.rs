@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use explaind_core::domain::record::Stream;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
@@ -226,15 +228,27 @@ fn write_draft(path: &Path, content: &[u8]) -> Result<PathBuf, RegistryError> {
 /// Gives a draft its name, unless something has it already.
 fn publish_new(draft: &Path, path: &Path) -> io::Result<()> {
     // A hard link, unlike a rename, never takes the place of another file.
-    match fs::hard_link(draft, path) {
-        Ok(()) => fs::remove_file(draft),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+    let linked = fs::hard_link(draft, path);
+    match &linked {
+        Ok(()) => return fs::remove_file(draft),
+        // FAT and some shares have no hard links. Where their renames cannot spare what is there either, the look just
+        // before has to do.
+        Err(error) if is_any(error, &[Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK]) => {}
+        Err(_) => {
             let _ = fs::remove_file(draft);
-            Err(error)
+            return linked;
         }
-        // FAT and some shares have no hard links.
-        Err(_) => fs::rename(draft, path),
     }
+    match renameat_with(CWD, draft, CWD, path, RenameFlags::NOREPLACE).map_err(io::Error::from) {
+        Err(error) if is_any(&error, &[Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP]) => fs::rename(draft, path),
+        renamed => renamed.inspect_err(|_| {
+            let _ = fs::remove_file(draft);
+        }),
+    }
+}
+
+fn is_any(error: &io::Error, kinds: &[Errno]) -> bool {
+    kinds.iter().any(|kind| error.raw_os_error() == Some(kind.raw_os_error()))
 }
 
 fn sync_parent(path: &Path) -> Result<(), RegistryError> {

@@ -4,7 +4,7 @@ use explaind_core::domain::record::Stream;
 use sha2::{Digest as _, Sha256};
 
 use super::{SyncError, blocking};
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, BufferError};
 use crate::clock;
 use crate::registry::{Registry, StoreMark};
 
@@ -132,11 +132,31 @@ fn note_found(
             )));
         }
         if known {
-            buffer.mark_sent(stream, (first.max(uploaded.saturating_add(1)), last))?;
+            take_in(buffer, stream, (first.max(uploaded.saturating_add(1)), last))?;
             report(buffer, "found", stream, (first, last), buffer.gateway());
         }
     }
     Ok(())
+}
+
+/// Notes that the registry has a range. Where it has more pieces than are remembered, a gateway thinned what is between them
+/// before it sent them: what is left of that here stays here, and a record says so. That never happens to what people did.
+fn take_in(buffer: &Buffer, stream: Stream, (first, last): (u64, u64)) -> Result<(), SyncError> {
+    match buffer.mark_sent(stream, (first, last)) {
+        Err(BufferError::Scattered { .. }) if can_be_thinned(stream) => {
+            let from = buffer.mark_sent_joined(stream, (first, last))?;
+            report(buffer, "left", stream, (from, first.saturating_sub(1)), buffer.gateway());
+            Ok(())
+        }
+        done => Ok(done?),
+    }
+}
+
+fn can_be_thinned(stream: Stream) -> bool {
+    match stream {
+        Stream::Predictions | Stream::Explanations | Stream::Health => true,
+        Stream::Alerts | Stream::Feedback | Stream::Audit => false,
+    }
 }
 
 /// Puts on record that a range is not sent from here, because it is or will be sent from elsewhere.
@@ -153,8 +173,10 @@ fn report(buffer: &Buffer, state: &str, stream: Stream, (first, last): (u64, u64
 
 /// Ranges, ascending, with those that touch made one.
 fn joined(found: &[(u64, u64)]) -> Vec<(u64, u64)> {
-    let mut all: Vec<(u64, u64)> = Vec::new();
-    for &(first, last) in found {
+    let mut found = found.to_vec();
+    found.sort_unstable();
+    let mut all: Vec<(u64, u64)> = Vec::with_capacity(found.len());
+    for (first, last) in found {
         match all.last_mut() {
             Some((_, end)) if first <= end.saturating_add(1) => *end = (*end).max(last),
             _ => all.push((first, last)),

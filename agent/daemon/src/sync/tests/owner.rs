@@ -1,5 +1,7 @@
 //! Cloned cards, moved cards, lost stores: central's data stays as it is, and each record is there once.
 
+use explaind_core::domain::record::Body;
+
 use super::*;
 use crate::buffer::SessionInfo;
 use crate::buffer::samples::{on_board, open_as, session};
@@ -80,6 +82,47 @@ async fn a_clone_with_a_name_of_its_own_leaves_the_originals_records_to_it() {
     let own = i64::try_from(clone.moved().unwrap().unwrap().base).unwrap();
     assert!(sent.iter().all(|sequence| *sequence >= own), "{sent:?}");
     assert_eq!(sent.len(), 3, "the move, what is left to the original, and its own");
+}
+
+#[tokio::test]
+async fn what_the_registry_has_in_many_pieces_does_not_stop_it() {
+    for (stream, goes_on) in [(Stream::Predictions, true), (Stream::Feedback, false)] {
+        let (mine, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let original = open_as(mine.path(), on_board("1"));
+        let record = |n: u64| match stream {
+            Stream::Feedback => feedback(n, Uuid::from_u128(1)),
+            _ => prediction(n, 1.0),
+        };
+        let stored = original.append((1..=60).map(record).collect()).unwrap();
+        if stream == Stream::Predictions {
+            original.settle(stored.iter().map(|record| (record.id, explained(1.0))).collect()).unwrap();
+        }
+        drop(original);
+        clone_card(mine.path(), theirs.path());
+        let moved = open_as(theirs.path(), on_board("2"));
+        let mut sync = sync(&moved, registry(theirs.path()), 100);
+        sync.registry.set_store(&adopted(&moved)).await.unwrap();
+        // Every third, as it may be of what was thinned.
+        for n in (3..=60).step_by(3) {
+            let path = format!("line-3/{}/date=2026-11-21/{n}-{n}.parquet", stream.as_str());
+            sync.registry.put(&path, b"somebody's".to_vec()).await.unwrap();
+        }
+        let done = sync.round(true, &EVER()).await;
+        if goes_on {
+            done.unwrap();
+            assert_eq!(moved.waiting(stream), 0);
+            let sent: Vec<String> = files(&theirs.path().join("registry")).into_keys().collect();
+            let between = |n: u64| sent.iter().any(|name| name.ends_with(&format!("/{}-{}.parquet", n + 1, n + 2)));
+            assert!(between(0) && between(18) && !between(21), "{sent:?}");
+            let left = moved.read(Stream::Health, 0, 999).unwrap();
+            let left =
+                left.iter().filter(|record| matches!(&record.body, Body::Health(health) if health.state == "left"));
+            assert_eq!(left.count(), 12, "the holes below the pieces for which there was no place");
+        } else {
+            let said = done.unwrap_err().to_string();
+            assert!(said.contains("feedback in too many pieces") && said.contains("new [gateway] id"), "{said}");
+        }
+    }
 }
 
 #[tokio::test]
