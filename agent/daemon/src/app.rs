@@ -328,7 +328,16 @@ fn spawn_explainer(
     metrics: Metrics,
 ) -> Result<JoinHandle<()>, AppError> {
     on_thread("explainer", move || {
-        let budgets = pace::budgets(&state_dir, &models);
+        let here = Machine::here();
+        let version = env!("CARGO_PKG_VERSION");
+        let is = |host: &str| {
+            let known = host.split_once(' ').filter(|(other, _)| *other == version);
+            known
+                .and_then(|(_, machine)| serde_json::from_str::<Machine>(machine).ok())
+                .is_some_and(|m| !m.differs_from(&here))
+        };
+        let described = format!("{version} {}", serde_json::to_string(&here).unwrap_or_default());
+        let budgets = pace::budgets(&state_dir, &models, &pace::Host { described, is: &is });
         explainer::run(&queue, &models, &budgets, &metrics);
     })
 }

@@ -11,7 +11,7 @@ mod spaces;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -171,8 +171,20 @@ impl<'a> Worker<'a> {
         if self.refused.is_none_or(|(until, _)| Instant::now() >= until) {
             self.store();
         }
-        let surplus = self.owed.len().saturating_sub(KEPT);
-        self.owed.drain(..surplus);
+        let mut surplus = self.owed.len().saturating_sub(KEPT);
+        if surplus == 0 {
+            return;
+        }
+        // Those of alerts last.
+        let raised: HashSet<Uuid> = self.raised.iter().copied().collect();
+        self.owed.retain(|(id, _)| {
+            let go = surplus > 0 && !raised.contains(id);
+            surplus -= usize::from(go);
+            !go
+        });
+        for (id, _) in self.owed.drain(..surplus) {
+            self.raised.retain(|raised| *raised != id);
+        }
     }
 
     /// Stores what is owed. One that is given up leaves its prediction unsettled, and the next start takes it up.

@@ -1,8 +1,8 @@
 //! How fast each model runs on this machine, measured once and kept, so that the time a manifest grants an explanation
 //! becomes the same number of model evaluations after every start.
 //!
-//! `pace.json` in the state folder holds rows per second by the digest of `model.onnx`, for the configured models.
-//! Removing it has them measured anew.
+//! `pace.json` in the state folder holds rows per second by the digest of `model.onnx`, for the configured models, and on
+//! which host that is: another machine, and another version of this program, measure anew. So does removing it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -14,15 +14,18 @@ use std::time::{Duration, Instant};
 
 use explaind_core::explain::Budget;
 use explaind_core::model::Model;
+use serde::{Deserialize, Serialize};
 
 /// The file's name.
 const FILE: &str = "pace.json";
 /// A larger file is none of ours.
 const MOST_BYTES: u64 = 1 << 20;
-/// Measuring one model takes about so long: a busy moment must not count for ever.
+/// Measuring one model takes about so long, or a row where one takes longer: a busy moment must not count for ever.
 const LENGTH: Duration = Duration::from_millis(200);
-/// Rows that are asked about at once, as explanations do.
+/// Rows that are asked about at once, as explanations do; fewer of a model so slow that they would take longer than that.
 const BATCH: usize = 256;
+/// Other rows per second than these were never measured.
+const LIKELY: std::ops::RangeInclusive<u64> = 1..=1_000_000_000;
 /// What commands without a state folder assume, in rows per second, so that their answers are the same everywhere; so
 /// do models that cannot be measured.
 const ASSUMED: u64 = 100_000;
@@ -46,14 +49,32 @@ pub(crate) struct Allowance {
     pub(crate) search: u64,
 }
 
+/// What a pace holds for: this machine, and this version of the program.
+pub(crate) struct Host<'a> {
+    /// As it is kept.
+    pub(crate) described: String,
+    /// Whether a host so described is this one.
+    pub(crate) is: &'a dyn Fn(&str) -> bool,
+}
+
+/// `pace.json`
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    host: String,
+    rows_per_second: BTreeMap<String, u64>,
+}
+
 /// The allowance of each model, by its name.
 pub(crate) type Budgets = HashMap<Arc<str>, Allowance>;
 
 /// The budgets of all models, from what is kept in `state_dir` or else measured now. A file that cannot be read or
 /// written costs a measurement, and says so in the log.
-pub(crate) fn budgets(state_dir: &Path, models: &HashMap<Arc<str>, Arc<Model>>) -> Budgets {
+pub(crate) fn budgets(state_dir: &Path, models: &HashMap<Arc<str>, Arc<Model>>, host: &Host<'_>) -> Budgets {
     let path = state_dir.join(FILE);
-    let known = read(&path);
+    let kept = read(&path);
+    let is_here = (host.is)(&kept.host);
+    let mut known = if is_here { kept.rows_per_second.clone() } else { BTreeMap::new() };
+    known.retain(|_, pace| LIKELY.contains(pace));
     let mut paces = BTreeMap::new();
     let mut budgets = Budgets::new();
     for (name, model) in models {
@@ -63,8 +84,10 @@ pub(crate) fn budgets(state_dir: &Path, models: &HashMap<Arc<str>, Arc<Model>>) 
         paces.extend(pace.map(|pace| (digest, pace)));
         budgets.insert(Arc::clone(name), allowance(model, pace.unwrap_or(ASSUMED)));
     }
-    if paces != known
-        && let Err(error) = write(&path, &paces)
+    let described = if is_here { kept.host.clone() } else { host.described.clone() };
+    let now = Kept { host: described, rows_per_second: paces };
+    if now != kept
+        && let Err(error) = write(&path, &now)
     {
         tracing::warn!(path = %path.display(), %error, "the models' pace could not be kept; it is measured at each start");
     }
@@ -94,11 +117,15 @@ fn allowance(model: &Model, pace: u64) -> Allowance {
 /// when it fails on its own background.
 fn measure(model: &Model) -> Option<u64> {
     let rows: Vec<f32> = model.background().rows.iter().copied().cycle().take(BATCH * model.width()).collect();
-    let fastest = fastest(|| model.explained(&rows).is_ok());
-    if fastest.is_none() {
+    let ask =
+        |count: usize| fastest(|| rows.get(..count * model.width()).is_some_and(|rows| model.explained(rows).is_ok()));
+    let count =
+        ask(1).map(|row| (LENGTH.as_secs_f64() / row.as_secs_f64().max(1e-9)).clamp(1.0, BATCH as f64) as usize);
+    let found = count.and_then(|count| Some((count, ask(count)?)));
+    if found.is_none() {
         tracing::warn!(model = %model.model_digest(), "the model's pace could not be measured; one is assumed");
     }
-    fastest.map(|fastest| (BATCH as f64 / fastest.as_secs_f64().max(1e-9)).max(1.0) as u64)
+    found.map(|(count, fastest)| (count as f64 / fastest.as_secs_f64().max(1e-9)).max(1.0) as u64)
 }
 
 /// The shortest time that `work` takes, tried for [`LENGTH`] and at least once; `None` when it says that it failed, or
@@ -118,17 +145,17 @@ fn fastest(work: impl Fn() -> bool) -> Option<Duration> {
     }
 }
 
-fn read(path: &Path) -> BTreeMap<String, u64> {
+fn read(path: &Path) -> Kept {
     let small = std::fs::metadata(path).is_ok_and(|found| found.len() <= MOST_BYTES);
     let text = if small { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
 /// Writes beside the goal, to the disk, and renames, so that the file is whole or not there even after a power cut.
-fn write(path: &Path, paces: &BTreeMap<String, u64>) -> std::io::Result<()> {
+fn write(path: &Path, kept: &Kept) -> std::io::Result<()> {
     let draft = path.with_extension("json.part");
     let mut file = File::create(&draft)?;
-    file.write_all(&serde_json::to_vec_pretty(paces)?)?;
+    file.write_all(&serde_json::to_vec_pretty(kept)?)?;
     file.sync_all()?;
     std::fs::rename(&draft, path)
 }
@@ -170,16 +197,31 @@ mod tests {
     fn what_was_measured_once_holds_after_every_start() {
         let folder = tempfile::tempdir().unwrap();
         let models = models();
-        let first = budgets(folder.path(), &models);
+        let host = Host { described: "here".to_owned(), is: &|host| host == "here" };
+        let budgets = || budgets(folder.path(), &models, &host);
+        let first = budgets();
         assert!(first["m"].explanation.evaluations > 0);
-        assert_eq!(budgets(folder.path(), &models), first);
+        assert_eq!(budgets(), first);
         // What is kept decides, not the clock.
         let digest = models["m"].model_digest();
-        std::fs::write(folder.path().join(FILE), format!("{{\"{digest}\": 1000}}")).unwrap();
-        let kept = Allowance { explanation: Budget { evaluations: 50 }, search: 100 };
-        assert_eq!(budgets(folder.path(), &models)["m"], kept);
-        std::fs::write(folder.path().join(FILE), "damaged").unwrap();
-        assert!(budgets(folder.path(), &models)["m"].explanation.evaluations > 0);
+        let keep = |host: &str, pace: u64| {
+            let kept = format!("{{\"host\": \"{host}\", \"rows_per_second\": {{\"{digest}\": {pace}}}}}");
+            std::fs::write(folder.path().join(FILE), kept).unwrap();
+        };
+        keep("here", 1000);
+        let slow = Allowance { explanation: Budget { evaluations: 50 }, search: 100 };
+        assert_eq!(budgets()["m"], slow);
+        // Unless it was measured elsewhere, or never.
+        for (host, pace) in [("elsewhere", 1000), ("here", 0), ("here", u64::MAX)] {
+            keep(host, pace);
+            let anew = budgets();
+            assert!(anew["m"] != slow && (1..1_000_000_000).contains(&anew["m"].explanation.evaluations), "{anew:?}");
+            assert_eq!(budgets(), anew);
+        }
+        for text in ["damaged".to_owned(), format!("{{\"{digest}\": 1000}}")] {
+            std::fs::write(folder.path().join(FILE), text).unwrap();
+            assert!(budgets()["m"] != slow);
+        }
         assert_eq!(assumed(&models["m"]), Allowance { explanation: Budget { evaluations: 5_000 }, search: 2_000 });
     }
     #[test]

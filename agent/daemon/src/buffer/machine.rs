@@ -76,7 +76,7 @@ impl Machine {
     }
 
     /// Whether `other` is certainly not this machine.
-    pub(super) fn differs_from(&self, other: &Self) -> bool {
+    pub(crate) fn differs_from(&self, other: &Self) -> bool {
         let ids = |machine: &Self, kind: &str| machine.0.get(kind).cloned().unwrap_or_default();
         let share = |mine: &[String], theirs: &[String]| mine.iter().any(|id| theirs.contains(id));
         let kinds = HARDWARE.iter().map(|(kind, _)| *kind).chain([PORTS]);
