@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 const FILE: &str = "pace.json";
 /// A larger file is none of ours.
 const MOST_BYTES: u64 = 1 << 20;
-/// Measuring one model takes about so long, or a row where one takes longer: a busy moment must not count for ever.
+/// Measuring one model takes about twice so long, or two rows where one takes longer: a busy moment must not count for ever.
 const LENGTH: Duration = Duration::from_millis(200);
 /// Rows that are asked about at once, as explanations do; fewer of a model so slow that they would take longer than that.
 const BATCH: usize = 256;

@@ -181,7 +181,10 @@ fn tend(core: &Weak<Core>) {
         // Damaged bytes are read on the way: should that panic, the next try may do better.
         match guard(|| core.recover(clock::now())) {
             Ok(Ok(())) => {
-                Buffer(core).report(clock::now(), "buffer", "recovered", Vec::new());
+                // Should it have failed again by now, another thread tends to that.
+                if core.check().is_ok() {
+                    Buffer(core).report(clock::now(), "buffer", "recovered", Vec::new());
+                }
                 return;
             }
             Ok(Err(error)) => tracing::debug!(%error, "the store cannot be opened yet"),
