@@ -19,17 +19,6 @@ from support.mlflow import PEERS, PYTHON, LossyUplink, MLflow
 MODELS = ["ai4i-gbt", "ai4i-mlp"]
 
 
-@pytest.fixture(scope="module")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLflow]:
-    """One server for all tests here: it takes long to start."""
-    server = MLflow(tmp_path_factory.mktemp("mlflow"))
-    try:
-        server.start(120)
-        yield server
-    finally:
-        server.close()
-
-
 @pytest.fixture
 def signed(bundle, tmp_path) -> tuple[Path, keys.Keys]:
     """A bundle of this test's own with its signature, and the keys."""
