@@ -4,6 +4,8 @@ mod mlmodel;
 mod sample;
 mod write;
 
+pub use write::push_line;
+
 use super::bundle::{self, Files};
 use super::error::{BundleError, ModelError, Place};
 use super::golden::Golden;

@@ -54,8 +54,10 @@ fn cells<'a>(row: &'a [f32], features: &'a [Feature]) -> impl Iterator<Item = St
     })
 }
 
-fn push_line(text: &mut String, cells: impl Iterator<Item = String>) {
+/// Adds a line of CSV. A cell that is empty is quoted: a line of one such cell would else be no line.
+pub fn push_line(text: &mut String, cells: impl Iterator<Item = impl AsRef<str>>) {
     for (index, cell) in cells.enumerate() {
+        let cell = cell.as_ref();
         let separator = if index == 0 { "" } else { "," };
         let quoted = cell.contains([',', '"', '\n', '\r']) || cell.is_empty();
         let _infallible = if quoted {

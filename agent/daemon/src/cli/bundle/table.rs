@@ -1,8 +1,8 @@
 //! Tables that people give: CSV as it is, Parquet as the CSV that it would be.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
+use explaind_core::model::pack::push_line;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::Field;
 
@@ -74,19 +74,6 @@ fn cell(field: &Field) -> String {
         // Decimals, dates and times.
         other => other.to_string(),
     }
-}
-
-fn push_line<'a>(text: &mut String, cells: impl Iterator<Item = &'a str>) {
-    for (index, cell) in cells.enumerate() {
-        let separator = if index == 0 { "" } else { "," };
-        let quoted = cell.contains([',', '"', '\n', '\r']) || cell.is_empty();
-        let _infallible = if quoted {
-            write!(text, "{separator}\"{}\"", cell.replace('"', "\"\""))
-        } else {
-            write!(text, "{separator}{cell}")
-        };
-    }
-    text.push('\n');
 }
 
 #[cfg(test)]
