@@ -112,4 +112,4 @@ interval = "20ms"
         assert line["output"] == pytest.approx(prediction["output"], rel=1e-6)
     assert gateway.get("alerts"), "seven cycles before its end the engine has raised an alert"
     pace = json.loads((gateway.state / "pace.json").read_text())
-    assert len(pace) == 1 and all(rows > 100 for rows in pace.values())
+    assert len(pace["rows_per_second"]) == 1 and all(rows > 100 for rows in pace["rows_per_second"].values())
