@@ -95,6 +95,13 @@ listen = "127.0.0.1:8090"
 """
 
 
+# A rule of the asset, before its inputs.
+FALLBACK = """  [asset.fallback]
+  when = [{when}]
+  priority = "high"
+  [asset.inputs]"""
+
+
 @dataclass(frozen=True)
 class Wrong:
     """One mistake: `old` becomes `new`, and the line of `at` (by default the first line of what is new) must be named."""
@@ -140,6 +147,13 @@ WRONG = [
     Wrong("an asset without its trigger", 'every = "1s"\nactive', "active", ("asset[0]", "every", "on"), at="[[asset]]"),
     Wrong("an asset with two triggers", 'every = "1s"\nactive', 'every = "1s"\non = "floor/kind"\nactive', ("asset[0]", "every", "on"), at="[[asset]]"),
     Wrong("a limit on nothing", "above = 1.0", "", ("asset[0].active_when", "above"), at="active_when"),
+    Wrong("an asset with neither model nor pass_through", 'model = "press-failure"\nevery', "every", ("asset[0]", "model", "pass_through"), at="[[asset]]"),
+    Wrong("an asset with both", 'every = "1s"\nactive', 'every = "1s"\npass_through = true\nactive', ("asset[0]", "model", "pass_through"), at="[[asset]]"),
+    Wrong("a rule on an unknown signal", "  [asset.inputs]", FALLBACK.format(when='{ signal = "press-plc/sped", above = 80.0 }'), ("asset[0].fallback.when[0].signal", "press-plc/sped"), at="when = ["),
+    Wrong("a rule without a limit", "  [asset.inputs]", FALLBACK.format(when='{ signal = "press-plc/speed" }'), ("asset[0].fallback.when[0]", "above", "below"), at="when = ["),
+    Wrong("a rule without conditions", "  [asset.inputs]", FALLBACK.format(when=""), ("asset[0].fallback.when", "above"), at="when = ["),
+    Wrong("a rule without a priority", "  [asset.inputs]", FALLBACK.format(when='{ signal = "press-plc/speed", above = 80.0 }').replace('priority = "high"', ""), ("asset[0].fallback", "priority"), at="[asset.fallback]"),
+    Wrong("a rule beside pass_through", 'model = "press-failure"\nevery', 'pass_through = true\nfallback = { when = [], priority = "low" }\nevery', ("asset[0].fallback", "pass_through"), at="fallback ="),
     Wrong("a feature unknown to the model", '"Tool wear [min]" = "rec', '"Wear" = "rec', ("asset[0].inputs", "Wear", "Tool wear [min]")),
     Wrong("a feature without a signal", '  "Torque [Nm]" = "press-plc/torque"\n', "", ("asset[0].inputs", "Torque [Nm]"), at="[asset.inputs]"),
     Wrong("a unit that differs", 'unit = "Nm"', 'unit = "lbf ft"', ("Torque [Nm]", "lbf ft", "Nm"), at='"Torque [Nm]" ='),

@@ -256,6 +256,50 @@ def test_a_link_that_is_cut_leaves_nothing(name, hostile, bundle, tmp_path):
     assert contents(out) == contents(bundle())
 
 
+@pytest.mark.parametrize("name", ["background.csv", "model.onnx"])
+def test_a_link_that_is_cut_again_and_again_costs_only_the_rest(name, signed, tmp_path):
+    """Each connection brings a fifth, and each byte is sent once, but of what no digest vouches for."""
+    copy, pair = signed
+    server, out = Hostile(copy, parts=True), tmp_path / "out"
+    sizes = {file.name: file.stat().st_size for file in copy.iterdir()}
+    server.cut[name] = fifth = sizes[name] // 5 + 1
+    try:
+        assert pull(out, server.url, "--key", pair.public).code == 0
+    finally:
+        server.close()
+    assert contents(out) == contents(copy)
+    assert server.begun == {name: [fifth, 2 * fifth, 3 * fifth, 4 * fifth]}
+    expected = sizes | {"SHA256SUMS": 5 * sizes["SHA256SUMS"]}
+    # It comes before the cut file, by its name.
+    expected["SHA256SUMS.minisig"] *= 5
+    assert server.sent == expected
+
+
+def test_mlflow_gives_the_rest_of_a_file(signed, tmp_path, mlflow):
+    """No connection lives long enough for the whole model, and each brings more of it."""
+    copy, pair = signed
+    done("bundle", "push", "--bundle", copy, "--registry", mlflow.url, "--name", "short", "--alias", "champion")
+    most = 50_000
+    assert (copy / "model.onnx").stat().st_size > 3 * most
+    uplink = LossyUplink(mlflow.port, 0.0, most)
+    try:
+        assert pull(tmp_path / "out", uplink.url, "--key", pair.public, name="short").code == 0
+    finally:
+        uplink.close()
+    assert contents(tmp_path / "out") == contents(copy)
+    assert sum(brought == most for brought in uplink.brought) >= 3
+
+
+def test_a_part_that_is_another_than_it_says_is_found_out(hostile, bundle, tmp_path):
+    """What was put together from parts and has not its digest is fetched whole."""
+    hostile.parts = hostile.lies = hostile.once = True
+    size = (bundle() / "model.onnx").stat().st_size
+    hostile.cut["model.onnx"] = size - 100
+    assert pull(tmp_path / "out", hostile.url).code == 0
+    assert contents(tmp_path / "out") == contents(bundle())
+    assert hostile.begun == {"model.onnx": [size - 100]} and hostile.sent["model.onnx"] == 2 * size
+
+
 def test_a_file_without_end_ends_at_its_bound(hostile, tmp_path):
     """A server that never stops sending is left."""
     hostile.endless.add("background.csv")

@@ -35,9 +35,8 @@ class Visit:
 
     def __init__(self, browser: Browser, url: str, viewport: dict[str, int] = DESK, **options):
         self.url = url
-        self.context: BrowserContext = browser.new_context(
-            base_url=url, viewport=viewport, locale="en-GB", timezone_id="Europe/Berlin", **options
-        )
+        usual = {"locale": "en-GB", "timezone_id": "Europe/Berlin"}
+        self.context: BrowserContext = browser.new_context(base_url=url, viewport=viewport, **{**usual, **options})
         self.context.set_default_timeout(15_000)
         self.requests: list[str] = []
         self.complaints: list[str] = []

@@ -43,6 +43,8 @@ class Gate:
     # Bytes of uploads, as they came: when and how many.
     taken: list[tuple[float, int]] = field(default_factory=list)
 
+    closed: bool = False
+
     def __post_init__(self) -> None:
         gate = self
 
@@ -82,11 +84,14 @@ class Gate:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self) -> None:
-        """Takes no more connections."""
+        """Takes no more connections, and no more requests on those that are open."""
+        self.closed = True
         self.server.shutdown()
         self.server.server_close()
 
     def _carry(self, request: BaseHTTPRequestHandler) -> None:
+        if self.closed:
+            raise OSError("closed")
         authorization = request.headers.get("Authorization")
         asked = Asked(request.command, request.path, authorization, time.monotonic())
         self.asked.append(asked)

@@ -97,11 +97,13 @@ class MLflow(Process):
 class LossyUplink:
     """A way to a server on which some requests arrive and their answers do not.
 
-    `loss` is the share of answers that get lost. With `swallow`, uploads do not even arrive.
+    `loss` is the share of answers that get lost. With `swallow`, uploads do not even arrive. A connection is cut once it has
+    brought `most` bytes.
     """
 
-    def __init__(self, port: int, loss: float):
-        self.to, self.loss, self.lost = port, loss, 0
+    def __init__(self, port: int, loss: float, most: int | None = None):
+        self.to, self.loss, self.lost, self.most = port, loss, 0, most
+        self.brought: list[int] = []
         self.swallow = False
         self.random = random.Random(7)
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -125,11 +127,16 @@ class LossyUplink:
         try:
             with client, socket.create_connection(("127.0.0.1", self.to)) as server:
                 threading.Thread(target=self._pump, args=(client, server), daemon=True).start()
-                while piece := server.recv(65536):
+                self.brought.append(0)
+                number, left = len(self.brought) - 1, self.most
+                while piece := server.recv(65536 if left is None else left):
                     if self.random.random() < self.loss:
                         self.lost += 1
                         break
                     client.sendall(piece)
+                    self.brought[number] += len(piece)
+                    if left is not None and (left := left - len(piece)) == 0:
+                        break
                 # Closing alone would wait for the other thread to let go of it.
                 client.shutdown(socket.SHUT_RDWR)
         except OSError:

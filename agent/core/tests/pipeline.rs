@@ -2,158 +2,39 @@
 
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test reads its model from a file, or fails")]
 
+#[path = "support/press.rs"]
+mod press;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use explaind_core::domain::alert::{AlarmState, AlertTransition, Suppression};
-use explaind_core::domain::prediction::{Outcome, Prediction};
+use explaind_core::domain::alert::{AlarmState, Suppression};
+use explaind_core::domain::prediction::Outcome;
 use explaind_core::domain::record::{Body, NewRecord};
-use explaind_core::domain::sample::{Quality, Sample, SignalId, Value};
+use explaind_core::domain::sample::{Quality, Sample, Value};
 use explaind_core::domain::time::{Now, Timestamp};
-use explaind_core::model::Model;
 use explaind_core::model::manifest::Threshold;
-use explaind_core::model::pack::{self, PackInputs};
 use explaind_core::pipeline::alarm::OpenAlert;
-use explaind_core::pipeline::{ActiveWhen, AssetPlan, Follows, Pipeline, Trigger};
+use explaind_core::pipeline::{ActiveWhen, AssetPlan, Follows, Trigger};
+use press::{Bench, DECISION, FAILING, HEALTHY, at, model, predictions, press, samples, signal, transitions, withheld};
 use uuid::Uuid;
 
-const FEATURES: [&str; 6] =
-    ["type", "air_temperature_k", "process_temperature_k", "rotational_speed_rpm", "torque_nm", "tool_wear_min"];
-/// A row of the data set on which a milling machine failed, and one on which it did not.
-const FAILING: [f64; 6] = [0.0, 298.4, 308.2, 1282.0, 60.7, 216.0];
-const HEALTHY: [f64; 6] = [1.0, 299.6, 311.1, 1649.0, 33.8, 133.0];
-
-fn model() -> Arc<Model> {
-    model_with(|_| "")
+fn started(trigger: Trigger, active_when: Option<ActiveWhen>, open: Vec<OpenAlert>) -> (Bench, Follows) {
+    let plan = AssetPlan { trigger, active_when, ..press() };
+    Bench::start(plan, Some(model("1.0.0", DECISION, |_| "")), open)
 }
 
-/// With more said of each feature.
-fn model_with(more: impl Fn(&str) -> &'static str) -> Arc<Model> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/models/ai4i-gbt");
-    let read = |name: &str| std::fs::read(format!("{folder}/{name}")).unwrap();
-    let features: String = FEATURES
-        .map(|name| {
-            let more = more(name);
-            format!(
-                "[[feature]]\nname = \"{name}\"\nmax_age = \"5s\"\nrange = [0.0, 4000.0]\nmax_rate = 1000.0\n{more}"
-            )
-        })
-        .concat();
-    let manifest = format!(
-        "schema = 1\nname = \"press-failure\"\nversion = \"1.0.0\"\n{features}\
-         [output]\nkind = \"classification\"\ntensor = \"probabilities\"\nlabels = [\"healthy\", \"failure\"]\n\
-         [decision]\nraise_above = 0.5\nclear_below = 0.4\noff_delay = \"2s\"\npriority = \"high\"\n"
-    );
-    let inputs = PackInputs {
-        model: read("model.onnx"),
-        manifest,
-        reference: read("background.csv"),
-        golden: None,
-        calibration: None,
-    };
-    Arc::new(Model::load(&pack::create(inputs).unwrap()).unwrap())
+fn on_torque() -> Bench {
+    started(Trigger::On(signal("torque_nm")), None, Vec::new()).0
 }
 
-fn at(seconds: u64) -> Now {
-    Now { utc: Timestamp::from_micros(1_700_000_000_000_000), monotonic: Duration::from_secs(1_000 + seconds) }
-}
-
-fn signal(name: &str) -> SignalId {
-    SignalId::new("plc", name)
-}
-
-fn samples(row: [f64; 6], now: Now) -> Vec<Sample> {
-    let sample = |(name, value): (&str, f64)| Sample {
-        signal: signal(name),
-        value: Value::Number(value),
-        quality: Quality::Good,
-        status: 0,
-        source_time: None,
-        arrival: now,
-    };
-    FEATURES.into_iter().zip(row).map(sample).collect()
-}
-
-/// A pipeline of one asset, and the ids that it hands out: 1, 2, 3, …
-struct Bench {
-    pipeline: Pipeline,
-    ids: u128,
-}
-
-impl Bench {
-    fn new(trigger: Trigger, active_when: Option<ActiveWhen>, open: Vec<OpenAlert>) -> (Self, Follows) {
-        Self::of(model(), trigger, active_when, open)
-    }
-
-    fn of(
-        model: Arc<Model>,
-        trigger: Trigger,
-        active_when: Option<ActiveWhen>,
-        open: Vec<OpenAlert>,
-    ) -> (Self, Follows) {
-        let plan = AssetPlan {
-            id: "press-7".into(),
-            model: "press-failure".into(),
-            trigger,
-            active_when,
-            signals: FEATURES.map(signal).to_vec(),
-        };
-        let mut ids = 0;
-        let mut mint = || {
-            ids += 1;
-            Uuid::from_u128(ids)
-        };
-        let (pipeline, follows) = Pipeline::new(vec![(plan, model)], open, at(0), &mut mint);
-        (Self { pipeline, ids }, follows)
-    }
-
-    fn on_torque() -> Self {
-        Self::new(Trigger::On(signal("torque_nm")), None, Vec::new()).0
-    }
-
-    fn take(&mut self, samples: &[Sample], now: Now) -> Vec<NewRecord> {
-        let ids = &mut self.ids;
-        let mut mint = || {
-            *ids += 1;
-            Uuid::from_u128(*ids)
-        };
-        self.pipeline.samples(samples, now, &mut mint).records
-    }
-
-    fn tick(&mut self, now: Now) -> Vec<NewRecord> {
-        let ids = &mut self.ids;
-        let mut mint = || {
-            *ids += 1;
-            Uuid::from_u128(*ids)
-        };
-        self.pipeline.tick(now, &mut mint).records
-    }
-}
-
-fn predictions(records: &[NewRecord]) -> Vec<&Prediction> {
-    records
-        .iter()
-        .filter_map(|record| if let Body::Prediction(made) = &record.body { Some(made) } else { None })
-        .collect()
-}
-
-fn transitions(records: &[NewRecord]) -> Vec<&AlertTransition> {
-    records
-        .iter()
-        .filter_map(|record| if let Body::Alert(change) = &record.body { Some(change) } else { None })
-        .collect()
-}
-
-fn withheld(records: &[NewRecord]) -> String {
-    match &predictions(records)[0].outcome {
-        Outcome::Withheld(reason) => reason.code().to_owned(),
-        Outcome::Predicted(output) => format!("predicted {}", output.value),
-    }
+fn tick(bench: &mut Bench, now: Now) -> Vec<NewRecord> {
+    bench.ask(|pipeline, mint| pipeline.tick(now, mint))
 }
 
 #[test]
 fn a_prediction_comes_before_its_alert_and_the_alert_is_named_by_its_first_record() {
-    let mut bench = Bench::on_torque();
+    let mut bench = on_torque();
     let records = bench.take(&samples(FAILING, at(1)), at(1));
     assert_eq!(records.len(), 2);
     let (made, change) = (predictions(&records)[0], transitions(&records)[0]);
@@ -167,7 +48,7 @@ fn a_prediction_comes_before_its_alert_and_the_alert_is_named_by_its_first_recor
 
 #[test]
 fn what_is_missing_or_of_bad_quality_or_not_finite_or_out_of_range_is_withheld_with_the_reason() {
-    let mut bench = Bench::on_torque();
+    let mut bench = on_torque();
     let mut row = samples(HEALTHY, at(1));
     assert_eq!(withheld(&bench.take(&row[4..5], at(1))), "missing");
     row[1].value = Value::Number(f64::NAN);
@@ -188,7 +69,7 @@ fn what_is_missing_or_of_bad_quality_or_not_finite_or_out_of_range_is_withheld_w
 
 #[test]
 fn a_value_grows_old_unless_its_source_stands_by_it() {
-    let mut bench = Bench::on_torque();
+    let mut bench = on_torque();
     bench.take(&samples(HEALTHY, at(1)), at(1));
     let torque = &samples(HEALTHY, at(20))[4..5];
     assert_eq!(withheld(&bench.take(torque, at(20))), "stale");
@@ -203,7 +84,7 @@ fn a_value_grows_old_unless_its_source_stands_by_it() {
 
 #[test]
 fn a_withheld_prediction_never_clears_an_alert() {
-    let mut bench = Bench::on_torque();
+    let mut bench = on_torque();
     bench.take(&samples(FAILING, at(1)), at(1));
     for second in 10..20 {
         let torque = &samples(HEALTHY, at(second))[4..5];
@@ -224,7 +105,7 @@ fn after_a_restart_the_same_occurrence_goes_on() {
         suppression: Suppression::None,
         priority: explaind_core::domain::alert::Priority::High,
     };
-    let (mut bench, follows) = Bench::new(Trigger::On(signal("torque_nm")), None, vec![open.clone()]);
+    let (mut bench, follows) = started(Trigger::On(signal("torque_nm")), None, vec![open.clone()]);
     assert!(follows.records.is_empty());
     assert!(transitions(&bench.take(&samples(FAILING, at(1)), at(1))).is_empty(), "it is raised already");
     bench.take(&samples(HEALTHY, at(2)), at(2));
@@ -233,14 +114,14 @@ fn after_a_restart_the_same_occurrence_goes_on() {
     assert_eq!((change.alert_id, change.to), (open.id, AlarmState::Normal));
 
     let gone = OpenAlert { asset: "press-9".into(), ..open };
-    let (bench, follows) = Bench::new(Trigger::On(signal("torque_nm")), None, vec![gone.clone()]);
+    let (bench, follows) = started(Trigger::On(signal("torque_nm")), None, vec![gone.clone()]);
     assert_eq!(transitions(&follows.records)[0].to, AlarmState::Normal, "what is no longer watched is closed");
     assert!(bench.pipeline.acknowledgement(gone.id, "ann".into(), None).is_none());
 }
 
 #[test]
 fn acknowledging_holds_once_it_is_applied_and_only_for_open_alerts() {
-    let mut bench = Bench::on_torque();
+    let mut bench = on_torque();
     let raised = bench.take(&samples(FAILING, at(1)), at(1));
     let id = transitions(&raised)[0].alert_id;
     assert!(bench.pipeline.acknowledgement(Uuid::from_u128(999), "ann".into(), None).is_none());
@@ -254,7 +135,7 @@ fn acknowledging_holds_once_it_is_applied_and_only_for_open_alerts() {
 #[test]
 fn a_machine_that_is_off_is_not_predicted_and_its_alert_is_suppressed_by_design() {
     let running = ActiveWhen { signal: signal("rotational_speed_rpm"), threshold: Threshold::Above(100.0) };
-    let (mut bench, _) = Bench::new(Trigger::On(signal("torque_nm")), Some(running), Vec::new());
+    let (mut bench, _) = started(Trigger::On(signal("torque_nm")), Some(running), Vec::new());
     bench.take(&samples(FAILING, at(1)), at(1));
     let mut off = samples(FAILING, at(2));
     off[3].value = Value::Number(0.0);
@@ -270,7 +151,7 @@ fn a_machine_that_is_off_is_not_predicted_and_its_alert_is_suppressed_by_design(
 #[test]
 fn switching_off_is_noticed_without_a_prediction_and_not_knowing_lifts_nothing() {
     let running = ActiveWhen { signal: signal("rotational_speed_rpm"), threshold: Threshold::Above(100.0) };
-    let (mut bench, _) = Bench::new(Trigger::On(signal("torque_nm")), Some(running), Vec::new());
+    let (mut bench, _) = started(Trigger::On(signal("torque_nm")), Some(running), Vec::new());
     bench.take(&samples(FAILING, at(1)), at(1));
     let mut stopped = samples(FAILING, at(2))[3].clone();
     stopped.value = Value::Number(0.0);
@@ -284,9 +165,12 @@ fn switching_off_is_noticed_without_a_prediction_and_not_knowing_lifts_nothing()
 
 #[test]
 fn a_feature_that_may_be_missing_reaches_the_model_without_a_value_and_others_withhold() {
-    let model = model_with(|name| if name == "torque_nm" { "missing = true\n" } else { "" });
+    let model = model("1.0.0", DECISION, |name| if name == "torque_nm" { "missing = true\n" } else { "" });
     let row = |samples: &[Sample], second| {
-        let mut bench = Bench::of(Arc::clone(&model), Trigger::On(signal("tool_wear_min")), None, Vec::new()).0;
+        let mut bench = {
+            let plan = AssetPlan { trigger: Trigger::On(signal("tool_wear_min")), ..press() };
+            Bench::start(plan, Some(Arc::clone(&model)), Vec::new()).0
+        };
         bench.take(samples, at(second))
     };
     let mut samples = samples(FAILING, at(1));
@@ -312,7 +196,7 @@ fn a_feature_that_may_be_missing_reaches_the_model_without_a_value_and_others_wi
 
 #[test]
 fn a_step_is_too_fast_at_first_and_believed_once_it_has_stood() {
-    let mut bench = Bench::on_torque();
+    let mut bench = on_torque();
     bench.take(&samples(HEALTHY, at(1)), at(1));
     let mut jump = samples(HEALTHY, at(2));
     jump[3].value = Value::Number(HEALTHY[3] + 1500.0);
@@ -324,20 +208,20 @@ fn a_step_is_too_fast_at_first_and_believed_once_it_has_stood() {
 
 #[test]
 fn an_interval_keeps_its_rhythm_and_a_late_tick_predicts_once() {
-    let (mut bench, _) = Bench::new(Trigger::Every(Duration::from_secs(10)), None, Vec::new());
+    let (mut bench, _) = started(Trigger::Every(Duration::from_secs(10)), None, Vec::new());
     assert!(bench.take(&samples(HEALTHY, at(0)), at(0)).is_empty());
-    assert!(bench.tick(at(0)).is_empty(), "the first tick starts the rhythm");
+    assert!(tick(&mut bench, at(0)).is_empty(), "the first tick starts the rhythm");
     assert_eq!(bench.pipeline.next_tick(), Some(Duration::from_secs(1_010)));
-    assert!(bench.tick(at(9)).is_empty());
-    assert_eq!(bench.tick(at(11)).len(), 1);
+    assert!(tick(&mut bench, at(9)).is_empty());
+    assert_eq!(tick(&mut bench, at(11)).len(), 1);
     assert_eq!(bench.pipeline.next_tick(), Some(Duration::from_secs(1_020)));
-    assert_eq!(bench.tick(at(500)).len(), 1);
+    assert_eq!(tick(&mut bench, at(500)).len(), 1);
     assert_eq!(bench.pipeline.next_tick(), Some(Duration::from_secs(1_510)));
 }
 
 #[test]
 fn samples_out_of_order_do_not_replace_newer_ones_but_a_clock_set_back_is_followed() {
-    let mut bench = Bench::on_torque();
+    let mut bench = on_torque();
     let timed = |row, seconds: i64, now| -> Vec<Sample> {
         let stamp =
             |sample: Sample| Sample { source_time: Some(Timestamp::from_micros(seconds * 1_000_000)), ..sample };

@@ -1,38 +1,42 @@
 //! From settings to parts: loads, checks that all fits, joins by channels, spawns, waits, drains.
 
 mod bundles;
+mod page;
 mod service;
 mod status;
 
 use std::fmt;
 use std::io;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use explaind_core::domain::record::{Body, Stream};
 use explaind_core::domain::sample::SourceEvent;
+use explaind_core::model::Model;
 use explaind_core::pipeline::alarm::OpenAlert;
 use explaind_core::pipeline::{Follows, Made, Pipeline};
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::bundles::{MOST_BYTES, MOST_FILES, Models, files_of, load, plans};
+pub(crate) use self::bundles::{check, load};
 use crate::buffer::{Buffer, BufferError, Machine, SessionInfo, unheard_of};
+use crate::change::changes;
 use crate::condition::Board;
 use crate::config::{ConfigError, Settings};
 use crate::driver::{Driver, Explanations, Gathered, LastPredictions, Progress};
-use crate::explainer::{self, Queue};
-use crate::mailbox::{Mailbox, mailbox};
+use crate::explainer::{self, Prepared, Queue};
+use crate::mailbox::mailbox;
+use crate::pace::{Host, Paces};
 use crate::question::Questions;
 use crate::registry::Registry;
+use crate::rollout::Rollout;
 use crate::telemetry::Metrics;
-use crate::{clock, lookout, pace, source, sync, timekeeper, web};
+use crate::vitals::Vitals;
+use crate::{clock, lookout, rollout, source, sync, timekeeper};
 
 /// Events between sources and driver. Full: sources wait, so nothing is dropped unseen.
 const EVENTS: usize = 1024;
@@ -101,8 +105,8 @@ impl Explanations for Queue {
 /// # Errors
 /// When it cannot start, or when a part that must live has died.
 pub(crate) fn run(settings: Settings) -> Result<(), AppError> {
-    let models = load(&settings)?;
-    let plans = plans(&settings, &models)?;
+    // What the configuration names must be right; what the registry offers is judged while it runs.
+    let local = bundles::local(&settings)?;
     let state_dir = settings.gateway.state_dir.clone();
     std::fs::create_dir_all(&state_dir)
         .map_err(io(format!("creating {} ([gateway] state_dir)", state_dir.display())))?;
@@ -126,9 +130,17 @@ pub(crate) fn run(settings: Settings) -> Result<(), AppError> {
     let opening = service::opening();
     let buffer = Buffer::open(&store, &settings.buffer, session, now, metrics.clone()).map_err(AppError::Buffer)?;
     drop(opening);
-    let (pipeline, follows) = Pipeline::new(plans, open_alerts(&buffer), now, &mut || clock::mint(now));
+    let asked = |config: &rollout::Config| bundles::demands(&settings, config);
+    let opened = rollout::open(&settings.gateway.id, &state_dir, &settings.models, &settings.following, &local, &asked)
+        .map_err(|message| AppError::Bundle { folder: state_dir.join("models"), message })?;
+    let plans = settings.assets.iter().map(|asset| (bundles::plan(asset), opened.champion_of(&asset.id))).collect();
+    let (mut pipeline, follows) = Pipeline::new(plans, open_alerts(&buffer), now, &mut || clock::mint(now));
+    for asset in &settings.assets {
+        pipeline.shadow(&asset.id, opened.challenger_of(&asset.id));
+    }
+    pipeline.stop(opened.stops());
 
-    let result = runtime.block_on(live(settings, models, buffer, (pipeline, follows), metrics));
+    let result = runtime.block_on(live(settings, opened, buffer, (pipeline, follows), metrics));
     runtime.shutdown_timeout(DRAIN);
     result
 }
@@ -161,20 +173,24 @@ async fn first_number(settings: &Settings, store: &Path) -> u64 {
 /// Spawns every part, waits for the signal to stop or the death of a part, and drains.
 async fn live(
     settings: Settings,
-    models: Models,
+    opened: rollout::Opened,
     buffer: Buffer,
     (pipeline, follows): (Pipeline, Follows),
     metrics: Metrics,
 ) -> Result<(), AppError> {
     let (events, events_in) = mpsc::channel(EVENTS);
     let (mail, letters) = mailbox();
+    let (changes, orders) = changes();
+    let (desk, at_desk) = mailbox();
+    let vitals = Vitals::default();
     let progress = Progress::default();
     let last = last_predictions(&buffer);
 
     let queue = Queue::new(buffer.clone());
-    queue.resume(buffer.unsettled(), &models);
-    let explaining =
-        spawn_explainer(queue.clone(), models.clone(), settings.gateway.state_dir.clone(), metrics.clone())?;
+    let given = opened.all();
+    queue.resume(buffer.unsettled(), &given);
+    let paces = paces(&settings.gateway.state_dir);
+    let explaining = spawn_explainer(queue.clone(), given, paces.clone(), metrics.clone())?;
     let conditions = Board::default();
     let driver = Driver {
         pipeline,
@@ -182,6 +198,8 @@ async fn live(
         explanations: queue.clone(),
         events: events_in,
         letters,
+        orders,
+        vitals: vitals.clone(),
         metrics: metrics.clone(),
         progress: progress.clone(),
         last: last.clone(),
@@ -203,14 +221,30 @@ async fn live(
     );
     sources_running.close();
     let stop_rest = CancellationToken::new();
+    let rolling = TaskTracker::new();
+    let stage = Arc::new(Preparing { paces, queue: queue.clone() });
+    let ways = rollout::Ways {
+        registry: settings.registry.as_ref().map(Registry::new),
+        buffer: buffer.clone(),
+        vitals,
+        changes,
+        stage,
+        letters: at_desk,
+        stop: stop_rest.clone(),
+    };
+    let rollout = Rollout::spawn(opened, ways, &rolling);
+    rolling.close();
     let (syncing, sync_status) = spawn_sync(&settings, &buffer, &metrics, &stop_rest);
     let timing = tokio::spawn(timekeeper::run(buffer.clone(), stop_rest.clone()));
     let (syncs, stop) = (settings.registry.is_some(), stop_rest.clone());
-    let looking = tokio::spawn(lookout::run(buffer.clone(), sync_status.clone(), syncs, conditions, stop));
-    let status = status::Report::new(&settings, &models, sources, buffer.clone(), last, sync_status);
+    let told = rollout.clone();
+    let told = Box::new(move || told.conditions());
+    let looking = tokio::spawn(lookout::run(buffer.clone(), sync_status.clone(), syncs, told, conditions, stop));
+    let status = status::Report::new(&settings, rollout.clone(), sources, buffer.clone(), last, sync_status);
     let asked = queue.clone();
-    let ways = Ways { mailbox: mail, questions: Questions::new(move |question| asked.ask(question)) };
-    let serving = spawn_web(&settings, &buffer, ways, metrics, status, &stop_rest).await?;
+    let ways =
+        page::Ways { mailbox: mail, rollout: desk, questions: Questions::new(move |question| asked.ask(question)) };
+    let serving = page::spawn(&settings, &buffer, ways, metrics, status, &stop_rest).await?;
     let parts = Running {
         stop_sources,
         sources_running,
@@ -223,6 +257,8 @@ async fn live(
         timing,
         looking,
         serving,
+        rollout,
+        rolling,
     };
     let died = parts.until_stopped(progress).await;
     let _ = std::fs::remove_file(&settings.gateway.socket);
@@ -244,6 +280,8 @@ struct Running {
     timing: JoinHandle<()>,
     looking: JoinHandle<()>,
     serving: JoinHandle<io::Result<()>>,
+    rollout: Rollout,
+    rolling: TaskTracker,
 }
 
 impl Running {
@@ -262,11 +300,12 @@ impl Running {
         };
         service::stopping();
         watchdog.abort();
-        self.drain().await;
+        self.drain(died.is_none()).await;
         died
     }
 
-    async fn drain(self) {
+    /// Stops part by part. `as_told`: nothing died.
+    async fn drain(self, as_told: bool) {
         self.stop_sources.cancel();
         if timeout(DRAIN, self.sources_running.wait()).await.is_err() {
             tracing::warn!("the sources did not stop in time");
@@ -276,6 +315,12 @@ impl Running {
         self.queue.close();
         drain("explainer", self.explaining).await;
         self.stop_rest.cancel();
+        if timeout(DRAIN, self.rolling.wait()).await.is_err() {
+            tracing::warn!(part = "rollout", "did not stop in time");
+        }
+        if as_told {
+            self.rollout.ended().await;
+        }
         if let Some(syncing) = self.syncing {
             drain("sync", syncing).await;
         }
@@ -321,24 +366,30 @@ fn spawn_driver(driver: Driver<Queue>) -> Result<JoinHandle<()>, AppError> {
     on_thread("driver", move || runtime.block_on(driver.run()))
 }
 
+/// How fast models run on this machine, with this version.
+fn paces(state_dir: &Path) -> Paces {
+    let here = Machine::here();
+    let version = env!("CARGO_PKG_VERSION");
+    let is = |host: &str| {
+        let known = host.split_once(' ').filter(|(other, _)| *other == version);
+        known
+            .and_then(|(_, machine)| serde_json::from_str::<Machine>(machine).ok())
+            .is_some_and(|machine| !machine.differs_from(&here))
+    };
+    let described = format!("{version} {}", serde_json::to_string(&here).unwrap_or_default());
+    Paces::open(state_dir, &Host { described, is: &is })
+}
+
+/// The explainer's own thread, which measures and prepares the models of the start first.
 fn spawn_explainer(
     queue: Queue,
-    models: Models,
-    state_dir: PathBuf,
+    models: Vec<(Arc<str>, Arc<Model>)>,
+    paces: Paces,
     metrics: Metrics,
 ) -> Result<JoinHandle<()>, AppError> {
     on_thread("explainer", move || {
-        let here = Machine::here();
-        let version = env!("CARGO_PKG_VERSION");
-        let is = |host: &str| {
-            let known = host.split_once(' ').filter(|(other, _)| *other == version);
-            known
-                .and_then(|(_, machine)| serde_json::from_str::<Machine>(machine).ok())
-                .is_some_and(|m| !m.differs_from(&here))
-        };
-        let described = format!("{version} {}", serde_json::to_string(&here).unwrap_or_default());
-        let budgets = pace::budgets(&state_dir, &models, &pace::Host { described, is: &is });
-        explainer::run(&queue, &models, &budgets, &metrics);
+        let prepare = |(name, model)| Prepared::new(&name, &model, paces.allowance(&name, &model));
+        explainer::run(&queue, models.into_iter().map(prepare), &metrics);
     })
 }
 
@@ -371,60 +422,17 @@ fn spawn_sync(
     (Some(tokio::spawn(running)), status)
 }
 
-/// How the page reaches the driver and the explainer.
-struct Ways {
-    mailbox: Mailbox,
-    questions: Questions,
+/// Explanations, as the rollout has them prepared.
+struct Preparing {
+    paces: Paces,
+    queue: Queue,
 }
 
-/// Listens, then serves the page to browsers and to the terminal's socket.
-async fn spawn_web(
-    settings: &Settings,
-    buffer: &Buffer,
-    ways: Ways,
-    metrics: Metrics,
-    status: status::Report,
-    stop: &CancellationToken,
-) -> Result<JoinHandle<io::Result<()>>, AppError> {
-    let listen = settings.web.listen;
-    let tcp = TcpListener::bind(listen).await.map_err(io(format!("listening on {listen} ([web] listen)")))?;
-    let address = tcp.local_addr().map_err(io("asking for the page's address"))?;
-    let socket = bind_socket(&settings.gateway.socket)?;
-    let checked = buffer.clone();
-    let parts = web::Parts {
-        gateway: settings.gateway.id.as_str().into(),
-        assets: settings.assets.iter().map(|asset| Arc::clone(&asset.id)).collect(),
-        buffer: buffer.clone(),
-        mailbox: ways.mailbox,
-        questions: ways.questions,
-        metrics,
-        status: Arc::new(move || status.json()),
-        ready: Arc::new(move || checked.check().map_err(|error| error.to_string())),
-        state_dir: settings.gateway.state_dir.clone(),
-        sync: settings.sync.clone(),
-        registry: settings.registry.is_some(),
-        config: settings.web.clone(),
-        stop: stop.clone(),
-    };
-    tracing::info!(gateway = settings.gateway.id, "explaind runs; its page is http://{address}/");
-    Ok(tokio::spawn(web::serve(parts, tcp, socket)))
-}
-
-/// The terminal's socket. A file left behind by a run that was cut off is replaced; the store's lock already keeps a
-/// second daemon out.
-fn bind_socket(path: &Path) -> Result<UnixListener, AppError> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(io(format!("creating {} for [gateway] socket", folder.display())))?;
+impl rollout::Stage for Preparing {
+    fn prepare(&self, name: &Arc<str>, model: &Arc<Model>) {
+        let allowance = self.paces.allowance(name, model);
+        self.queue.install(Prepared::new(name, model, allowance));
     }
-    // Only ever a socket: a path that names something else by mistake must not cost that.
-    if std::fs::symlink_metadata(path).is_ok_and(|found| FileTypeExt::is_socket(&found.file_type())) {
-        std::fs::remove_file(path).map_err(io(format!("removing the old socket {}", path.display())))?;
-    }
-    let listener =
-        UnixListener::bind(path).map_err(io(format!("listening on {} ([gateway] socket)", path.display())))?;
-    let group = std::os::unix::fs::PermissionsExt::from_mode(0o660);
-    std::fs::set_permissions(path, group).map_err(io(format!("setting the mode of {}", path.display())))?;
-    Ok(listener)
 }
 
 fn open_alerts(buffer: &Buffer) -> Vec<OpenAlert> {

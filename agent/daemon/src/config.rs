@@ -1,5 +1,6 @@
 //! Reads TOML, composes each part's own `Config`, and checks what only shows when they are seen together.
 
+mod models;
 pub(crate) mod read;
 
 use std::collections::{BTreeMap, HashSet};
@@ -7,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use explaind_core::domain::alert::GATEWAY;
+use explaind_core::domain::alert::{GATEWAY, Priority};
 use explaind_core::domain::sample::SignalId;
 use explaind_core::domain::units;
 use explaind_core::model::manifest::Threshold;
-use explaind_core::pipeline::{ActiveWhen, Trigger};
+use explaind_core::pipeline::{ActiveWhen, Fallback, Trigger};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -19,7 +20,7 @@ use toml::{Table, Value};
 
 pub(crate) use self::read::ConfigError;
 use self::read::{Layers, join};
-use crate::{buffer, registry, source, sync, web};
+use crate::{buffer, registry, rollout, source, sync, web};
 
 /// Where the service looks when no `--config` is given.
 pub(crate) const DEFAULT_PATH: &str = "/etc/explaind/explaind.toml";
@@ -98,26 +99,38 @@ pub(crate) fn registry(path: &Path) -> Result<registry::Config, ConfigError> {
 pub(crate) struct Asset {
     /// The machine's name.
     pub(crate) id: Arc<str>,
-    /// The model that watches it.
-    pub(crate) model: Arc<str>,
+    /// The model that watches it; absent: its samples are kept, and nothing is predicted.
+    pub(crate) model: Option<Arc<str>>,
     /// When it is predicted.
     pub(crate) trigger: Trigger,
     /// When it counts as running.
     pub(crate) active_when: Option<ActiveWhen>,
     /// Feature to signal.
     pub(crate) inputs: BTreeMap<String, SignalId>,
+    /// What stands in while no model can run.
+    pub(crate) fallback: Option<Fallback>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawAsset {
     id: String,
-    model: String,
+    model: Option<String>,
+    #[serde(default)]
+    pass_through: bool,
     #[serde(default, with = "units::duration_option")]
     every: Option<Duration>,
     on: Option<String>,
     active_when: Option<RawActive>,
     inputs: BTreeMap<String, String>,
+    fallback: Option<RawFallback>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFallback {
+    when: Vec<RawActive>,
+    priority: Priority,
 }
 
 #[derive(Deserialize)]
@@ -128,22 +141,13 @@ struct RawActive {
     below: Option<f64>,
 }
 
-/// `[[model]]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Model {
-    /// Its name for assets.
-    pub(crate) name: Arc<str>,
-    /// The bundle's folder.
-    pub(crate) bundle: PathBuf,
-}
-
 /// A configuration that holds together.
 pub(crate) struct Settings {
     pub(crate) gateway: Gateway,
     pub(crate) sources: Vec<source::Config>,
     pub(crate) assets: Vec<Asset>,
-    pub(crate) models: Vec<Model>,
+    pub(crate) models: Vec<rollout::Config>,
+    pub(crate) following: rollout::Following,
     pub(crate) registry: Option<registry::Config>,
     pub(crate) sync: sync::Config,
     pub(crate) buffer: buffer::Config,
@@ -204,12 +208,15 @@ impl Reader {
         let models = self.models()?;
         let assets = self.assets(&sources, &models)?;
         let registry = merged.get("registry").map(|table| self.registry(table.clone())).transpose()?;
+        let following = self.following(merged.get("registry"))?;
+        self.check_models(&models, &assets, registry.is_some())?;
         let digest = self.digest();
         Ok(Settings {
             gateway,
             sources,
             assets,
             models,
+            following,
             registry,
             sync: self.checked("sync", |config: &sync::Config| config.check().map_err(own))?,
             buffer: self.checked("buffer", buffer::Config::check)?,
@@ -227,11 +234,8 @@ impl Reader {
     }
 
     fn registry(&self, mut table: Value) -> Result<registry::Config, ConfigError> {
-        for key in ["poll", "trusted_keys"] {
-            if table.get(key).is_some() {
-                let message = "models from the registry are not supported in this version; remove the key";
-                return Err(self.layers.problem(&format!("registry.{key}"), message));
-            }
+        for key in models::FOLLOWING {
+            table.as_table_mut().and_then(|table| table.remove(key));
         }
         let kind = table.as_table_mut().and_then(|table| table.remove("type"));
         let mut config = match kind.as_ref().and_then(Value::as_str) {
@@ -315,24 +319,7 @@ impl Reader {
         Ok(sources)
     }
 
-    fn models(&self) -> Result<Vec<Model>, ConfigError> {
-        let mut models: Vec<Model> = Vec::new();
-        for (key, mut table) in self.entries("model")? {
-            if table.contains_key("alias") {
-                let message =
-                    "following the registry is not supported in this version; name a local folder with bundle";
-                return Err(self.layers.problem(&join(&key, "alias"), message));
-            }
-            self.absolute(&mut table, &["bundle"]);
-            let model: Model = self.layers.parse(&key, Value::Table(table))?;
-            self.check_name(&join(&key, "name"), &model.name)?;
-            self.check_unique(&join(&key, "name"), &model.name, models.iter().map(|other| &*other.name))?;
-            models.push(model);
-        }
-        Ok(models)
-    }
-
-    fn assets(&self, sources: &[source::Config], models: &[Model]) -> Result<Vec<Asset>, ConfigError> {
+    fn assets(&self, sources: &[source::Config], models: &[rollout::Config]) -> Result<Vec<Asset>, ConfigError> {
         let signals: HashSet<SignalId> =
             sources.iter().flat_map(source::Config::signals).map(|signal| signal.id).collect();
         let mut assets: Vec<Asset> = Vec::new();
@@ -340,8 +327,8 @@ impl Reader {
             let raw: RawAsset = self.layers.parse(&key, Value::Table(table))?;
             let asset = self.asset(&key, raw, &signals)?;
             self.check_unique(&join(&key, "id"), &asset.id, assets.iter().map(|other| &*other.id))?;
-            if !models.iter().any(|model| model.name == asset.model) {
-                let message = format!("no [[model]] is named \"{}\"; add it, or name one that is there", asset.model);
+            if let Some(name) = asset.model.as_ref().filter(|name| !models.iter().any(|model| model.name == **name)) {
+                let message = format!("no [[model]] is named \"{name}\"; add it, or name one that is there");
                 return Err(self.layers.problem(&join(&key, "model"), message));
             }
             assets.push(asset);
@@ -369,16 +356,29 @@ impl Reader {
             (None, Some(signal)) => Trigger::On(known(join(key, "on"), signal)?),
             _ => return Err(self.layers.problem(key, "needs either every, an interval, or on, a signal; not both")),
         };
-        let active_when = match raw.active_when {
+        let condition = |path: String, RawActive { signal, above, below }: RawActive| {
+            let threshold = match (above, below) {
+                (Some(above), None) if above.is_finite() => Threshold::Above(above),
+                (None, Some(below)) if below.is_finite() => Threshold::Below(below),
+                _ => return Err(self.layers.problem(&path, "needs either above or below, a finite number")),
+            };
+            Ok(ActiveWhen { signal: known(join(&path, "signal"), &signal)?, threshold })
+        };
+        let active_when = raw.active_when.map(|raw| condition(join(key, "active_when"), raw)).transpose()?;
+        let fallback = match raw.fallback {
             None => None,
-            Some(RawActive { signal, above, below }) => {
-                let path = join(key, "active_when");
-                let threshold = match (above, below) {
-                    (Some(above), None) if above.is_finite() => Threshold::Above(above),
-                    (None, Some(below)) if below.is_finite() => Threshold::Below(below),
-                    _ => return Err(self.layers.problem(&path, "needs either above or below, a finite number")),
-                };
-                Some(ActiveWhen { signal: known(join(&path, "signal"), &signal)?, threshold })
+            Some(_) if raw.pass_through => {
+                let message = "pass_through predicts nothing and raises nothing; remove one of the two";
+                return Err(self.layers.problem(&join(key, "fallback"), message));
+            }
+            Some(RawFallback { when, .. }) if when.is_empty() => {
+                let message = "names no condition; write when = [{ signal = \"source/signal\", above = 80.0 }]";
+                return Err(self.layers.problem(&join(key, "fallback.when"), message));
+            }
+            Some(RawFallback { when, priority }) => {
+                let path = |index| join(key, &format!("fallback.when[{index}]"));
+                let conditions = when.into_iter().enumerate().map(|(index, raw)| condition(path(index), raw));
+                Some(Fallback { conditions: conditions.collect::<Result<_, _>>()?, priority })
             }
         };
         let mut inputs = BTreeMap::new();
@@ -386,7 +386,19 @@ impl Reader {
             let path = format!("{key}.inputs.\"{feature}\"");
             inputs.insert(feature, known(path, &signal)?);
         }
-        Ok(Asset { id: raw.id.into(), model: raw.model.into(), trigger, active_when, inputs })
+        let model = match (raw.model, raw.pass_through) {
+            (Some(model), false) => Some(model.into()),
+            (None, true) if !inputs.is_empty() => None,
+            (None, true) => {
+                let message = "with pass_through these are what is kept; name at least one signal";
+                return Err(self.layers.problem(&join(key, "inputs"), message));
+            }
+            _ => {
+                let message = "needs either model, by its name, or pass_through = true to keep samples only; not both";
+                return Err(self.layers.problem(key, message));
+            }
+        };
+        Ok(Asset { id: raw.id.into(), model, trigger, active_when, inputs, fallback })
     }
 
     /// Names become parts of paths, topics and labels.

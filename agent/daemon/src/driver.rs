@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use explaind_core::domain::command::{Command, Done, Refusal};
-use explaind_core::domain::prediction::{Outcome, Prediction};
+use explaind_core::domain::prediction::{Outcome, Prediction, Role};
 use explaind_core::domain::record::{Body, NewRecord};
 use explaind_core::domain::sample::SourceEvent;
 use explaind_core::domain::time::{Now, Timestamp};
@@ -19,10 +19,12 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::buffer::{Buffer, BufferError};
+use crate::change::{Change, Order};
 use crate::clock;
 use crate::condition::Board;
 use crate::mailbox::Letter;
 use crate::telemetry::Metrics;
+use crate::vitals::Vitals;
 
 /// Events taken in between two flushes: bounds how long a command waits while sources are busy.
 const EVENTS_AT_ONCE: usize = 256;
@@ -63,17 +65,22 @@ pub(crate) struct LastPrediction {
     pub(crate) at: Timestamp,
     /// Why there is none, where it was withheld.
     pub(crate) withheld: Option<String>,
+    /// Whether a model or a rule was in charge.
+    pub(crate) role: Role,
 }
 
 impl LastPredictions {
-    /// Takes in a stored prediction.
+    /// Takes in a stored prediction. A challenger's is none that anybody goes by.
     pub(crate) fn note(&self, prediction: &Prediction, at: Timestamp) {
+        if prediction.role == Role::Shadow {
+            return;
+        }
         let withheld = match &prediction.outcome {
             Outcome::Predicted(_) => None,
             Outcome::Withheld(reason) => Some(reason.to_string()),
         };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(Arc::clone(&prediction.asset), LastPrediction { at, withheld });
+        known.insert(Arc::clone(&prediction.asset), LastPrediction { at, withheld, role: prediction.role });
     }
 
     /// The last prediction of one asset, if there was one in this run.
@@ -100,6 +107,10 @@ pub(crate) struct Driver<E> {
     pub(crate) events: mpsc::Receiver<SourceEvent>,
     /// From people.
     pub(crate) letters: mpsc::Receiver<Letter>,
+    /// From the rollout: which models run.
+    pub(crate) orders: mpsc::Receiver<Order>,
+    /// How they do.
+    pub(crate) vitals: Vitals,
     /// Figures.
     pub(crate) metrics: Metrics,
     /// Proof of life.
@@ -149,7 +160,7 @@ impl<E: Explanations> Driver<E> {
     /// Runs until every source has hung up and what they sent is stored.
     pub(crate) async fn run(mut self) {
         let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
-        let mut mail_open = true;
+        let (mut mail_open, mut orders_open) = (true, true);
         loop {
             self.progress.step();
             self.look();
@@ -159,6 +170,10 @@ impl<E: Explanations> Driver<E> {
                 letter = self.letters.recv(), if mail_open => match letter {
                     Some(letter) => self.answer(letter),
                     None => mail_open = false,
+                },
+                order = self.orders.recv(), if orders_open => match order {
+                    Some(order) => self.change(order),
+                    None => orders_open = false,
                 },
                 taken = self.events.recv_many(&mut events, EVENTS_AT_ONCE) => {
                     if taken == 0 {
@@ -197,9 +212,32 @@ impl<E: Explanations> Driver<E> {
         let begun = Instant::now();
         let follows = ask(&mut self.pipeline, clock::now());
         if !follows.made.is_empty() {
-            self.metrics.inference(begun.elapsed().as_secs_f64() / follows.made.len() as f64);
+            let each = begun.elapsed().div_f64(follows.made.len() as f64);
+            self.metrics.inference(each.as_secs_f64());
+            for record in &follows.records {
+                if let Body::Prediction(prediction) = &record.body {
+                    self.vitals.note(prediction, each);
+                }
+            }
         }
         follows
+    }
+
+    /// Changes what runs, between two samples.
+    fn change(&mut self, order: Order) {
+        let now = clock::now();
+        for change in order.changes {
+            match change {
+                Change::Champion { asset, model } => {
+                    let follows = self.pipeline.install(&asset, model, now, &mut || clock::mint(now));
+                    self.store(follows);
+                }
+                Change::Challenger { asset, model } => self.pipeline.shadow(&asset, model),
+                Change::Stops(stops) => self.pipeline.stop(stops),
+            }
+        }
+        // Nobody waiting any more is no fault: it asks again.
+        let _ = order.made.send(());
     }
 
     fn take(&mut self, events: &mut Vec<SourceEvent>) {
@@ -314,11 +352,7 @@ impl<E: Explanations> Driver<E> {
     fn count(&self, records: &[NewRecord]) {
         for record in records {
             if let Body::Prediction(prediction) = &record.body {
-                let outcome = match prediction.outcome {
-                    Outcome::Predicted(_) => "predicted",
-                    Outcome::Withheld(_) => "withheld",
-                };
-                self.metrics.prediction(&prediction.asset, &prediction.model, outcome);
+                self.metrics.prediction(prediction);
                 self.last.note(prediction, record.at.utc);
             }
         }
@@ -328,6 +362,8 @@ impl<E: Explanations> Driver<E> {
         let now = clock::now();
         let result = match letter.command {
             Command::Acknowledge { alert_id, author, comment } => self.acknowledge(alert_id, author, comment, now),
+            // They are the rollout's.
+            Command::Rollback { .. } | Command::Stop { .. } | Command::Release { .. } => Err(Refusal::Busy),
         };
         // Nobody waiting any more is no fault: the answer is on record.
         let _ = letter.answer.send(result);
@@ -406,6 +442,20 @@ mod tests {
 
     fn follows(records: Vec<NewRecord>) -> Follows {
         Follows { records, made: Vec::new() }
+    }
+
+    #[test]
+    fn a_challengers_prediction_is_not_the_last_of_its_asset() {
+        let last = LastPredictions::default();
+        let note = |record: NewRecord, role| {
+            let Body::Prediction(made) = record.body else { panic!("{:?}", record.body) };
+            last.note(&Prediction { role, ..made.clone() }, record.at.utc);
+            last.of(&made.asset)
+        };
+        let by_rule = note(prediction(1, 65.0), Role::Fallback);
+        assert_eq!(by_rule.as_ref().map(|last| (last.role, &last.withheld)), Some((Role::Fallback, &None)));
+        assert_eq!(note(withheld(2), Role::Shadow), by_rule);
+        assert_ne!(note(withheld(3), Role::Champion), by_rule);
     }
 
     #[test]

@@ -2,36 +2,37 @@
 //!
 //! Every prediction is settled exactly once, with an explanation or with the reason why there is none. The predictions
 //! that raised an alert are then looked at once more: what would clear it, and what is like it ([`extras`]). Other spaces
-//! are explained in when somebody asks ([`spaces`]). What is left out when more comes than can be explained is the queue's
+//! are explained in when somebody asks ([`spaces`]). Each prediction is explained by the very model that made it, which may be
+//! an earlier one by now ([`shelf`]). What is left out when more comes than can be explained is the queue's
 //! policy ([`queue`]).
 
 mod extras;
 mod queue;
+mod shelf;
 mod spaces;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use explaind_core::domain::explanation::Settlement;
 use explaind_core::domain::prediction::{Input, Outcome, Prediction};
 use explaind_core::domain::reason::Reason;
-use explaind_core::explain::{ExplainError, Explainer};
+use explaind_core::explain::Explainer;
 use explaind_core::model::{Feature, Model};
 use explaind_core::pipeline::Wish;
 use uuid::Uuid;
 
 pub(crate) use queue::Queue;
+pub(crate) use shelf::Prepared;
 
 use extras::Extras;
 use queue::{Glance, Job, Work};
-use spaces::Spaces;
+use shelf::Shelf;
 
 use crate::clock;
-use crate::pace::{self, Budgets};
 use crate::question::{About, Question};
 use crate::telemetry::Metrics;
 
@@ -44,14 +45,8 @@ const KEPT: usize = 4096;
 /// How long the buffer is left alone once it has refused; doubled with each refusal.
 const LEFT_ALONE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// Whether this model, with this background, made the prediction.
-fn made(model: &Model, prediction: &Prediction) -> bool {
-    model.model_digest() == prediction.model_digest && model.background_digest() == prediction.background_digest
-}
-
-/// The row to explain once more, if the model that made the prediction still runs.
-fn again(prediction: &Prediction, model: Option<&Arc<Model>>) -> Option<Vec<f32>> {
-    let model = model.filter(|model| made(model, prediction))?;
+/// The row to explain once more, of a prediction that `model` made.
+fn again(prediction: &Prediction, model: &Model) -> Option<Vec<f32>> {
     // All features of the oldest row of a window come first.
     let features = model.manifest().features.iter().cycle();
     let value = |(input, feature): (&Input, &Feature)| {
@@ -62,9 +57,11 @@ fn again(prediction: &Prediction, model: Option<&Arc<Model>>) -> Option<Vec<f32>
     row.filter(|_| matches!(prediction.outcome, Outcome::Predicted(_)))
 }
 
-/// Explains, settles and answers until the queue is closed and empty. Runs on a thread of its own.
-pub(crate) fn run(queue: &Queue, models: &HashMap<Arc<str>, Arc<Model>>, budgets: &Budgets, metrics: &Metrics) {
-    let mut worker = Worker::new(queue, models, budgets, metrics);
+/// Explains, settles and answers until the queue is closed and empty. Runs on a thread of its own, on which the models
+/// of the start are prepared first, if `models` does so as it goes; of one name the one that counts as used last comes
+/// last. Others are [installed](Queue::install) later.
+pub(crate) fn run(queue: &Queue, models: impl IntoIterator<Item = Prepared>, metrics: &Metrics) {
+    let mut worker = Worker::new(queue, models, metrics);
     while let Some(work) = queue.next() {
         worker.work(work);
     }
@@ -72,26 +69,11 @@ pub(crate) fn run(queue: &Queue, models: &HashMap<Arc<str>, Arc<Model>>, budgets
     worker.store();
 }
 
-/// Each model's explainer, or why there is none.
-type Explainers = HashMap<Arc<str>, Result<Explainer, Reason>>;
-
-/// A panic, in a model that only just loads, costs this model its explanations and nobody else anything.
-fn prepared(model: &str, prepare: impl FnOnce() -> Result<Explainer, ExplainError>) -> Result<Explainer, Reason> {
-    let explainer = match catch_unwind(AssertUnwindSafe(prepare)) {
-        Ok(Ok(explainer)) => return Ok(explainer),
-        Ok(Err(error)) => Reason::Failed(error.to_string()),
-        Err(_) => Reason::Within,
-    };
-    tracing::error!(model, reason = %explainer, "this model's predictions cannot be explained");
-    Err(explainer)
-}
-
 struct Worker<'a> {
     queue: &'a Queue,
     metrics: &'a Metrics,
-    explainers: Explainers,
+    shelf: Shelf,
     extras: Extras,
-    spaces: Spaces,
     /// Settlements that are not stored, or that the buffer refused, which are tried again with the next ones.
     owed: Vec<(Uuid, Settlement)>,
     /// Those among them that raised an alert.
@@ -102,22 +84,19 @@ struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    fn new(queue: &'a Queue, models: &HashMap<Arc<str>, Arc<Model>>, budgets: &Budgets, metrics: &'a Metrics) -> Self {
-        let prepare = |(name, model): (&Arc<str>, &Arc<Model>)| {
-            let budget = pace::of(budgets, name, model).explanation;
-            (Arc::clone(name), prepared(name, || Explainer::new(Arc::clone(model), budget)))
-        };
-        let explainers = models.iter().map(prepare).collect();
-        let extras = Extras::new(queue.buffer.clone(), models, budgets);
+    fn new(queue: &'a Queue, models: impl IntoIterator<Item = Prepared>, metrics: &'a Metrics) -> Self {
+        let mut shelf = Shelf::default();
+        models.into_iter().for_each(|prepared| shelf.put(prepared));
+        let extras = Extras::new(queue.buffer.clone());
         // What is given up here is remembered already: it was read back with the other alerts.
-        queue.follow_up(extras.unsaid().into_iter());
-        let spaces = Spaces::new(queue.buffer.clone(), models, budgets);
+        queue.follow_up(extras.unsaid(&shelf).into_iter());
         let (owed, raised, since) = (Vec::new(), Vec::new(), Instant::now());
-        Self { queue, metrics, explainers, extras, spaces, owed, raised, since, refused: None }
+        Self { queue, metrics, shelf, extras, owed, raised, since, refused: None }
     }
 
     fn work(&mut self, work: Work) {
         match work {
+            Work::Install(prepared) => self.shelf.put(*prepared),
             Work::Explain(job) => {
                 self.explain(job);
                 if self.is_due(self.queue.glance()) {
@@ -130,7 +109,7 @@ impl<'a> Worker<'a> {
             }
             Work::FollowUp(prediction) => {
                 self.flush();
-                self.extras.follow_up(prediction);
+                self.extras.follow_up(prediction, &self.shelf);
             }
             Work::Settle => self.flush(),
         }
@@ -140,10 +119,10 @@ impl<'a> Worker<'a> {
     fn answer(&mut self, Question { prediction, about }: Question) {
         match about {
             About::Counterfactuals(answer) => {
-                let _ = answer.send(self.extras.answer(&prediction));
+                let _ = answer.send(self.extras.answer(&prediction, &self.shelf));
             }
             About::Space(space, answer) => {
-                let _ = answer.send(self.spaces.answer(&prediction, space, &self.explainers));
+                let _ = answer.send(spaces::answer(&self.queue.buffer, &prediction, space, &mut self.shelf));
             }
         }
     }
@@ -152,7 +131,7 @@ impl<'a> Worker<'a> {
         if self.owed.is_empty() {
             self.since = Instant::now();
         }
-        let settlement = explained(self.explainers.get(&job.model), &job.wish, self.metrics);
+        let settlement = explained(self.shelf.used(&job.model).map(|model| model.explainer()), &job.wish, self.metrics);
         if job.is_urgent() {
             self.raised.push(job.prediction);
         }
@@ -213,10 +192,10 @@ impl<'a> Worker<'a> {
     }
 }
 
-fn explained(explainer: Option<&Result<Explainer, Reason>>, wish: &Wish, metrics: &Metrics) -> Settlement {
+fn explained(explainer: Option<Result<&Explainer, &Reason>>, wish: &Wish, metrics: &Metrics) -> Settlement {
     let (row, answer) = match wish {
         Wish::Explain { row, answer, .. } => (row, *answer),
-        Wish::Nothing => return skip(&Reason::Nothing),
+        Wish::Skip(reason) => return skip(reason),
     };
     match explainer {
         None => skip(&Reason::Gone),

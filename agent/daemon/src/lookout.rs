@@ -18,8 +18,18 @@ const EVERY: Duration = Duration::from_secs(1);
 /// For so many looks a conflict counts as one that is there.
 const CONFLICT_LOOKS: u32 = 5;
 
+/// What others say of conditions that they know of.
+pub(crate) type Told = Box<dyn Fn() -> Vec<(Condition, Seen)> + Send + Sync>;
+
 /// Looks until `stop`. `syncs`: whether there is a registry.
-pub(crate) async fn run(buffer: Buffer, status: sync::Status, syncs: bool, board: Board, stop: CancellationToken) {
+pub(crate) async fn run(
+    buffer: Buffer,
+    status: sync::Status,
+    syncs: bool,
+    told: Told,
+    board: Board,
+    stop: CancellationToken,
+) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut conflicts = Conflicts::default();
@@ -48,6 +58,9 @@ pub(crate) async fn run(buffer: Buffer, status: sync::Status, syncs: bool, board
         let snapshot = status.snapshot();
         seen.set(Condition::SyncStopped, if syncs { stopped(&snapshot) } else { Seen::Gone });
         seen.set(Condition::BatchConflict, conflicts.look(snapshot.conflicts));
+        for (condition, what) in told() {
+            seen.set(condition, what);
+        }
         board.post(seen);
     }
 }

@@ -1,4 +1,4 @@
-//! The bounded way by which pages, terminals and brokers hand a command to the driver and wait for its answer.
+//! The bounded way by which pages, terminals and brokers hand a command to the driver, or to the rollout, and wait for its answer.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use explaind_core::domain::command::{Command, Done, Refusal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-/// Commands that may wait for the driver. Full means the driver is stuck: the next command is refused, not queued.
+/// Commands that may wait. Full means that who answers is stuck: the next command is refused, not queued.
 const CAPACITY: usize = 64;
 /// The longest a person waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ pub(crate) struct Letter {
 #[derive(Clone)]
 pub(crate) struct Mailbox(mpsc::Sender<Letter>);
 
-/// A mailbox and the driver's end of it.
+/// A mailbox and the end of who answers.
 pub(crate) fn mailbox() -> (Mailbox, mpsc::Receiver<Letter>) {
     let (sender, receiver) = mpsc::channel(CAPACITY);
     (Mailbox(sender), receiver)

@@ -3,6 +3,7 @@
 mod app;
 mod backoff;
 mod buffer;
+mod change;
 mod cli;
 mod clock;
 mod condition;
@@ -14,12 +15,14 @@ mod mailbox;
 mod pace;
 mod question;
 mod registry;
+mod rollout;
 mod secret;
 mod source;
 mod sync;
 mod telemetry;
 mod timekeeper;
 mod tls;
+mod vitals;
 mod web;
 
 use std::process::ExitCode;

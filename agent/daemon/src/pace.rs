@@ -1,15 +1,16 @@
 //! How fast each model runs on this machine, measured once and kept, so that the time a manifest grants an explanation
 //! becomes the same number of model evaluations after every start.
 //!
-//! `pace.json` in the state folder holds rows per second by the digest of `model.onnx`, for the configured models, and on
-//! which host that is: another machine, and another version of this program, measure anew. So does removing it.
+//! `pace.json` in the state folder holds rows per second by the digest of `model.onnx`, for the models that were asked about
+//! last, and on which host that is: another machine, and another version of this program, measure anew. So does removing
+//! it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use explaind_core::explain::Budget;
@@ -20,6 +21,8 @@ use serde::{Deserialize, Serialize};
 const FILE: &str = "pace.json";
 /// A larger file is none of ours.
 const MOST_BYTES: u64 = 1 << 20;
+/// Models whose pace is kept: those that run, those before them, and what was tried beside them.
+const MOST_MODELS: usize = 32;
 /// Measuring one model takes about twice so long, or two rows where one takes longer: a busy moment must not count for ever.
 const LENGTH: Duration = Duration::from_millis(200);
 /// Rows that are asked about at once, as explanations do; fewer of a model so slow that they would take longer than that.
@@ -62,41 +65,89 @@ pub(crate) struct Host<'a> {
 struct Kept {
     host: String,
     rows_per_second: BTreeMap<String, u64>,
+    /// The digests, in the order in which they were last asked about; those that are not there come before.
+    #[serde(default)]
+    order: Vec<String>,
 }
 
-/// The allowance of each model, by its name.
-pub(crate) type Budgets = HashMap<Arc<str>, Allowance>;
+/// The paces that are known. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Paces(Arc<Known>);
 
-/// The budgets of all models, from what is kept in `state_dir` or else measured now. A file that cannot be read or
-/// written costs a measurement, and says so in the log.
-pub(crate) fn budgets(state_dir: &Path, models: &HashMap<Arc<str>, Arc<Model>>, host: &Host<'_>) -> Budgets {
-    let path = state_dir.join(FILE);
-    let kept = read(&path);
-    let is_here = (host.is)(&kept.host);
-    let mut known = if is_here { kept.rows_per_second.clone() } else { BTreeMap::new() };
-    known.retain(|_, pace| LIKELY.contains(pace));
-    let mut paces = BTreeMap::new();
-    let mut budgets = Budgets::new();
-    for (name, model) in models {
+struct Known {
+    path: PathBuf,
+    /// Locked while a model is measured: two at once would slow each other down.
+    kept: Mutex<Kept>,
+}
+
+impl Paces {
+    /// Those that are kept in `state_dir` and hold for this host. A file that cannot be read or written costs
+    /// measurements, and says so in the log.
+    pub(crate) fn open(state_dir: &Path, host: &Host<'_>) -> Self {
+        let path = state_dir.join(FILE);
+        let mut kept = read(&path);
+        if !(host.is)(&kept.host) {
+            kept = Kept { host: host.described.clone(), ..Kept::default() };
+        }
+        kept.tidy();
+        Self(Arc::new(Known { path, kept: Mutex::new(kept) }))
+    }
+
+    /// What may be asked of a model: at once where its pace is known, else after it was measured and that was kept, which
+    /// takes about half a second or the time of two rows. Others wait meanwhile.
+    pub(crate) fn allowance(&self, name: &str, model: &Model) -> Allowance {
+        let Known { path, kept } = &*self.0;
         let digest = model.model_digest().to_string();
-        let pace = paces.get(&digest).or_else(|| known.get(&digest)).copied().or_else(|| measure(model));
-        // One that cannot be measured is not kept: the next start tries again.
-        paces.extend(pace.map(|pace| (digest, pace)));
-        budgets.insert(Arc::clone(name), allowance(model, pace.unwrap_or(ASSUMED)));
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pace) = kept.known(&digest) {
+            return allowance(model, pace);
+        }
+        let Some(pace) = measure(model) else {
+            // Not kept: it is tried again with the next start.
+            tracing::warn!(model = name, "the model's pace could not be measured; one is assumed");
+            return assumed(model);
+        };
+        kept.note(digest, pace);
+        if let Err(error) = write(path, &kept) {
+            let path = path.display();
+            tracing::warn!(%path, %error, "a model's pace could not be kept; it is measured at each start");
+        }
+        allowance(model, pace)
     }
-    let described = if is_here { kept.host.clone() } else { host.described.clone() };
-    let now = Kept { host: described, rows_per_second: paces };
-    if now != kept
-        && let Err(error) = write(&path, &now)
-    {
-        tracing::warn!(path = %path.display(), %error, "the models' pace could not be kept; it is measured at each start");
-    }
-    budgets
 }
 
-/// One model's allowance.
-pub(crate) fn of(budgets: &Budgets, name: &Arc<str>, model: &Model) -> Allowance {
-    budgets.get(name).copied().unwrap_or_else(|| assumed(model))
+impl Kept {
+    /// A model's pace; it counts as asked about last.
+    fn known(&mut self, digest: &str) -> Option<u64> {
+        let pace = *self.rows_per_second.get(digest)?;
+        self.order.retain(|other| other != digest);
+        self.order.push(digest.to_owned());
+        Some(pace)
+    }
+
+    /// Notes what was measured; beyond [`MOST_MODELS`] the model goes that was asked about longest ago.
+    fn note(&mut self, digest: String, pace: u64) {
+        self.rows_per_second.insert(digest.clone(), pace);
+        self.order.retain(|other| *other != digest);
+        self.order.push(digest);
+        self.tidy();
+    }
+
+    /// Makes of what a file holds, or of one model too many, what is kept: each once in the order, and no more than may be.
+    fn tidy(&mut self) {
+        self.rows_per_second.retain(|_, pace| LIKELY.contains(pace));
+        let mut newest: Vec<String> = Vec::new();
+        let named = std::mem::take(&mut self.order);
+        let others = self.rows_per_second.keys().filter(|digest| !named.contains(digest)).rev();
+        for digest in named.iter().rev().chain(others) {
+            if newest.len() < MOST_MODELS && self.rows_per_second.contains_key(digest) && !newest.contains(digest) {
+                newest.push(digest.clone());
+            }
+        }
+        newest.reverse();
+        self.rows_per_second.retain(|digest, _| newest.contains(digest));
+        self.order = newest;
+    }
 }
 
 /// The allowance of a model for commands that run without a state folder.
@@ -122,9 +173,6 @@ fn measure(model: &Model) -> Option<u64> {
     let count =
         ask(1).map(|row| (LENGTH.as_secs_f64() / row.as_secs_f64().max(1e-9)).clamp(1.0, BATCH as f64) as usize);
     let found = count.and_then(|count| Some((count, ask(count)?)));
-    if found.is_none() {
-        tracing::warn!(model = %model.model_digest(), "the model's pace could not be measured; one is assumed");
-    }
     found.map(|(count, fastest)| (count as f64 / fastest.as_secs_f64().max(1e-9)).max(1.0) as u64)
 }
 
@@ -166,7 +214,7 @@ mod tests {
 
     use super::*;
 
-    fn models() -> HashMap<Arc<str>, Arc<Model>> {
+    fn model() -> Model {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/models/ai4i-mlp");
         let read = |name: &str| std::fs::read(format!("{folder}/{name}")).unwrap();
         let features = [
@@ -189,41 +237,64 @@ mod tests {
             golden: None,
             calibration: None,
         };
-        let model = Model::load(&pack::create(inputs).unwrap()).unwrap();
-        HashMap::from([("m".into(), Arc::new(model))])
+        Model::load(&pack::create(inputs).unwrap()).unwrap()
     }
 
     #[test]
     fn what_was_measured_once_holds_after_every_start() {
         let folder = tempfile::tempdir().unwrap();
-        let models = models();
+        let model = model();
         let host = Host { described: "here".to_owned(), is: &|host| host == "here" };
-        let budgets = || budgets(folder.path(), &models, &host);
-        let first = budgets();
-        assert!(first["m"].explanation.evaluations > 0);
-        assert_eq!(budgets(), first);
+        let started = || Paces::open(folder.path(), &host).allowance("m", &model);
+        let first = started();
+        assert!(first.explanation.evaluations > 0);
+        assert_eq!(started(), first);
         // What is kept decides, not the clock.
-        let digest = models["m"].model_digest();
+        let digest = model.model_digest();
         let keep = |host: &str, pace: u64| {
             let kept = format!("{{\"host\": \"{host}\", \"rows_per_second\": {{\"{digest}\": {pace}}}}}");
             std::fs::write(folder.path().join(FILE), kept).unwrap();
         };
         keep("here", 1000);
         let slow = Allowance { explanation: Budget { evaluations: 50 }, search: 100 };
-        assert_eq!(budgets()["m"], slow);
+        assert_eq!(started(), slow);
         // Unless it was measured elsewhere, or never.
         for (host, pace) in [("elsewhere", 1000), ("here", 0), ("here", u64::MAX)] {
             keep(host, pace);
-            let anew = budgets();
-            assert!(anew["m"] != slow && (1..1_000_000_000).contains(&anew["m"].explanation.evaluations), "{anew:?}");
-            assert_eq!(budgets(), anew);
+            let anew = started();
+            assert!(anew != slow && (1..1_000_000_000).contains(&anew.explanation.evaluations), "{anew:?}");
+            assert_eq!(started(), anew);
         }
         for text in ["damaged".to_owned(), format!("{{\"{digest}\": 1000}}")] {
             std::fs::write(folder.path().join(FILE), text).unwrap();
-            assert!(budgets()["m"] != slow);
+            assert!(started() != slow);
         }
-        assert_eq!(assumed(&models["m"]), Allowance { explanation: Budget { evaluations: 5_000 }, search: 2_000 });
+        assert_eq!(assumed(&model), Allowance { explanation: Budget { evaluations: 5_000 }, search: 2_000 });
     }
+
+    #[test]
+    fn the_models_asked_about_last_are_kept_and_no_more() {
+        let digests = |kept: &Kept| kept.rows_per_second.keys().cloned().collect::<Vec<_>>();
+        let mut kept = Kept::default();
+        for n in 0..MOST_MODELS {
+            kept.note(format!("{n:02}"), 1);
+        }
+        assert_eq!(kept.known("00"), Some(1));
+        kept.note("new".to_owned(), 1);
+        assert_eq!((kept.rows_per_second.len(), kept.known("01"), kept.known("00")), (MOST_MODELS, None, Some(1)));
+
+        // Whatever a file says, this is what is made of it; one of an earlier version has no order.
+        let paces = |n: usize| (0..n).map(|n| (format!("{n:03}"), 7)).collect();
+        let order = ["001", "gone", "001", "000"].map(ToOwned::to_owned).to_vec();
+        let mut read = Kept { host: "here".to_owned(), rows_per_second: paces(100), order };
+        read.tidy();
+        assert_eq!(digests(&read).len(), MOST_MODELS);
+        assert_eq!(read.order[MOST_MODELS - 2..], ["001", "000"]);
+        assert!(read.rows_per_second.contains_key("000"));
+        let old: Kept = serde_json::from_str(r#"{"host": "here", "rows_per_second": {"a": 5}}"#).unwrap();
+        assert_eq!((old.rows_per_second["a"], old.order.len()), (5, 0));
+    }
+
     #[test]
     fn a_model_that_fails_has_no_pace() {
         assert_eq!(fastest(|| false), None);

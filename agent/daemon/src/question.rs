@@ -61,7 +61,12 @@ pub(crate) enum Unanswered {
     /// Nothing was predicted, so nothing can be explained or changed about it.
     #[error("this prediction was withheld, so there is no output to explain or to change")]
     Withheld,
-    /// The model is another by now.
+    /// A rule said it.
+    #[error(
+        "this prediction came from the rule that stands in for a model, so there is nothing to explain or to change"
+    )]
+    OfRule,
+    /// The model is another by now, and this one is not kept.
     #[error("the model that made this prediction no longer runs here, so nothing more can be asked of it")]
     NotRunning,
     /// The model has no such space.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use explaind_core::domain::explanation::Faithfulness;
+use explaind_core::domain::prediction::{Outcome, Prediction, Role};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -23,6 +24,7 @@ pub(crate) struct Metrics {
     source_up: Family<Labels<1>, Gauge>,
     samples: Family<Labels<2>, Counter>,
     predictions: Family<Labels<3>, Counter>,
+    shadow_predictions: Family<Labels<3>, Counter>,
     inference: Histogram,
     explanation: Histogram,
     faithfulness: Family<Labels<1>, Histogram, fn() -> Histogram>,
@@ -49,6 +51,7 @@ impl Metrics {
             source_up: Family::default(),
             samples: Family::default(),
             predictions: Family::default(),
+            shadow_predictions: Family::default(),
             inference: seconds(),
             explanation: seconds(),
             faithfulness: Family::new_with_constructor(|| {
@@ -69,7 +72,10 @@ impl Metrics {
         };
         registry.register("source_up", "Whether data flows from the source", metrics.source_up.clone());
         registry.register("samples", "Samples that arrived", metrics.samples.clone());
-        registry.register("predictions", "Predictions made or withheld", metrics.predictions.clone());
+        let outcomes = "Predictions made or withheld; fallback: made by a rule that stands in for the model";
+        registry.register("predictions", outcomes, metrics.predictions.clone());
+        let shadows = "Predictions of challengers, which nobody is shown";
+        registry.register("shadow_predictions", shadows, metrics.shadow_predictions.clone());
         registry.register(
             "inference_seconds",
             "Time of one prediction: input checked, model run, decided",
@@ -133,9 +139,16 @@ impl Metrics {
     }
 
     /// A prediction was made or withheld.
-    pub(crate) fn prediction(&self, asset: &str, model: &str, outcome: &str) {
-        let labels = [("asset", asset.to_owned()), ("model", model.to_owned()), ("outcome", outcome.to_owned())];
-        self.predictions.get_or_create(&labels).inc();
+    pub(crate) fn prediction(&self, made: &Prediction) {
+        let outcome = match (&made.outcome, made.role) {
+            (Outcome::Predicted(_), Role::Fallback) => "fallback",
+            (Outcome::Predicted(_), Role::Champion | Role::Shadow) => "predicted",
+            (Outcome::Withheld(_), _) => "withheld",
+        };
+        let family = if made.role == Role::Shadow { &self.shadow_predictions } else { &self.predictions };
+        let labels =
+            [("asset", made.asset.to_string()), ("model", made.model.to_string()), ("outcome", outcome.to_owned())];
+        family.get_or_create(&labels).inc();
     }
 
     /// A model ran for so long.

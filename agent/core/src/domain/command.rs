@@ -1,4 +1,6 @@
-//! The only way in which pages, terminals and brokers change the world: a command to the driver.
+//! The only way in which pages, terminals and brokers change the world: a command to the driver or to the rollout.
+
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -16,6 +18,33 @@ pub enum Command {
         /// What they add.
         comment: Option<String>,
     },
+    /// Back to the bundle before.
+    Rollback {
+        /// Which model.
+        model: Arc<str>,
+        /// Who says so.
+        author: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// No more predictions, until somebody here releases it.
+    Stop {
+        /// Which model; absent: the whole gateway.
+        model: Option<Arc<str>>,
+        /// Who says so.
+        author: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Predictions again.
+    Release {
+        /// Which model; absent: the whole gateway.
+        model: Option<Arc<str>>,
+        /// Who says so.
+        author: String,
+        /// Why.
+        reason: Option<String>,
+    },
 }
 
 /// What a command led to, once it is on disk.
@@ -26,6 +55,15 @@ pub enum Done {
         /// The state after.
         state: AlarmState,
     },
+    /// The bundle before decides again.
+    RolledBack {
+        /// Its version.
+        version: Arc<str>,
+    },
+    /// It is stopped.
+    Stopped,
+    /// It is no longer stopped.
+    Released,
 }
 
 /// Why a command was not carried out.
@@ -34,6 +72,15 @@ pub enum Refusal {
     /// No open alert has this id.
     #[error("no open alert has the id {0}")]
     UnknownAlert(Uuid),
+    /// There is no such model.
+    #[error("there is no model \"{0}\" in the configuration")]
+    UnknownModel(String),
+    /// No bundle ran before this one, or it is gone.
+    #[error("model \"{0}\" has no bundle to go back to")]
+    NothingToRollBackTo(String),
+    /// The registry says that it is stopped, and would stop it again.
+    #[error("the registry says that {0} is stopped; remove the tag explaind.stop there first")]
+    CannotRelease(String),
     /// It could not be made durable.
     #[error("it could not be stored: {0}")]
     NotStored(String),

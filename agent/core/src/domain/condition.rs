@@ -13,11 +13,22 @@ pub enum Condition {
     SyncStopped,
     /// The registry had other content under a batch's name; ours was put beside it.
     BatchConflict,
+    /// A bundle that the registry names was refused, or taken back.
+    ModelRefused,
+    /// Nothing is there to run for a model that machines are watched by.
+    ModelMissing,
 }
 
 impl Condition {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::BufferFull, Self::StoreDegraded, Self::SyncStopped, Self::BatchConflict];
+    pub const ALL: [Self; 6] = [
+        Self::BufferFull,
+        Self::StoreDegraded,
+        Self::SyncStopped,
+        Self::BatchConflict,
+        Self::ModelRefused,
+        Self::ModelMissing,
+    ];
 
     /// The name of the rule, in the place of a model's.
     pub fn as_str(self) -> &'static str {
@@ -26,6 +37,8 @@ impl Condition {
             Self::StoreDegraded => "store_degraded",
             Self::SyncStopped => "sync_stopped",
             Self::BatchConflict => "batch_conflict",
+            Self::ModelRefused => "model_refused",
+            Self::ModelMissing => "model_missing",
         }
     }
 
@@ -37,8 +50,8 @@ impl Condition {
     /// How urgent it is.
     pub fn priority(self) -> Priority {
         match self {
-            Self::BufferFull | Self::StoreDegraded => Priority::High,
-            Self::SyncStopped | Self::BatchConflict => Priority::Medium,
+            Self::BufferFull | Self::StoreDegraded | Self::ModelMissing => Priority::High,
+            Self::SyncStopped | Self::BatchConflict | Self::ModelRefused => Priority::Medium,
         }
     }
 }

@@ -84,6 +84,11 @@ impl Role {
             Self::Fallback => "fallback",
         }
     }
+
+    /// The role of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Champion, Self::Shadow, Self::Fallback].into_iter().find(|role| role.as_str() == name)
+    }
 }
 
 /// Why no prediction was made. `feature` is the model feature whose input was refused.
@@ -146,6 +151,15 @@ pub enum Withheld {
         /// Rows of a window.
         need: u32,
     },
+    /// There is no model that can run here, and no rule that stands in for it.
+    NoModel,
+    /// The model, or the whole gateway, was stopped.
+    Stopped {
+        /// Why, and by whom.
+        reason: String,
+    },
+    /// The machine is watched by no model: its samples are kept.
+    PassThrough,
 }
 
 impl Withheld {
@@ -162,6 +176,9 @@ impl Withheld {
             Self::ModelNonFinite => "model_non_finite",
             Self::ModelFailed { .. } => "model_failed",
             Self::WindowFilling { .. } => "window_filling",
+            Self::NoModel => "no_model",
+            Self::Stopped { .. } => "stopped",
+            Self::PassThrough => "pass_through",
         }
     }
 }
@@ -178,7 +195,8 @@ impl fmt::Display for Withheld {
             Self::Quality { feature, status } => write!(f, "{code}: {feature}, status 0x{status:08X}"),
             Self::OutOfRange { feature, value } => write!(f, "{code}: {feature} = {value}"),
             Self::TooFast { feature, rate } => write!(f, "{code}: {feature} changed by {rate:.3} per second"),
-            Self::ModelNonFinite => f.write_str(code),
+            Self::ModelNonFinite | Self::NoModel | Self::PassThrough => f.write_str(code),
+            Self::Stopped { reason } => write!(f, "{code}: {reason}"),
             Self::ModelFailed { error } => write!(f, "{code}: {error}"),
             Self::WindowFilling { have, need } => write!(f, "{code}: {have} of {need} rows"),
         }
@@ -219,11 +237,11 @@ pub enum Outcome {
 pub struct Prediction {
     /// The machine.
     pub asset: Arc<str>,
-    /// The model's name in the configuration.
+    /// The model's name in the configuration; empty where the machine has none.
     pub model: Arc<str>,
-    /// The bundle's version.
+    /// The bundle's version; of a rule `rule`, empty where there is neither.
     pub model_version: Arc<str>,
-    /// Digest of `model.onnx`.
+    /// Digest of `model.onnx`; zeros where no model stands behind it.
     pub model_digest: Digest,
     /// Digest of `background.csv`.
     pub background_digest: Digest,
@@ -241,7 +259,23 @@ pub struct Prediction {
     pub alert: Option<uuid::Uuid>,
 }
 
+/// Which model it is, to the byte: what a name in the configuration stands for changes with each new bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ModelKey {
+    /// The model's name in the configuration.
+    pub name: Arc<str>,
+    /// Digest of `model.onnx`.
+    pub model: Digest,
+    /// Digest of `background.csv`.
+    pub background: Digest,
+}
+
 impl Prediction {
+    /// The model that made it.
+    pub fn key(&self) -> ModelKey {
+        ModelKey { name: Arc::clone(&self.model), model: self.model_digest, background: self.background_digest }
+    }
+
     /// Whether a feature of this name went into it, alone or as a part of a window.
     pub fn has_feature(&self, name: &str) -> bool {
         self.inputs.iter().any(|input| {

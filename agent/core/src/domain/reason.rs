@@ -12,6 +12,10 @@ pub enum Reason {
     Nothing,
     /// Its model is gone.
     Gone,
+    /// It is a challenger's, not shown to anyone.
+    Challenger,
+    /// A rule made it while no model could run: its conditions are all there is to say.
+    Rule,
     /// More came of this machine than can be explained.
     Crowded {
         /// One in so many is explained.
@@ -31,6 +35,8 @@ pub enum Reason {
 
 const NOTHING: &str = "nothing to explain: withheld, or its model no longer runs";
 const GONE: &str = "the model no longer runs";
+const CHALLENGER: &str = "a challenger's prediction, not shown to anyone";
+const RULE: &str = "a rule stood in for the model; its alert says which condition held";
 const CROWDED: &str = "no capacity; of this machine's predictions one in ";
 const CROWDED_END: &str = " is explained at present";
 const MANY_ALERTS: &str = "no capacity; too many alerts came at once";
@@ -45,6 +51,8 @@ impl Reason {
         match text {
             NOTHING => Self::Nothing,
             GONE => Self::Gone,
+            CHALLENGER => Self::Challenger,
+            RULE => Self::Rule,
             MANY_ALERTS => Self::ManyAlerts,
             NOT_SHOWN => Self::NotShown,
             WITHIN => Self::Within,
@@ -62,6 +70,8 @@ impl fmt::Display for Reason {
         match self {
             Self::Nothing => f.write_str(NOTHING),
             Self::Gone => f.write_str(GONE),
+            Self::Challenger => f.write_str(CHALLENGER),
+            Self::Rule => f.write_str(RULE),
             Self::Crowded { one_in } => write!(f, "{CROWDED}{one_in}{CROWDED_END}"),
             Self::ManyAlerts => f.write_str(MANY_ALERTS),
             Self::NotShown => f.write_str(NOT_SHOWN),
@@ -81,7 +91,8 @@ mod tests {
         let failed = Reason::Failed("the model's answer is not a finite number".to_owned());
         let lost = Reason::Lost("it is missing".to_owned());
         let known = [Reason::Nothing, Reason::Gone, Reason::Crowded { one_in: 1024 }, Reason::ManyAlerts];
-        for reason in known.into_iter().chain([Reason::NotShown, lost, Reason::Within, failed]) {
+        let of_roles = [Reason::Challenger, Reason::Rule];
+        for reason in known.into_iter().chain(of_roles).chain([Reason::NotShown, lost, Reason::Within, failed]) {
             assert_eq!(Reason::read(&reason.to_string()), reason);
         }
     }

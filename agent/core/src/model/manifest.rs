@@ -81,6 +81,23 @@ pub struct Feature {
     pub missing: bool,
 }
 
+impl Feature {
+    /// A value that nothing is demanded of, but that there is a usable one.
+    pub(crate) fn plain(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            unit: Arc::default(),
+            range: None,
+            max_rate: None,
+            max_age: None,
+            adjustable: None,
+            categories: BTreeMap::new(),
+            refuse_uncertain: false,
+            missing: false,
+        }
+    }
+}
+
 /// What a person may set a feature to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Adjustable {

@@ -25,6 +25,7 @@ mod table;
 pub mod tree;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::Framework;
@@ -45,7 +46,7 @@ use self::space::choose_space;
 pub use self::sum::{AddedUp, Sums, WeightedSum};
 pub use self::table::Table;
 pub use self::tree::{Split, TreeSum};
-use crate::domain::prediction::{Digest, Output, Space};
+use crate::domain::prediction::{Digest, ModelKey, Output, Space};
 
 /// A model with all that is needed to run, explain and check it. Immutable; share it in an `Arc`.
 #[derive(Debug)]
@@ -200,6 +201,11 @@ impl Model {
         self.golden.as_ref().map_or(0, Golden::len)
     }
 
+    /// Their inputs, flat.
+    pub fn golden_inputs(&self) -> &[f32] {
+        self.golden.as_ref().map_or(&[], |golden| &golden.rows)
+    }
+
     /// Who computed the golden rows' outputs, where the bundle says: `trainer` or `bundle-create`.
     pub fn golden_origin(&self) -> Option<&str> {
         self.golden.as_ref().and_then(Golden::origin)
@@ -213,6 +219,11 @@ impl Model {
     /// Digest of `background.csv`.
     pub fn background_digest(&self) -> Digest {
         self.background_digest
+    }
+
+    /// Which model it is, under this name in the configuration.
+    pub fn key(&self, name: &Arc<str>) -> ModelKey {
+        ModelKey { name: Arc::clone(name), model: self.model_digest, background: self.background_digest }
     }
 
     /// The space that explanations are in, with `auto` resolved.

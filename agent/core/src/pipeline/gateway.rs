@@ -32,7 +32,7 @@ pub enum Seen {
 
 /// All conditions as they were last seen, in the order of [`Condition::ALL`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Conditions([Seen; 4]);
+pub struct Conditions([Seen; Condition::ALL.len()]);
 
 impl Conditions {
     /// Notes what was seen of one.
@@ -52,7 +52,7 @@ impl Conditions {
 
 /// Since when each condition is gone whose alert is raised.
 #[derive(Debug, Default)]
-pub(super) struct Going([Option<Duration>; 4]);
+pub(super) struct Going([Option<Duration>; Condition::ALL.len()]);
 
 impl Pipeline {
     /// Takes in what was seen of the gateway itself.

@@ -1,13 +1,20 @@
 //! From samples to decisions, purely: one call takes samples, or a tick, and the time, and returns what follows.
 //!
-//! The story of one asset: its signals' newest readings are kept ([`validate`]); when its trigger fires they become one
-//! checked row, or the reason why not; for models that take windows the newest rows become one ([`window`]); the model runs; the decision rule ([`decide`]) says whether its condition
-//! begins or ends; the alarm ([`alarm`]) turns that into transitions. What the gateway is told of itself ([`gateway`]) does too. Every prediction, made or withheld, is a record,
-//! and comes before the transitions that it brings.
+//! The story of one asset ([`asset`]): its signals' newest readings are kept ([`validate`]); when its trigger fires they
+//! become one checked row, or the reason why not; for models that take windows the newest rows become one ([`window`]); the
+//! model runs ([`engine`]), or, where none can, the asset's own rule does ([`rule`]); the decision rule ([`decide`]) says
+//! whether its condition begins or ends; the alarm ([`alarm`]) turns that into transitions. What the gateway is told of itself
+//! ([`gateway`]) does too. Every prediction, made or withheld, is a record, and comes before the transitions that it brings.
+//!
+//! Models come and go between two samples; alarms stay, under the same ids.
 
 pub mod alarm;
+mod asset;
 pub mod decide;
+mod engine;
 pub mod gateway;
+mod plan;
+mod rule;
 pub mod validate;
 pub mod window;
 
@@ -16,50 +23,18 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::domain::alert::{AlertTransition, GATEWAY, Suppression};
-use crate::domain::prediction::{Outcome, Prediction, Role, Withheld};
+use self::alarm::{Alarm, OpenAlert};
+use self::asset::{Asset, Turn};
+pub use self::plan::{ActiveWhen, AssetPlan, Fallback, Stops, Trigger};
+use self::validate::Readings;
+use crate::domain::alert::{AlertTransition, GATEWAY, Priority, Suppression};
+use crate::domain::prediction::{ModelKey, Prediction, Role};
+use crate::domain::reason::Reason;
 use crate::domain::record::{Body, NewRecord};
 use crate::domain::sample::{Sample, SignalId};
 use crate::domain::time::Now;
-use crate::model::manifest::{Decision, Feature, Threshold};
-use crate::model::{Model, ModelError};
-use alarm::{Alarm, OpenAlert};
-use decide::{Decider, Verdict};
-use validate::{DEFAULT_MAX_AGE, Readings, Row};
-use window::Window;
-
-/// When an asset is predicted.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Trigger {
-    /// At this interval.
-    Every(Duration),
-    /// Whenever this signal arrives.
-    On(SignalId),
-}
-
-/// The condition under which the machine counts as running.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ActiveWhen {
-    /// The signal that tells.
-    pub signal: SignalId,
-    /// Where it has to be.
-    pub threshold: Threshold,
-}
-
-/// A machine to watch: every feature of its model is bound to a signal.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AssetPlan {
-    /// Its name.
-    pub id: Arc<str>,
-    /// The name of its model in the configuration.
-    pub model: Arc<str>,
-    /// When it is predicted.
-    pub trigger: Trigger,
-    /// When it counts as running; absent: always.
-    pub active_when: Option<ActiveWhen>,
-    /// One signal per feature, in the model's order.
-    pub signals: Vec<SignalId>,
-}
+use crate::model::Model;
+use crate::model::manifest::Decision;
 
 /// What to do about a prediction's explanation.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,8 +48,8 @@ pub enum Wish {
         /// Whether the prediction raised an alert: it is the one that the alert shows.
         urgent: bool,
     },
-    /// There is nothing to explain.
-    Nothing,
+    /// There is nothing to explain, for this reason.
+    Skip(Reason),
 }
 
 /// A prediction that was made or withheld.
@@ -84,8 +59,8 @@ pub struct Made {
     pub id: Uuid,
     /// The machine.
     pub asset: Arc<str>,
-    /// Which model it was, by digest and name, for whoever explains it.
-    pub model: Arc<str>,
+    /// Which model it was, for whoever explains it.
+    pub model: ModelKey,
     /// Its explanation.
     pub wish: Wish,
 }
@@ -105,29 +80,17 @@ pub struct Pipeline {
     /// One per (asset, decision rule), and those of assets that are no longer configured but still open.
     alarms: Vec<Alarm>,
     readings: Readings,
+    stops: Stops,
     going: gateway::Going,
 }
 
-struct Asset {
-    plan: AssetPlan,
-    bindings: Vec<(Feature, SignalId)>,
-    model: Arc<Model>,
-    /// Of a model that takes windows: the rows so far.
-    window: Option<Window>,
-    decider: Option<Decider>,
-    alarm: usize,
-    due: Option<Duration>,
-}
-
 impl Pipeline {
-    /// Binds assets to their models and takes up the alarms where the records left them.
+    /// Binds assets to their models, where they have one at present, and takes up the alarms where the records left them.
+    /// Features are bound to signals by name; whether all have one is for the caller to see.
     ///
     /// The transitions returned close the alerts of assets and rules that are no longer configured.
-    ///
-    /// # Panics
-    /// Never: an asset whose signals do not match its model's features watches the features that have one.
     pub fn new(
-        plans: Vec<(AssetPlan, Arc<Model>)>,
+        plans: Vec<(AssetPlan, Option<Arc<Model>>)>,
         open: Vec<OpenAlert>,
         now: Now,
         mint: &mut dyn FnMut() -> Uuid,
@@ -136,16 +99,24 @@ impl Pipeline {
             assets: Vec::new(),
             alarms: open.into_iter().map(Alarm::restored).collect(),
             readings: Readings::default(),
+            stops: Stops::default(),
             going: gateway::Going::default(),
         };
         let restored = pipeline.alarms.len();
         let mut kept = vec![false; restored];
         for (plan, model) in plans {
-            let alarm = pipeline.alarm_of(&plan, model.manifest().decision.as_ref());
-            if let (Some(kept), Some(_)) = (kept.get_mut(alarm), &model.manifest().decision) {
-                *kept = true;
-            }
-            pipeline.add(plan, model, alarm);
+            let alarm = plan.model.as_ref().map(|name| {
+                let decision = model.as_ref().and_then(|model| model.manifest().decision.as_ref());
+                let alarm = pipeline.alarm_of(&plan.id, name, decision);
+                // While no model is there it is not known what its alert would be, so nothing happens to it.
+                let watched = decision.is_some() || model.is_none();
+                if let (Some(kept), true) = (kept.get_mut(alarm), watched) {
+                    *kept = true;
+                }
+                alarm
+            });
+            plan.signals().for_each(|signal| pipeline.readings.listen(signal));
+            pipeline.assets.push(Asset::new(plan, model, alarm));
         }
         let mut follows = Follows::default();
         let watched = |alarm: &Alarm, kept: bool| kept || alarm.is_of_asset(GATEWAY);
@@ -159,32 +130,60 @@ impl Pipeline {
         (pipeline, follows)
     }
 
-    fn alarm_of(&mut self, plan: &AssetPlan, rule: Option<&Decision>) -> usize {
-        if let Some(index) = self.alarms.iter().position(|alarm| alarm.is_of(&plan.id, &plan.model)) {
-            if let Some(rule) = rule {
-                self.alarms[index].set_priority(rule.priority);
+    fn alarm_of(&mut self, asset: &Arc<str>, model: &Arc<str>, rule: Option<&Decision>) -> usize {
+        if let Some(index) = self.alarms.iter().position(|alarm| alarm.is_of(asset, model)) {
+            if let (Some(alarm), Some(rule)) = (self.alarms.get_mut(index), rule) {
+                alarm.set_priority(rule.priority);
             }
             return index;
         }
-        let priority = rule.map_or(crate::domain::alert::Priority::Low, |rule| rule.priority);
-        self.alarms.push(Alarm::new(Arc::clone(&plan.id), Arc::clone(&plan.model), priority));
+        let priority = rule.map_or(Priority::Low, |rule| rule.priority);
+        self.alarms.push(Alarm::new(Arc::clone(asset), Arc::clone(model), priority));
         self.alarms.len() - 1
     }
 
-    fn add(&mut self, plan: AssetPlan, model: Arc<Model>, alarm: usize) {
-        let bindings: Vec<_> = model.manifest().features.iter().cloned().zip(plan.signals.iter().cloned()).collect();
-        let active = plan.active_when.as_ref().map(|condition| &condition.signal);
-        let trigger = match &plan.trigger {
-            Trigger::On(signal) => Some(signal),
-            Trigger::Every(_) => None,
+    /// Gives one asset another model, or none. It predicts from the next sample on; one that takes windows when its own
+    /// is full, and until then what was there does.
+    ///
+    /// An open alert stays, under the same id, and the new model's rule takes it up; where that has none, the condition
+    /// is cleared, as the transitions returned say.
+    pub fn install(
+        &mut self,
+        asset: &str,
+        model: Option<Arc<Model>>,
+        now: Now,
+        mint: &mut dyn FnMut() -> Uuid,
+    ) -> Follows {
+        let mut follows = Follows::default();
+        let Some(asset) = self.assets.iter_mut().find(|known| *known.plan.id == *asset && known.plan.model.is_some())
+        else {
+            return follows;
         };
-        for signal in bindings.iter().map(|(_, signal)| signal).chain(active).chain(trigger) {
-            self.readings.listen(signal);
+        asset.install(model);
+        let alarm = asset.alarm.and_then(|index| self.alarms.get_mut(index));
+        let changed = asset.settle(&self.stops, alarm);
+        follows.records.extend(changed.map(|transition| record(mint(), now, transition)));
+        follows
+    }
+
+    /// Gives one asset another challenger, or none. It sees what the model in charge sees; its predictions are records,
+    /// and nothing else follows from them.
+    pub fn shadow(&mut self, asset: &str, model: Option<Arc<Model>>) {
+        if let Some(asset) = self.assets.iter_mut().find(|known| *known.plan.id == *asset && known.plan.model.is_some())
+        {
+            asset.shadow(model);
         }
-        let raised = self.alarms[alarm].is_raised();
-        let decider = model.manifest().decision.clone().map(|rule| Decider::new(rule, raised));
-        let window = Window::of(model.manifest());
-        self.assets.push(Asset { plan, bindings, model, window, decider, alarm, due: None });
+    }
+
+    /// Stops what is named here, and lets go on what is not, from the next sample on.
+    pub fn stop(&mut self, stops: Stops) {
+        self.stops = stops;
+    }
+
+    /// The model that predicts this asset, or would if it were not stopped: not yet one whose window is filling while
+    /// another predicts.
+    pub fn model(&self, asset: &str) -> Option<&Arc<Model>> {
+        self.assets.iter().find(|known| *known.plan.id == *asset)?.model()
     }
 
     /// Takes in samples that arrived together, then predicts the assets that wait for one of them.
@@ -258,17 +257,17 @@ impl Pipeline {
     /// and counts as running, so that the missing signal shows as a withheld prediction.
     fn switch(&mut self, index: usize, now: Now, mint: &mut dyn FnMut() -> Uuid, follows: &mut Follows) -> bool {
         let Some(asset) = self.assets.get_mut(index) else { return false };
-        let Some(alarm) = self.alarms.get_mut(asset.alarm) else { return false };
-        let switched = match asset.is_running(&self.readings, now) {
-            None => return true,
-            Some(true) => alarm.suppress(Suppression::None, "the machine runs again"),
-            Some(false) => alarm.suppress(Suppression::ByDesign, "the machine is off"),
-        };
-        follows.records.extend(switched.map(|transition| record(mint(), now, transition)));
-        let running = !alarm.is_suppressed();
+        let Some(running) = asset.is_running(&self.readings, now) else { return true };
+        if let Some(alarm) = asset.alarm.and_then(|index| self.alarms.get_mut(index)) {
+            let switched = if running {
+                alarm.suppress(Suppression::None, "the machine runs again")
+            } else {
+                alarm.suppress(Suppression::ByDesign, "the machine is off")
+            };
+            follows.records.extend(switched.map(|transition| record(mint(), now, transition)));
+        }
         if !running {
-            asset.decider.iter_mut().for_each(Decider::rest);
-            asset.window.iter_mut().for_each(Window::interrupt);
+            asset.rest();
         }
         running
     }
@@ -278,96 +277,35 @@ impl Pipeline {
             return;
         }
         let Some(asset) = self.assets.get_mut(index) else { return };
-        let Some(alarm) = self.alarms.get_mut(asset.alarm) else { return };
-        if asset.window.as_ref().is_some_and(|window| !window.is_due(now)) {
-            return;
-        }
-        let mut row = self.readings.row(&asset.bindings, now);
-        if let Some(window) = &mut asset.window {
-            row = window.push(row, now);
-        }
+        let alarm = asset.alarm.and_then(|index| self.alarms.get_mut(index));
         let id = mint();
-        let (prediction, wish) = asset.infer(row);
-        let transition = asset.decide(&prediction, id, alarm, now, mint);
-        let raises = transition.as_ref().is_some_and(|transition| transition.raised.is_some());
-        let prediction = Prediction { alert: alarm.is_raised().then(|| alarm.id()).flatten(), ..prediction };
-        follows.records.push(NewRecord { id, at: now, body: Body::Prediction(prediction) });
-        follows.records.extend(transition.map(|transition| {
-            // An alert's id is the id of the record that began it.
-            let began = !transition.from.is_open();
-            record(if began { transition.alert_id } else { mint() }, now, transition)
-        }));
-        let wish = match wish {
-            Some((row, answer)) => Wish::Explain { row, answer: Some(answer), urgent: raises },
-            None => Wish::Nothing,
-        };
-        let (asset, model) = (Arc::clone(&asset.plan.id), Arc::clone(&asset.plan.model));
-        follows.made.push(Made { id, asset, model, wish });
+        let Turn { cleared, main, beside } = asset.predict((&self.readings, &self.stops), alarm, (id, now), &mut *mint);
+        follows.records.extend(cleared.map(|transition| record(mint(), now, transition)));
+        if let Some((prediction, explained, transition)) = main {
+            let raises = transition.as_ref().is_some_and(|transition| transition.raised.is_some());
+            let wish = match explained {
+                Some((row, answer)) => Wish::Explain { row, answer: Some(answer), urgent: raises },
+                None if prediction.role == Role::Fallback => Wish::Skip(Reason::Rule),
+                None => Wish::Skip(Reason::Nothing),
+            };
+            follows.add(id, now, prediction, wish);
+            follows.records.extend(transition.map(|transition| {
+                // An alert's id is the id of the record that began it.
+                let began = !transition.from.is_open();
+                record(if began { transition.alert_id } else { mint() }, now, transition)
+            }));
+        }
+        if let Some(prediction) = beside {
+            follows.add(mint(), now, prediction, Wish::Skip(Reason::Challenger));
+        }
     }
 }
 
-impl Asset {
-    /// Whether the machine runs; `None` when the signal that tells is missing or old.
-    fn is_running(&self, readings: &Readings, now: Now) -> Option<bool> {
-        match &self.plan.active_when {
-            None => Some(true),
-            Some(condition) => {
-                readings.number(&condition.signal, DEFAULT_MAX_AGE, now).map(|value| condition.threshold.holds(value))
-            }
-        }
-    }
-
-    /// Runs the model on a row. With the prediction come the row to explain, where there is one, and what is explained.
-    fn infer(&self, row: Row) -> (Prediction, Option<(Vec<f32>, f64)>) {
-        let manifest = self.model.manifest();
-        let (outcome, explained) = match row.values {
-            Err(reason) => (Outcome::Withheld(reason), None),
-            Ok(values) => match self.model.predict(&values) {
-                Ok(answer) => (Outcome::Predicted(answer.output), Some((values, answer.explained))),
-                Err(ModelError::NonFinite) => (Outcome::Withheld(Withheld::ModelNonFinite), None),
-                Err(error) => (Outcome::Withheld(Withheld::ModelFailed { error: error.to_string() }), None),
-            },
-        };
-        let prediction = Prediction {
-            asset: Arc::clone(&self.plan.id),
-            model: Arc::clone(&self.plan.model),
-            model_version: Arc::clone(&manifest.version),
-            model_digest: self.model.model_digest(),
-            background_digest: self.model.background_digest(),
-            role: Role::Champion,
-            outcome,
-            source_time: row.source_time,
-            inputs: row.inputs,
-            input_quality: row.quality,
-            alert: None,
-        };
-        (prediction, explained)
-    }
-
-    fn decide(
-        &mut self,
-        prediction: &Prediction,
-        id: Uuid,
-        alarm: &mut Alarm,
-        now: Now,
-        mint: &mut dyn FnMut() -> Uuid,
-    ) -> Option<AlertTransition> {
-        let decider = self.decider.as_mut()?;
-        let Outcome::Predicted(output) = &prediction.outcome else {
-            decider.withheld();
-            return None;
-        };
-        let word = if output.probability.is_some() { "probability" } else { "output" };
-        let verdict = decider.predicted(output.value, now);
-        let rule = decider.rule();
-        match verdict {
-            Verdict::Raise => {
-                let reason = format!("{word} {:.4} {}", output.value, rule.raise);
-                Some(alarm.raise(mint(), Some((id, rule.raise.side())), reason))
-            }
-            Verdict::Clear => alarm.clear(Some(id), format!("{word} {:.4} {}", output.value, rule.clear)),
-            Verdict::Holds | Verdict::Rests => None,
-        }
+impl Follows {
+    fn add(&mut self, id: Uuid, at: Now, prediction: Prediction, wish: Wish) {
+        let (asset, model) = (Arc::clone(&prediction.asset), prediction.key());
+        self.records.push(NewRecord { id, at, body: Body::Prediction(prediction) });
+        self.made.push(Made { id, asset, model, wish });
     }
 }
 

@@ -59,6 +59,15 @@ impl Window {
         }
     }
 
+    /// Whether it must not wait any longer for the row that is due.
+    pub(super) fn is_pressing(&self, now: Now) -> bool {
+        match (self.last, self.period) {
+            (Some(last), Some(period)) => now.since(last) >= period,
+            (None, Some(_)) => false,
+            (_, None) => true,
+        }
+    }
+
     /// The machine was off: what comes after does not follow what was before.
     pub(super) fn interrupt(&mut self) {
         self.rows.clear();

@@ -1,172 +1,154 @@
 //! Loads the configured bundles and binds each asset's signals to its model's features.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use explaind_core::model::{BundleError, Files, InputSpec, Model, bundle};
-use explaind_core::pipeline::{AssetPlan, Trigger, window};
+use explaind_core::domain::sample::SignalId;
+use explaind_core::model::Model;
+use explaind_core::pipeline::{AssetPlan, Trigger};
 
 use super::AppError;
 use crate::config::{Asset, ConfigError, Settings};
+use crate::rollout::binding;
+use crate::rollout::files::files_of;
+use crate::rollout::verify::{AssetDemand, Demands};
+use crate::rollout::{self, Local};
 
-/// What all files of a bundle may hold together, whatever each may alone.
-pub(crate) const MOST_BYTES: u64 = 512 << 20;
-/// The most files that a bundle may hold.
-pub(crate) const MOST_FILES: usize = 64;
+/// What checking one bundle may take in all.
+const VERIFYING: Duration = Duration::from_secs(300);
 
 /// Models by their name in the configuration.
 pub(crate) type Models = HashMap<Arc<str>, Arc<Model>>;
 
-/// Reads a bundle's folder into memory, within bounds: sizes are asked for before anything is read.
-///
-/// # Errors
-/// One sentence, without the folder's name.
-pub(crate) fn files_of(folder: &Path) -> Result<Files, String> {
-    read_within(folder, MOST_BYTES)
-}
-
-fn read_within(folder: &Path, most: u64) -> Result<Files, String> {
-    let beyond = |name: &str, what: String| format!("{name} {what}; take out what is no part of it");
-    let (mut names, mut total) = (Vec::new(), 0_u64);
-    let entries = std::fs::read_dir(folder).map_err(|error| format!("cannot be read ({error})"))?;
-    for entry in entries {
-        let entry = entry.map_err(|error| format!("cannot be listed ({error})"))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let meta = entry.metadata().map_err(|error| format!("{name} cannot be read ({error})"))?;
-        if !meta.is_file() {
-            return Err(format!("{name} is not a plain file; a bundle holds nothing else"));
-        }
-        let largest = bundle::size_limit(&name);
-        if meta.len() > largest {
-            return Err(BundleError::TooLarge { file: name, bytes: meta.len(), most: largest }.to_string());
-        }
-        if names.len() == MOST_FILES {
-            return Err(beyond(&name, format!("is one more than the {MOST_FILES} files that a bundle may hold")));
-        }
-        total = total.saturating_add(meta.len());
-        if total > most {
-            return Err(beyond(&name, format!("brings the bundle to {total} bytes; at most {most} are read")));
-        }
-        names.push((name, entry.path()));
-    }
-    let mut files = Files::new();
-    let mut left = most;
-    for (name, path) in names {
-        let failed = |error: std::io::Error| format!("{name} cannot be read ({error})");
-        let mut bytes = Vec::new();
-        // It may have grown meanwhile.
-        File::open(path).map_err(failed)?.take(left.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-        let Some(rest) = left.checked_sub(bytes.len() as u64) else {
-            return Err(beyond(&name, format!("is larger than it was, and beyond the {most} bytes that are read")));
-        };
-        left = rest;
-        files.insert(name, bytes);
-    }
-    Ok(files)
-}
-
-/// Loads and verifies every configured bundle.
+/// Loads and verifies every configured bundle that lies in a local folder.
 ///
 /// # Errors
 /// The first bundle that is missing or not what it should be.
 pub(crate) fn load(settings: &Settings) -> Result<Models, AppError> {
     let mut models = Models::new();
     for (index, config) in settings.models.iter().enumerate() {
-        if !config.bundle.is_dir() {
-            let message =
-                format!("there is no bundle folder {}; make one with explaind bundle create", config.bundle.display());
-            return Err(settings.problem(&format!("model[{index}].bundle"), message).into());
-        }
-        let refuse = |message: String| AppError::Bundle { folder: config.bundle.clone(), message };
-        let files = files_of(&config.bundle).map_err(refuse)?;
-        let model = Model::load(&files).map_err(|error| refuse(error.to_string()))?;
-        model.verify().map_err(|error| refuse(error.to_string()))?;
-        models.insert(Arc::clone(&config.name), Arc::new(model));
+        let Some(folder) = &config.bundle else { continue };
+        models.insert(Arc::clone(&config.name), load_one(settings, index, folder)?);
     }
     Ok(models)
 }
 
-/// Binds every asset.
+fn load_one(settings: &Settings, index: usize, folder: &Path) -> Result<Arc<Model>, AppError> {
+    if !folder.is_dir() {
+        let message = format!("there is no bundle folder {}; make one with explaind bundle create", folder.display());
+        return Err(settings.problem(&format!("model[{index}].bundle"), message).into());
+    }
+    let refuse = |message: String| AppError::Bundle { folder: folder.to_owned(), message };
+    let files = files_of(folder).map_err(refuse)?;
+    let model = Model::load(&files).map_err(|error| refuse(error.to_string()))?;
+    model.verify().map_err(|error| refuse(error.to_string()))?;
+    Ok(Arc::new(model))
+}
+
+/// What there is to run from local folders. A bundle that is not what it should be is no reason not to start where a rule
+/// stands in for it on every machine: it may be the card that is failing, and nobody is there.
+///
+/// # Errors
+/// As of [`load`] and [`check`], where no rule stands in.
+pub(crate) fn local(settings: &Settings) -> Result<Local, AppError> {
+    let (mut local, mut sound) = (Local::new(), Models::new());
+    for (index, config) in settings.models.iter().enumerate() {
+        let Some(folder) = &config.bundle else { continue };
+        let found = match load_one(settings, index, folder) {
+            Ok(model) => {
+                sound.insert(Arc::clone(&config.name), Arc::clone(&model));
+                Ok(model)
+            }
+            Err(error) if has_rules(settings, &config.name) => {
+                tracing::error!(model = &*config.name, %error, "the model cannot run; its machines' rules stand in");
+                Err(error.to_string())
+            }
+            Err(error) => return Err(error),
+        };
+        local.insert(Arc::clone(&config.name), found);
+    }
+    check(settings, &sound)?;
+    Ok(local)
+}
+
+/// Whether a rule stands in for the model on every machine that it watches.
+fn has_rules(settings: &Settings, model: &str) -> bool {
+    let mut watched = settings.assets.iter().filter(|asset| asset.model.as_deref() == Some(model)).peekable();
+    watched.peek().is_some() && watched.all(|asset| asset.fallback.is_some())
+}
+
+/// Whether every asset has what its model asks for, as far as models are there.
 ///
 /// # Errors
 /// A feature without a signal, a signal for no feature, or units that differ.
-pub(crate) fn plans(settings: &Settings, models: &Models) -> Result<Vec<(AssetPlan, Arc<Model>)>, ConfigError> {
-    let mut plans = Vec::new();
+pub(crate) fn check(settings: &Settings, models: &Models) -> Result<(), ConfigError> {
     for (index, asset) in settings.assets.iter().enumerate() {
-        let Some(model) = models.get(&asset.model) else { continue };
-        plans.push((plan(settings, index, asset, model)?, Arc::clone(model)));
+        let Some(name) = &asset.model else { continue };
+        if let Some(model) = models.get(name) {
+            binds(settings, (index, asset), (name, model))?;
+        }
     }
-    Ok(plans)
+    Ok(())
 }
 
-fn plan(settings: &Settings, index: usize, asset: &Asset, model: &Model) -> Result<AssetPlan, ConfigError> {
-    let key = format!("asset[{index}].inputs");
-    let features = &model.manifest().features;
-    if let Some(stray) = asset.inputs.keys().find(|name| !features.iter().any(|feature| *feature.name == **name)) {
-        let known: Vec<&str> = features.iter().map(|feature| &*feature.name).collect();
-        let message = format!("model \"{}\" has no feature \"{stray}\"; it has {}", asset.model, known.join(", "));
-        return Err(settings.problem(&format!("{key}.\"{stray}\""), message));
-    }
-    if let (InputSpec::Window { period: Some(period), .. }, Trigger::Every(every)) =
-        (model.manifest().input, &asset.trigger)
-        && !window::fits(*every, period)
-    {
-        let message = format!(
-            "model \"{}\" takes a row every {period:?}, so its window never fills at {every:?}; write every = \"{period:?}\" \
-             or a whole part of it",
-            asset.model
-        );
-        return Err(settings.problem(&format!("asset[{index}].every"), message));
-    }
-    let units = settings.signals();
-    let mut signals = Vec::with_capacity(features.len());
-    for feature in features {
-        let Some(signal) = asset.inputs.get(&*feature.name) else {
-            let message = format!("feature \"{}\" of model \"{}\" has no signal; add it", feature.name, asset.model);
-            return Err(settings.problem(&key, message));
-        };
-        let stated = units.iter().find(|info| info.id == *signal).and_then(|info| info.unit.as_deref());
-        if let Some(unit) = stated.filter(|unit| !feature.unit.is_empty() && **unit != *feature.unit) {
-            let message = format!(
-                "signal \"{signal}\" is in {unit} and feature \"{}\" in {}; bring them together with scale and offset",
-                feature.name, feature.unit
-            );
-            return Err(settings.problem(&format!("{key}.\"{}\"", feature.name), message));
-        }
-        signals.push(signal.clone());
-    }
-    Ok(AssetPlan {
+/// What watches an asset.
+pub(crate) fn plan(asset: &Asset) -> AssetPlan {
+    let inputs = asset.inputs.iter().map(|(feature, signal)| (feature.as_str().into(), signal.clone()));
+    AssetPlan {
         id: Arc::clone(&asset.id),
-        model: Arc::clone(&asset.model),
+        model: asset.model.clone(),
         trigger: asset.trigger.clone(),
         active_when: asset.active_when.clone(),
-        signals,
-    })
+        inputs: inputs.collect(),
+        fallback: asset.fallback.clone(),
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Whether a model has all that it needs from an asset, in its own units, and nothing that it does not ask for.
+fn binds(
+    settings: &Settings,
+    (index, asset): (usize, &Asset),
+    (name, model): (&str, &Model),
+) -> Result<(), ConfigError> {
+    let demand = demand(settings, asset);
+    binding::check(name, model.manifest(), &demand.inputs, demand.every)
+        .map_err(|misfit| settings.problem(&format!("asset[{index}].{}", misfit.key), misfit.reason))
+}
 
-    #[test]
-    fn what_is_too_large_is_refused_before_it_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str, bytes: u64| File::create(folder.path().join(name)).unwrap().set_len(bytes).unwrap();
-        file("model.onnx", 1_000);
-        file("notes.txt", 1_000);
-        assert_eq!(files_of(folder.path()).unwrap().len(), 2);
-        assert!(read_within(folder.path(), 1_999).unwrap_err().contains("brings the bundle to 2000 bytes"));
-        // Files of nothing but holes: reading them would fill the memory.
-        file("model.onnx", 1 << 40);
-        assert!(files_of(folder.path()).unwrap_err().starts_with("model.onnx has 1099511627776 bytes"));
-        file("model.onnx", 1_000);
-        for n in 0..MOST_FILES {
-            file(&format!("part-{n}"), 16 << 20);
-        }
-        let error = files_of(folder.path()).unwrap_err();
-        assert!(error.contains("brings the bundle to ") || error.contains("is one more than the 64 files"), "{error}");
+/// What an asset has for its model.
+fn demand(settings: &Settings, asset: &Asset) -> AssetDemand {
+    let units = settings.signals();
+    let unit = |signal: &SignalId| units.iter().find(|info| info.id == *signal).and_then(|info| info.unit.clone());
+    AssetDemand {
+        id: asset.id.to_string(),
+        inputs: asset.inputs.iter().map(|(feature, signal)| (feature.clone(), unit(signal))).collect(),
+        every: match asset.trigger {
+            Trigger::Every(every) => Some(every),
+            Trigger::On(_) => None,
+        },
+    }
+}
+
+/// What a bundle must fulfil here to take the place of this model.
+pub(crate) fn demands(settings: &Settings, config: &rollout::Config) -> Demands {
+    let watched = settings.assets.iter().filter(|asset| asset.model.as_ref() == Some(&config.name));
+    Demands {
+        keys: settings.following.keys.clone(),
+        hardware: processor().to_owned(),
+        today: None,
+        assets: watched.map(|asset| demand(settings, asset)).collect(),
+        memory: config.memory,
+        time: VERIFYING,
+        latency: config.latency,
+    }
+}
+
+/// What the processor that this program was built for is called, as `uname -m` does.
+fn processor() -> &'static str {
+    match std::env::consts::ARCH {
+        "arm" => "armv7l",
+        other => other,
     }
 }

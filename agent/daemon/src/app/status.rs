@@ -1,22 +1,20 @@
 //! One page of what runs where: the answer of `explaind status` and of `/api/v1/status`.
 
-use std::sync::Arc;
-
 use explaind_core::domain::time::Timestamp;
 use explaind_core::pipeline::Trigger;
 use serde_json::{Value, json};
 
-use super::bundles::Models;
 use crate::buffer::Buffer;
 use crate::config::{Asset, Settings};
 use crate::driver::LastPredictions;
+use crate::rollout::Rollout;
 use crate::source::Sources;
 use crate::{clock, sync};
 
 /// Everything that the status is made of.
 pub(super) struct Report {
     gateway: Value,
-    models: Value,
+    rollout: Rollout,
     assets: Vec<Asset>,
     registry: bool,
     sources: Sources,
@@ -29,7 +27,7 @@ impl Report {
     /// Takes what does not change from the settings, and handles for what does.
     pub(super) fn new(
         settings: &Settings,
-        models: &Models,
+        rollout: Rollout,
         sources: Sources,
         buffer: Buffer,
         last: LastPredictions,
@@ -41,23 +39,9 @@ impl Report {
             "config_digest": settings.digest,
             "started_at": utc(clock::now().utc),
         });
-        let mut listed: Vec<_> = models.iter().collect();
-        listed.sort_by_key(|(name, _)| Arc::clone(name));
-        let models = listed.into_iter().map(|(name, model)| {
-            json!({
-                "name": &**name,
-                "version": &*model.manifest().version,
-                "registry_version": null,
-                "state": "active",
-                "digest": model.model_digest().to_string(),
-                "background_digest": model.background_digest().to_string(),
-                "signed": false,
-                "refused": null,
-            })
-        });
         Self {
             gateway,
-            models: models.collect(),
+            rollout,
             assets: settings.assets.clone(),
             registry: settings.registry.is_some(),
             sources,
@@ -65,6 +49,11 @@ impl Report {
             last,
             sync,
         }
+    }
+
+    /// Which models run where, without what else the status says.
+    pub(super) fn models(&self) -> Value {
+        json!({ "models": self.rollout.models(), "stopped": self.rollout.stopped() })
     }
 
     /// The status as of now.
@@ -80,11 +69,12 @@ impl Report {
         });
         let mut gateway = self.gateway.clone();
         gateway["clock_synchronised"] = clock::synchronised().into();
+        gateway["stopped"] = self.rollout.stopped();
         gateway["now"] = utc(clock::now().utc).into();
         json!({
             "gateway": gateway,
             "sources": sources.collect::<Value>(),
-            "models": self.models,
+            "models": self.rollout.models(),
             "buffer": self.buffer.stat(),
             "sync": if self.registry { json!(self.sync.snapshot()) } else { json!({"state": "off"}) },
             "assets": self.assets(),
@@ -97,12 +87,13 @@ impl Report {
             let last = self.last.of(&asset.id);
             json!({
                 "id": &*asset.id,
-                "model": &*asset.model,
+                "model": asset.model.as_deref(),
                 "predicts": match &asset.trigger {
                     Trigger::Every(interval) => format!("every {interval:?}"),
                     Trigger::On(signal) => format!("on {signal}"),
                 },
                 "last_prediction_at": last.as_ref().map(|last| utc(last.at)),
+                "role": last.as_ref().map(|last| last.role.as_str()),
                 "withheld": last.and_then(|last| last.withheld),
                 "open_alerts": open.iter().filter(|alert| alert.asset == asset.id).count(),
             })

@@ -6,6 +6,7 @@ use super::failure::{Failure, IO, UNAVAILABLE};
 use super::print;
 use crate::config::{DEFAULT_PATH, Settings};
 use crate::registry::Registry;
+use crate::registry::models::Wanted;
 use crate::{app, source};
 
 /// What to check.
@@ -22,14 +23,14 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let settings = Settings::read(&args.config)?;
     let models = app::load(&settings)?;
-    let plans = app::plans(&settings, &models)?;
+    app::check(&settings, &models)?;
     print::line(&format!(
         "{}: {} sources, {} signals, {} assets, {} models, all fit together",
         args.config.display(),
         settings.sources.len(),
         settings.signals().len(),
-        plans.len(),
-        models.len()
+        settings.assets.len(),
+        settings.models.len()
     ))?;
     if args.probe { probe(&settings) } else { Ok(()) }
 }
@@ -55,6 +56,19 @@ fn probe(settings: &Settings) -> Result<(), Failure> {
             Err(error) => {
                 print::line(&format!("registry: {error}"))?;
                 away.push("registry".to_owned());
+            }
+        }
+        for model in &settings.models {
+            for alias in model.alias.iter().chain(&model.challenger) {
+                let asked = Registry::new(registry);
+                let wanted = Wanted::Alias(alias.clone());
+                match runtime.block_on(asked.version(model.registered(), &wanted)) {
+                    Ok(found) => print::line(&format!("model {}: {alias} is version {}", model.name, found.number))?,
+                    Err(error) => {
+                        print::line(&format!("model {}: {error}", model.name))?;
+                        away.push(format!("{}@{alias}", model.name));
+                    }
+                }
             }
         }
     }

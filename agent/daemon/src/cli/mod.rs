@@ -8,11 +8,13 @@ pub(crate) mod client;
 mod explain;
 mod failure;
 mod feedback;
+mod models;
 mod password;
 mod print;
 mod run;
 mod status;
 mod users;
+mod verify_bundle;
 
 use std::path::{Path, PathBuf};
 
@@ -47,15 +49,20 @@ enum Verb {
     Alerts(alerts::Args),
     /// Say whether a prediction was right, and read what was said
     Feedback(feedback::Args),
+    /// Show which models run where and why, stop them, and release them
+    Models(models::Args),
     /// Predict and explain the rows of a CSV file with a bundle
     Explain(explain::Args),
-    /// Make, check and sign bundles, and carry them to and from the registry
+    /// Make, check and sign bundles, carry them to and from the registry, and go back to the one before
     #[command(subcommand)]
     Bundle(bundle::Args),
     /// Look at what the gateway keeps, check it, and carry it home by hand
     Buffer(buffer::Args),
     /// Manage who may sign in
     Users(users::Args),
+    /// Check a bundle within limits, as the daemon has it done before it believes one
+    #[command(hide = true)]
+    VerifyBundle(verify_bundle::Args),
 }
 
 /// Carries out what the command line asks for.
@@ -70,10 +77,12 @@ pub(crate) fn main() -> Result<(), Failure> {
         Verb::Status(args) => status::run(args, socket),
         Verb::Alerts(args) => alerts::run(args, socket),
         Verb::Feedback(args) => feedback::run(args, socket),
+        Verb::Models(args) => models::run(args, socket),
         Verb::Explain(args) => explain::run(args),
-        Verb::Bundle(args) => bundle::run(args),
+        Verb::Bundle(args) => bundle::run(args, socket),
         Verb::Buffer(args) => buffer::run(args),
         Verb::Users(args) => users::run(args, state_dir),
+        Verb::VerifyBundle(args) => verify_bundle::run(args),
     }
 }
 
@@ -116,9 +125,19 @@ mod tests {
             "buffer import --from /x --registry http://localhost:5000",
             "bundle push --bundle /x --registry http://localhost:5000 --name a --alias b",
             "bundle pull --registry /y --name a --version 3 --out /x",
+            "bundle rollback --model a --reason b --config /x",
+            "bundle rollback --model a --json --socket /x",
+            "models list --json --socket /x",
+            "models --config /x stop --model a --reason b",
+            "models release --gateway --config /x",
         ] {
             let words = std::iter::once("explaind").chain(line.split(' '));
             assert!(Arguments::try_parse_from(words).is_ok(), "{line}");
+        }
+        // What stops everything must be said, never left out.
+        for line in ["models stop", "models release --reason x", "models stop --gateway --model a", "bundle rollback"] {
+            let words = std::iter::once("explaind").chain(line.split(' '));
+            assert!(Arguments::try_parse_from(words).is_err(), "{line}");
         }
     }
 }

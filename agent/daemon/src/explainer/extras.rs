@@ -1,53 +1,35 @@
 //! What is said of a prediction beside its attributions: what would clear the alert, and what is like it.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use explaind_core::domain::extra::{Counterfactuals, Extra, Kind, Outcome as Ended};
-use explaind_core::domain::prediction::{Outcome, Prediction};
+use explaind_core::domain::prediction::{Outcome, Prediction, Role};
 use explaind_core::domain::record::{Body, NewRecord, Record};
-use explaind_core::explain::counterfactual::Search;
 use explaind_core::explain::neighbours::{Memory, Raised};
-use explaind_core::model::Model;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::{again, made};
+use super::again;
+use super::shelf::Shelf;
 use crate::buffer::Buffer;
 use crate::clock;
-use crate::pace::{self, Budgets};
 use crate::question::{Answer, Found, Unanswered};
 
 /// Earlier alerts that new ones are compared with.
 const REMEMBERED: usize = 500;
 
-/// Searches, and earlier alerts.
+/// Says it, and remembers earlier alerts.
 pub(super) struct Extras {
-    searches: HashMap<Arc<str>, Prepared>,
     memory: Memory,
     buffer: Buffer,
 }
 
-struct Prepared {
-    model: Arc<Model>,
-    /// `None` where preparing it failed.
-    search: Option<Search>,
-    /// Model evaluations that a search may take; kept on the record.
-    budget: u64,
-}
-
 impl Extras {
-    /// Prepares a search for each model, and reads the newest alerts back.
-    pub(super) fn new(buffer: Buffer, models: &HashMap<Arc<str>, Arc<Model>>, budgets: &Budgets) -> Self {
-        let prepared = |(name, model): (&Arc<str>, &Arc<Model>)| {
-            let budget = pace::of(budgets, name, model).search;
-            let search = searching(name, || Search::of(model));
-            (Arc::clone(name), Prepared { search, budget, model: Arc::clone(model) })
-        };
-        let searches = models.iter().map(prepared).collect();
-        let mut extras = Self { searches, memory: Memory::new(REMEMBERED), buffer };
+    /// Reads the newest alerts back.
+    pub(super) fn new(buffer: Buffer) -> Self {
+        let mut extras = Self { memory: Memory::new(REMEMBERED), buffer };
         extras.remember_stored();
         extras
     }
@@ -75,9 +57,9 @@ impl Extras {
 
     /// Open alerts of which an earlier run did not come to say all that can be said of them now. One that is not
     /// settled comes by itself when it is.
-    pub(super) fn unsaid(&self) -> Vec<Uuid> {
+    pub(super) fn unsaid(&self, shelf: &Shelf) -> Vec<Uuid> {
         let open = self.buffer.alerts().into_iter().filter(|alert| alert.state.is_open());
-        let sayable = |record: &Record| Kind::OF_ALERTS.into_iter().any(|kind| self.is_sayable(record, kind));
+        let sayable = |record: &Record| Kind::OF_ALERTS.into_iter().any(|kind| self.is_sayable(record, kind, shelf));
         open.filter_map(|alert| self.buffer.get(alert.prediction_id?).ok().flatten())
             .filter(|record| record.settlement.is_some() && sayable(record))
             .map(|record| record.id)
@@ -85,19 +67,14 @@ impl Extras {
     }
 
     /// Whether this is yet to be said of the prediction, and the model that made it is there to say it.
-    fn is_sayable(&self, record: &Record, kind: Kind) -> bool {
-        let known = prediction(record).is_some_and(|prediction| self.prepared(prediction).is_some());
+    fn is_sayable(&self, record: &Record, kind: Kind, shelf: &Shelf) -> bool {
+        let known = prediction(record).is_some_and(|prediction| shelf.of(prediction).is_some());
         let has_cause = kind != Kind::Cases || record.explanation().is_some();
         known && has_cause && matches!(self.buffer.extra(record.id, kind), Ok(None))
     }
 
-    /// The search of the model that made the prediction, if it still runs.
-    fn prepared(&self, prediction: &Prediction) -> Option<&Prepared> {
-        self.searches.get(&prediction.model).filter(|prepared| made(&prepared.model, prediction))
-    }
-
     /// Says of an explained prediction that raised an alert what would clear it and what is like it.
-    pub(super) fn follow_up(&mut self, id: Uuid) {
+    pub(super) fn follow_up(&mut self, id: Uuid, shelf: &Shelf) {
         let record = match self.buffer.get(id) {
             Ok(Some(record)) => record,
             // Evicted meanwhile, or unreadable: then there is nothing to say it of.
@@ -108,7 +85,7 @@ impl Extras {
             }
         };
         if self.is_shown(&record) {
-            self.say(&record);
+            self.say(&record, shelf);
         }
         self.remember(&record);
     }
@@ -127,16 +104,16 @@ impl Extras {
     }
 
     /// Says what is not said yet.
-    fn say(&self, record: &Record) {
+    fn say(&self, record: &Record, shelf: &Shelf) {
         let mut said = Vec::new();
-        if self.is_sayable(record, Kind::Counterfactuals) {
-            match self.counterfactuals(record) {
+        if self.is_sayable(record, Kind::Counterfactuals, shelf) {
+            match counterfactuals(record, shelf) {
                 Ok(found) => said.extend(extra(record.id, Kind::Counterfactuals, &found)),
                 Err(error) => tracing::warn!(%error, prediction = %record.id, "no counterfactuals"),
             }
         }
-        if self.is_sayable(record, Kind::Cases) {
-            said.extend(self.cases(record));
+        if self.is_sayable(record, Kind::Cases, shelf) {
+            said.extend(self.cases(record, shelf));
         }
         if said.is_empty() {
             return;
@@ -148,13 +125,13 @@ impl Extras {
 
     /// What would clear the alert of a prediction, as it is stored, or searched now. What was searched for is stored;
     /// that there was nothing to search for costs nothing to find again.
-    pub(super) fn answer(&self, record: &Record) -> Answer<Counterfactuals> {
+    pub(super) fn answer(&self, record: &Record, shelf: &Shelf) -> Answer<Counterfactuals> {
         if let Ok(Some(stored)) = self.buffer.extra(record.id, Kind::Counterfactuals)
             && let Some(found) = Found::stored(&stored)
         {
             return Ok(found);
         }
-        let content = self.counterfactuals(record)?;
+        let content = counterfactuals(record, shelf)?;
         if matches!(content.outcome, Ended::Found | Ended::NoneWithinLimits) {
             keep(&self.buffer, record.id, Kind::Counterfactuals, &content)
         } else {
@@ -162,23 +139,11 @@ impl Extras {
         }
     }
 
-    fn counterfactuals(&self, record: &Record) -> Result<Counterfactuals, Unanswered> {
-        let prediction = prediction(record).ok_or(Unanswered::NotRunning)?;
-        let prepared = self.searches.get(&prediction.model).ok_or(Unanswered::NotRunning)?;
-        let row = row_of(prediction, &prepared.model)?;
-        let search = prepared.search.as_ref().ok_or_else(Unanswered::within)?;
-        // A panic, in a library on a row it cannot take, costs one answer and not the thread.
-        let ask = |rows: &[f32]| prepared.model.outputs(rows);
-        catch_unwind(AssertUnwindSafe(|| search.search(&row, prepared.budget, ask)))
-            .map_err(|_| Unanswered::within())?
-            .map_err(|error| Unanswered::Failed(error.to_string()))
-    }
-
-    fn cases(&self, record: &Record) -> Option<NewRecord> {
+    fn cases(&self, record: &Record, shelf: &Shelf) -> Option<NewRecord> {
         let prediction = prediction(record)?;
         let explanation = record.explanation()?;
         // Rows of another background would be compared in another model's terms.
-        let background = self.prepared(prediction)?.model.background();
+        let background = shelf.of(prediction)?.model().background();
         let cases =
             self.memory.cases(prediction.alert, &prediction.model, explanation, &inputs(prediction), background);
         extra(record.id, Kind::Cases, &cases)
@@ -190,20 +155,25 @@ fn inputs(prediction: &Prediction) -> Vec<f32> {
     prediction.inputs.iter().map(|input| input.value.map_or(f32::NAN, |value| value as f32)).collect()
 }
 
-/// A panic, in a model that only just loads, costs this model its searches and nobody else anything.
-pub(super) fn searching(model: &str, prepare: impl FnOnce() -> Search) -> Option<Search> {
-    let search = catch_unwind(AssertUnwindSafe(prepare));
-    if search.is_err() {
-        tracing::error!(model, "the search for what clears alerts could not be prepared; this model goes without");
-    }
-    search.ok()
+fn counterfactuals(record: &Record, shelf: &Shelf) -> Result<Counterfactuals, Unanswered> {
+    let prediction = asked(record)?;
+    let prepared = shelf.of(prediction).ok_or(Unanswered::NotRunning)?;
+    let row = again(prediction, prepared.model()).ok_or(Unanswered::NotRunning)?;
+    let search = prepared.search().ok_or_else(Unanswered::within)?;
+    // A panic, in a library on a row it cannot take, costs one answer and not the thread.
+    let ask = |rows: &[f32]| prepared.model().outputs(rows);
+    catch_unwind(AssertUnwindSafe(|| search.search(&row, prepared.searched(), ask)))
+        .map_err(|_| Unanswered::within())?
+        .map_err(|error| Unanswered::Failed(error.to_string()))
 }
 
-/// What the model was given, for a model that made the prediction.
-pub(super) fn row_of(prediction: &Prediction, model: &Arc<Model>) -> Result<Vec<f32>, Unanswered> {
-    match &prediction.outcome {
-        Outcome::Withheld(_) => Err(Unanswered::Withheld),
-        Outcome::Predicted(_) => again(prediction, Some(model)).ok_or(Unanswered::NotRunning),
+/// The prediction to answer for, if a model made it.
+pub(super) fn asked(record: &Record) -> Result<&Prediction, Unanswered> {
+    match prediction(record) {
+        Some(Prediction { outcome: Outcome::Withheld(_), .. }) => Err(Unanswered::Withheld),
+        Some(Prediction { role: Role::Fallback, .. }) => Err(Unanswered::OfRule),
+        Some(prediction) => Ok(prediction),
+        None => Err(Unanswered::NotRunning),
     }
 }
 

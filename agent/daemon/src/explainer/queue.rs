@@ -2,8 +2,10 @@
 //!
 //! The policy:
 //!
-//! 1. Predictions that raised an alert: all of them, in order.
-//! 2. One of each in turn, so that none keeps the others waiting:
+//! 1. Models that are installed, so that what they predict is not explained before: of one name, beyond [`KEPT`] the
+//!    oldest goes, as it would once it is installed.
+//! 2. Predictions that raised an alert: all of them, in order.
+//! 3. One of each in turn, so that none keeps the others waiting:
 //!    - questions that somebody waits for: beyond [`QUESTIONS`] refused;
 //!    - what would clear those alerts, and what is like them: beyond [`FOLLOW_UPS`] the oldest is given up; it can
 //!      still be asked for;
@@ -16,12 +18,14 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use explaind_core::domain::explanation::Settlement;
+use explaind_core::domain::prediction::{ModelKey, Role};
 use explaind_core::domain::reason::Reason;
 use explaind_core::domain::record::{Body, Record};
 use explaind_core::model::Model;
 use explaind_core::pipeline::{Made, Wish};
 use uuid::Uuid;
 
+use super::shelf::{KEPT, Prepared};
 use super::{again, skip};
 use crate::buffer::Buffer;
 use crate::question::Question;
@@ -46,7 +50,7 @@ const FEWEST: u32 = 1024;
 pub(super) struct Job {
     pub(super) prediction: Uuid,
     pub(super) asset: Arc<str>,
-    pub(super) model: Arc<str>,
+    pub(super) model: ModelKey,
     pub(super) wish: Wish,
 }
 
@@ -58,6 +62,8 @@ impl Job {
 
 /// The next thing to do.
 pub(super) enum Work {
+    /// Explain this model's predictions too.
+    Install(Box<Prepared>),
     Explain(Job),
     Answer(Question),
     /// Say of this prediction what would clear its alert, and what is like it.
@@ -68,6 +74,7 @@ pub(super) enum Work {
 
 #[derive(Default)]
 struct Lanes {
+    installed: VecDeque<Box<Prepared>>,
     urgent: VecDeque<Job>,
     questions: VecDeque<Question>,
     follow_ups: VecDeque<Uuid>,
@@ -140,9 +147,9 @@ impl Lanes {
             let oldest = if surplus { self.urgent.pop_front() } else { None };
             return oldest.map(|job| (job.prediction, skip(&Reason::ManyAlerts)));
         }
-        if job.wish == Wish::Nothing {
+        if let Wish::Skip(reason) = &job.wish {
             // Costs nothing but the telling.
-            return Some((job.prediction, skip(&Reason::Nothing)));
+            return Some((job.prediction, skip(reason)));
         }
         match self.machines.entry(Arc::clone(&job.asset)).or_default().admit() {
             Ok(()) => {
@@ -153,7 +160,22 @@ impl Lanes {
         }
     }
 
+    /// Puts a model into its lane; returns what it replaces there.
+    fn install(&mut self, prepared: Box<Prepared>) -> Option<Box<Prepared>> {
+        let key = prepared.key();
+        let same = self.installed.iter().position(|waiting| waiting.key() == key);
+        let of_name = || self.installed.iter().filter(|waiting| waiting.key().name == key.name).count();
+        let first = || self.installed.iter().position(|waiting| waiting.key().name == key.name);
+        let replaced = same.or_else(|| if of_name() < KEPT { None } else { first() });
+        let replaced = replaced.and_then(|index| self.installed.remove(index));
+        self.installed.push_back(prepared);
+        replaced
+    }
+
     fn take(&mut self) -> Option<Work> {
+        if let Some(prepared) = self.installed.pop_front() {
+            return Some(Work::Install(prepared));
+        }
         if let Some(job) = self.urgent.pop_front() {
             return Some(Work::Explain(job));
         }
@@ -232,21 +254,39 @@ impl Queue {
         }
     }
 
+    /// Has the predictions of one more model explained; those of up to three others of its name still are. Comes before
+    /// whatever waits, so a model that is installed before it predicts is there in time.
+    pub(crate) fn install(&self, prepared: Prepared) {
+        let replaced = self.lock().install(Box::new(prepared));
+        self.lanes.1.notify_one();
+        // Large, so it goes when the lock is free again.
+        drop(replaced);
+    }
+
     /// Takes over what is left out and not stored.
     pub(super) fn left_out(&self) -> Vec<(Uuid, Settlement)> {
         std::mem::take(&mut self.lock().left_out)
     }
 
-    /// Queues the predictions that an earlier run stored and did not settle. Those that an alert names are urgent.
-    pub(crate) fn resume(&self, unsettled: Vec<Record>, models: &HashMap<Arc<str>, Arc<Model>>) {
+    /// Queues the predictions that an earlier run stored and did not settle. Those that an alert names are urgent. `models`
+    /// are those that [`run`](super::run) is given.
+    pub(crate) fn resume(&self, unsettled: Vec<Record>, models: &[(Arc<str>, Arc<Model>)]) {
+        let models: HashMap<ModelKey, &Arc<Model>> =
+            models.iter().map(|(name, model)| (model.key(name), model)).collect();
         let named: HashSet<Uuid> = self.buffer.alerts().iter().filter_map(|alert| alert.prediction_id).collect();
         let made = unsettled.into_iter().filter_map(|record| match record.body {
             Body::Prediction(prediction) => {
-                let wish = match again(&prediction, models.get(&prediction.model)) {
-                    Some(row) => Wish::Explain { row, answer: None, urgent: named.contains(&record.id) },
-                    None => Wish::Nothing,
+                let model = prediction.key();
+                let row = models.get(&model).and_then(|model| again(&prediction, model));
+                let wish = match (prediction.role, row) {
+                    (Role::Shadow, _) => Wish::Skip(Reason::Challenger),
+                    (Role::Fallback, _) => Wish::Skip(Reason::Rule),
+                    (Role::Champion, Some(row)) => {
+                        Wish::Explain { row, answer: None, urgent: named.contains(&record.id) }
+                    }
+                    (Role::Champion, None) => Wish::Skip(Reason::Nothing),
                 };
-                Some(Made { id: record.id, asset: prediction.asset, model: prediction.model, wish })
+                Some(Made { id: record.id, asset: prediction.asset, model, wish })
             }
             _ => None,
         });
@@ -302,6 +342,7 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use explaind_core::domain::prediction::Digest;
     use tokio::sync::oneshot;
 
     use super::*;
@@ -310,14 +351,16 @@ mod tests {
 
     fn job(n: u128, asset: &str, urgent: bool) -> Job {
         let wish = Wish::Explain { row: Vec::new(), answer: None, urgent };
-        Job { prediction: Uuid::from_u128(n), asset: asset.into(), model: "m".into(), wish }
+        let digest = Digest([0; 32]);
+        let model = ModelKey { name: "m".into(), model: digest, background: digest };
+        Job { prediction: Uuid::from_u128(n), asset: asset.into(), model, wish }
     }
 
     fn taken(lanes: &mut Lanes) -> Option<u128> {
         match lanes.take()? {
             Work::Explain(job) => Some(job.prediction.as_u128()),
             Work::FollowUp(id) => Some(id.as_u128()),
-            Work::Answer(_) | Work::Settle => None,
+            Work::Answer(_) | Work::Settle | Work::Install(_) => None,
         }
     }
 

@@ -1,6 +1,9 @@
 //! The explainer's own thread on real models, also with more to do than it can.
 
+mod replaced;
+
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 
 use explaind_core::domain::alert::{AlarmState, AlertTransition, Priority, Raised, Suppression};
@@ -18,23 +21,27 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::buffer::Buffer;
 use crate::buffer::samples::{fail, open};
+use crate::pace;
 use crate::question::{About, Answer, Question, Unanswered};
 
 /// Beyond the limits of a press: it fails.
 const ALARMING: [f32; 6] = [0.0, 302.0, 311.0, 1290.0, 66.0, 215.0];
 const HARMLESS: [f32; 6] = [1.0, 300.0, 310.0, 1540.0, 38.0, 60.0];
 
-fn models(name: &str) -> HashMap<Arc<str>, Arc<Model>> {
+fn model(name: &str) -> Arc<Model> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/demo/bundles").join(name);
-    let model = Model::load(&crate::app::files_of(&folder).unwrap()).unwrap();
-    HashMap::from([("press".into(), Arc::new(model))])
+    Arc::new(Model::load(&crate::rollout::files::files_of(&folder).unwrap()).unwrap())
+}
+
+fn ready(model: &Arc<Model>) -> Prepared {
+    Prepared::new(&"press".into(), model, pace::assumed(model))
 }
 
 /// A gateway's explainer on its thread.
 struct Rig {
     buffer: Buffer,
     queue: Queue,
-    models: HashMap<Arc<str>, Arc<Model>>,
+    model: Arc<Model>,
     thread: Option<thread::JoinHandle<()>>,
     folder: TempDir,
 }
@@ -43,14 +50,15 @@ impl Rig {
     fn new(model: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let buffer = open(folder.path());
-        let mut rig = Self { queue: Queue::new(buffer.clone()), buffer, models: models(model), thread: None, folder };
+        let mut rig =
+            Self { queue: Queue::new(buffer.clone()), buffer, model: self::model(model), thread: None, folder };
         rig.start();
         rig
     }
 
     fn start(&mut self) {
-        let (queue, models) = (self.queue.clone(), self.models.clone());
-        self.thread = Some(thread::spawn(move || run(&queue, &models, &Budgets::new(), &Metrics::new())));
+        let (queue, model) = (self.queue.clone(), Arc::clone(&self.model));
+        self.thread = Some(thread::spawn(move || run(&queue, [ready(&model)], &Metrics::new())));
     }
 
     /// Lets it do what waits, and end.
@@ -67,7 +75,7 @@ impl Rig {
     }
 
     fn made(&self, asset: &str, row: [f32; 6], raises: bool) -> (Made, Vec<NewRecord>) {
-        let model = &self.models["press"];
+        let model = &self.model;
         let at = clock::now();
         let (id, alert) = (clock::mint(at), clock::mint(at));
         let inputs = model.manifest().features.iter().zip(row);
@@ -106,7 +114,7 @@ impl Rig {
             records.push(NewRecord { id: alert, at, body: Body::Alert(transition) });
         }
         let wish = Wish::Explain { row: row.to_vec(), answer: Some(answer.explained), urgent: raises };
-        (Made { id, asset: asset.into(), model: "press".into(), wish }, records)
+        (Made { id, asset: asset.into(), model: model.key(&"press".into()), wish }, records)
     }
 
     fn said<T: DeserializeOwned>(&self, prediction: Uuid, kind: Kind) -> Option<T> {
@@ -153,7 +161,7 @@ fn an_alert_gets_its_explanation_then_what_would_clear_it_and_what_is_like_it() 
     rig.queue.request(vec![first, quiet]);
     let found: Counterfactuals = rig.soon_said(ids.0, Kind::Counterfactuals);
     assert_eq!(found.outcome, Ended::Found, "{found:?}");
-    let model = Arc::clone(&rig.models["press"]);
+    let model = Arc::clone(&rig.model);
     let clear = model.manifest().decision.as_ref().unwrap().clear;
     for way in &found.alternatives {
         let mut row = ALARMING;
@@ -183,7 +191,7 @@ fn what_an_earlier_run_did_not_come_to_say_is_said_after_the_start_and_remembere
     rig.finish();
     let first = rig.stored("press-1", ALARMING, true);
     rig.queue = Queue::new(rig.buffer.clone());
-    rig.queue.resume(rig.buffer.unsettled(), &rig.models);
+    rig.queue.resume(rig.buffer.unsettled(), &[("press".into(), Arc::clone(&rig.model))]);
     rig.start();
     let _: Cases = rig.soon_said(first.id, Kind::Cases);
     rig.finish();
@@ -222,7 +230,7 @@ fn what_cannot_be_said_is_not_tried_in_other_terms_and_restarts_repeat_nothing()
     prediction.background_digest.0[0] ^= 1;
     let replaced = rig.buffer.append(replaced).unwrap()[0].id;
     let failed = rig.stored("press-1", ALARMING, true).id;
-    let explained = Explainer::new(Arc::clone(&rig.models["press"]), pace::assumed(&rig.models["press"]).explanation);
+    let explained = Explainer::new(Arc::clone(&rig.model), pace::assumed(&rig.model).explanation);
     let explanation = explained.unwrap().explain(&ALARMING, None).unwrap();
     let settled = Settlement::Explained { id: clock::mint(clock::now()), explanation };
     let failure = Settlement::Failed { reason: "not finite".to_owned() };
@@ -234,7 +242,9 @@ fn what_cannot_be_said_is_not_tried_in_other_terms_and_restarts_repeat_nothing()
         rig.finish();
     }
     assert_eq!(rig.buffer.read(Stream::Explanations, 0, 9).unwrap().len(), 1);
-    assert!(Extras::new(rig.buffer.clone(), &rig.models, &Budgets::new()).unsaid().is_empty());
+    let mut shelf = Shelf::default();
+    shelf.put(ready(&rig.model));
+    assert!(Extras::new(rig.buffer.clone()).unsaid(&shelf).is_empty());
 }
 
 #[test]
@@ -267,7 +277,7 @@ fn another_space_is_worked_out_once_and_then_answered_from_its_record() {
     let mut rig = Rig::new("press-failure");
     let asked = rig.stored("press-1", ALARMING, false);
     let record = || rig.buffer.get(asked.id).unwrap().unwrap();
-    let model = Arc::clone(&rig.models["press"]);
+    let model = Arc::clone(&rig.model);
     assert_eq!(model.space(), Space::Margin);
     let found = rig.ask_in(record(), Space::Probability).unwrap();
     let figures = &found.content;
@@ -307,12 +317,12 @@ fn a_space_that_the_model_does_not_have_is_refused_in_one_sentence() {
 /// A library may panic on a model that only just loads, and then on the next one too.
 #[test]
 fn a_model_that_panics_when_it_is_prepared_goes_without_explanations_and_nobody_else() {
-    let reason = prepared("press", || panic!("an index out of bounds")).err();
+    let reason = shelf::prepared("press", || panic!("an index out of bounds")).err();
     assert_eq!(reason, Some(Reason::Within));
     let wish = Wish::Explain { row: ALARMING.to_vec(), answer: None, urgent: true };
-    let settled = explained(reason.map(Err).as_ref(), &wish, &Metrics::new());
+    let settled = explained(reason.as_ref().map(Err), &wish, &Metrics::new());
     assert_eq!(settled, Settlement::Failed { reason: Reason::Within.to_string() });
-    assert!(extras::searching("press", || panic!("an index out of bounds")).is_none());
+    assert!(shelf::searching("press", || panic!("an index out of bounds")).is_none());
 }
 
 #[test]
@@ -320,8 +330,8 @@ fn a_buffer_that_refuses_is_left_alone_for_longer_each_time_and_what_is_owed_is_
     let mut rig = Rig::new("press-failure");
     rig.finish();
     rig.queue = Queue::new(rig.buffer.clone());
-    let (metrics, budgets) = (Metrics::new(), Budgets::new());
-    let mut worker = Worker::new(&rig.queue, &rig.models, &budgets, &metrics);
+    let metrics = Metrics::new();
+    let mut worker = Worker::new(&rig.queue, [ready(&rig.model)], &metrics);
     let made: Vec<Made> = (0..10).map(|_| rig.stored("press-1", HARMLESS, false)).collect();
     fail(&rig.buffer);
     rig.queue.request(made);
@@ -349,8 +359,8 @@ fn an_alert_of_which_nothing_more_is_said_is_remembered() {
     let mut rig = Rig::new("press-failure");
     rig.finish();
     rig.queue = Queue::new(rig.buffer.clone());
-    let (metrics, budgets) = (Metrics::new(), Budgets::new());
-    let mut worker = Worker::new(&rig.queue, &rig.models, &budgets, &metrics);
+    let metrics = Metrics::new();
+    let mut worker = Worker::new(&rig.queue, [ready(&rig.model)], &metrics);
     let first = rig.stored("press-1", ALARMING, true);
     let id = first.id;
     rig.queue.request(vec![first]);
@@ -367,7 +377,7 @@ fn an_alert_of_which_nothing_more_is_said_is_remembered() {
         worker.work(work);
     }
     // Among 256 that are gone the newest waits its turn.
-    worker.extras.follow_up(alike);
+    worker.extras.follow_up(alike, &worker.shelf);
     let cases: Cases = rig.said(alike, Kind::Cases).expect("cases");
     assert_eq!(cases.alerts.first().map(|alert| alert.prediction_id), Some(id));
     assert_eq!(rig.said::<Cases>(id, Kind::Cases), None);
@@ -384,8 +394,7 @@ fn at_twice_the_sustainable_load_alerts_go_first_and_the_rest_is_thinned() {
     rig.finish();
     rig.queue = Queue::new(rig.buffer.clone());
     let metrics = Metrics::new();
-    let budgets = Budgets::new();
-    let mut worker = Worker::new(&rig.queue, &rig.models, &budgets, &metrics);
+    let mut worker = Worker::new(&rig.queue, [ready(&rig.model)], &metrics);
     for _ in 0..ROUNDS {
         let (mut jobs, mut records) = (Vec::new(), Vec::new());
         for n in 0..COME {

@@ -28,6 +28,8 @@ pub(crate) struct Config {
 
 /// A share that takes longer is taken for dead. What was begun there goes on in its thread, and may still end well.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The file that stops a gateway, or a model; see [`super::stops`].
+const STOP: &str = "stop";
 /// The largest `store.json`.
 const LARGEST_MARK: u64 = 1 << 20;
 
@@ -120,7 +122,8 @@ impl Directory {
         let folder = self.inside(gateway)?;
         self.blocking(move |root| {
             make_root(root)?;
-            Ok(!names(&folder)?.is_empty())
+            // A stop may be there before the gateway ever was.
+            Ok(names(&folder)?.iter().any(|name| name != STOP))
         })
         .await
     }
@@ -185,7 +188,7 @@ impl Directory {
     }
 }
 
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RegistryError + use<> {
+pub(super) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RegistryError + use<> {
     let path = path.to_owned();
     move |source| RegistryError::Io { doing, path, source }
 }
@@ -265,12 +268,12 @@ fn read_some(path: &Path) -> io::Result<Vec<u8>> {
 
 /// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Found {
-    size: u64,
-    sha256: [u8; 32],
+pub(super) struct Found {
+    pub(super) size: u64,
+    pub(super) sha256: [u8; 32],
 }
 
-fn look(path: &Path) -> Result<Option<Found>, RegistryError> {
+pub(super) fn look(path: &Path) -> Result<Option<Found>, RegistryError> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

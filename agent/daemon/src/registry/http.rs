@@ -1,5 +1,9 @@
 //! HTTP to the registry: one client, with its secrets, certificates and limits.
 
+mod download;
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +11,6 @@ use std::time::Duration;
 use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
-use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 use url::Url;
 
@@ -24,6 +27,12 @@ const QUESTION: Duration = Duration::from_secs(60);
 const LONGEST_REST: Duration = Duration::from_secs(600);
 /// How MLflow says that there is no such thing.
 const MISSING: &str = "RESOURCE_DOES_NOT_EXIST";
+/// What is said of a page that answers in the server's place.
+const NO_JSON: &str = "the answer is no JSON; is url that of an MLflow server, and does no proxy answer for it?";
+/// How MLflow says that it does not like a name, and that there is no alias of that name.
+const INVALID: &str = "INVALID_PARAMETER_VALUE";
+/// The largest refusal that is read for its reason.
+const LARGEST_REFUSAL: usize = 64 << 10;
 /// The largest answer that is no file: the list of a folder with half a million batches.
 const LARGEST_ANSWER: usize = 32 << 20;
 
@@ -73,11 +82,13 @@ pub(super) struct Http {
     /// Made with the first request, so that a certificate that cannot be read is told as any other failure; and made anew
     /// after a failure to connect, so that a renewed certificate needs no restart.
     client: Arc<Mutex<Option<Client>>>,
+    /// How long nothing may come.
+    patience: Duration,
 }
 
 impl Http {
     pub(super) fn new(route: Route) -> Self {
-        Self { route: Arc::new(route), client: Arc::default() }
+        Self { route: Arc::new(route), client: Arc::default(), patience: QUESTION }
     }
 
     /// The server's address, for people.
@@ -91,6 +102,23 @@ impl Http {
         url.query_pairs_mut().extend_pairs(query);
         let answer = self.ask(Method::GET, url, Some(QUESTION), |request| request).await?;
         self.json(path, answer).await
+    }
+
+    /// Asks for JSON that is named in the query; `None` also when the server calls an unknown name an invalid one.
+    pub(super) async fn get_named(&self, path: &str, query: &[(&str, &str)]) -> Result<Option<Value>, RegistryError> {
+        let mut url = self.url(path);
+        url.query_pairs_mut().extend_pairs(query);
+        let answer = self.ask(Method::GET, url, Some(QUESTION), |request| request).await?;
+        if answer.status() != StatusCode::BAD_REQUEST {
+            return self.json(path, answer).await;
+        }
+        let text = self.body(path, answer, LARGEST_REFUSAL).await?;
+        let value = serde_json::from_slice::<Value>(&text).unwrap_or_default();
+        if value["error_code"] == INVALID {
+            return Ok(None);
+        }
+        let said: String = value["message"].as_str().unwrap_or_default().chars().take(300).collect();
+        Err(self.failed(path, format!("{} {said}", StatusCode::BAD_REQUEST).trim_end().to_owned()))
     }
 
     /// Sends JSON and reads JSON; `None` when what it is about does not exist.
@@ -116,40 +144,6 @@ impl Http {
                 let content = self.read(path, answer, most).await?;
                 Ok(content.map_or(Look::Other, Look::Content))
             }
-        }
-    }
-
-    /// Reads a file into another, of at most `most` bytes, and says how many it has; `None` when there is none.
-    pub(super) async fn fetch(
-        &self,
-        path: &str,
-        most: u64,
-        into: &mut tokio::fs::File,
-    ) -> Result<Option<u64>, RegistryError> {
-        // What is limited is the time in which nothing comes: the whole may take as long as the link needs.
-        let stalled = |_| self.failed(path, format!("nothing came for {} seconds", QUESTION.as_secs()));
-        let asked = self.ask(Method::GET, self.url(path), None, |request| request);
-        let answer = timeout(QUESTION, asked).await.map_err(stalled)??;
-        if answer.status() == StatusCode::NOT_FOUND {
-            return self.json(path, answer).await.map(|_| None);
-        }
-        let mut answer = self.succeeded(path, answer).await?;
-        let mut got = 0_u64;
-        loop {
-            let piece = timeout(QUESTION, answer.chunk()).await.map_err(stalled)?;
-            let Some(piece) = piece.map_err(|error| self.failed(path, chain(&error.without_url())))? else {
-                return Ok(Some(got));
-            };
-            got = got.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
-            if got > most {
-                return Err(self.failed(
-                    path,
-                    format!("there are more than the {most} bytes that were announced or are accepted"),
-                ));
-            }
-            into.write_all(&piece)
-                .await
-                .map_err(|error| self.failed(path, format!("it cannot be kept here: {error}")))?;
         }
     }
 
@@ -235,9 +229,7 @@ impl Http {
         let answer = self.succeeded(path, answer).await?;
         let text = self.body(path, answer, LARGEST_ANSWER).await?;
         let value = serde_json::from_slice(&text);
-        value
-            .map(Some)
-            .map_err(|_| self.failed(path, "the answer is no JSON; is url that of an MLflow server?".to_owned()))
+        value.map(Some).map_err(|_| self.failed(path, NO_JSON.to_owned()))
     }
 
     /// The answer, unless it is a refusal.
@@ -247,7 +239,7 @@ impl Http {
             return Ok(answer);
         }
         let after = rest(status, answer.headers());
-        let text = self.body(path, answer, LARGEST_ANSWER).await.unwrap_or_default();
+        let text = self.body(path, answer, LARGEST_REFUSAL).await.unwrap_or_default();
         let said = serde_json::from_slice::<Value>(&text).ok();
         let said = said.as_ref().and_then(|value| value["message"].as_str()).unwrap_or_default();
         let said: String = said.chars().take(300).collect();
@@ -257,6 +249,11 @@ impl Http {
             }
             StatusCode::FORBIDDEN => {
                 format!("it does not let us do that ({status}); give the gateway's user the permission to edit. {said}")
+            }
+            _ if status.is_redirection() => {
+                format!(
+                    "it sends us elsewhere ({status}); write url as the server calls itself, and without a sign-in page"
+                )
             }
             _ => format!("{status} {said}"),
         };
@@ -288,7 +285,7 @@ impl Http {
     }
 
     fn silent(&self, path: &str) -> RegistryError {
-        self.failed(path, format!("nothing came for {} seconds", QUESTION.as_secs()))
+        self.failed(path, format!("nothing came for {} seconds", self.patience.as_secs()))
     }
 
     fn failed(&self, path: &str, reason: String) -> RegistryError {
@@ -368,28 +365,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_may_ask_for_patience_within_bounds() {
-        let headers = |pairs: &[(reqwest::header::HeaderName, &str)]| -> HeaderMap {
-            pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect()
-        };
-        let busy = StatusCode::SERVICE_UNAVAILABLE;
-        let asked = |text: &str| rest(busy, &headers(&[(RETRY_AFTER, text)]));
-        assert_eq!(asked("7"), Some(Duration::from_secs(7)));
-        assert_eq!(asked("99999999"), Some(LONGEST_REST));
-        assert_eq!([asked("-1"), asked("soon"), asked("Wed, 21 Oct 2026 07:28:00 GMT")], [None; 3]);
-        let by = |date: &str| {
-            let date = (DATE, date);
-            rest(busy, &headers(&[(RETRY_AFTER, "Wed, 21 Oct 2026 07:28:00 GMT"), date]))
-        };
-        assert_eq!(by("Wed, 21 Oct 2026 07:27:30 GMT"), Some(Duration::from_secs(30)));
-        assert_eq!(by("Wed, 21 Oct 2026 07:29:00 GMT"), None, "that is over");
-        assert_eq!(rest(StatusCode::OK, &headers(&[(RETRY_AFTER, "7")])), None);
-    }
 }

@@ -6,6 +6,8 @@
 //! the run's metrics, so that a fleet is seen on MLflow's own page.
 
 mod models;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -349,6 +351,25 @@ impl Mlflow {
     /// A gateway's run and its tags, asked anew.
     async fn find(&self, gateway: &str) -> Result<Option<(Run, Vec<Value>)>, RegistryError> {
         self.known().run = None;
+        let Some(run) = self.search(gateway).await? else { return Ok(None) };
+        let tags = run["data"]["tags"].as_array().cloned().unwrap_or_default();
+        Ok(Some((self.note(gateway, &run)?, tags)))
+    }
+
+    /// A gateway's run as it is now, for who only looks: what was found out about it stays.
+    async fn look_at_run(&self, gateway: &str) -> Result<Option<Value>, RegistryError> {
+        if let Some(run) = self.noted(gateway) {
+            let found = self.http.get("api/2.0/mlflow/runs/get", &[("run_id", run.id.as_str())]).await?;
+            let found =
+                found.map(|found| found["run"].clone()).filter(|run| run["info"]["lifecycle_stage"] == "active");
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        self.search(gateway).await
+    }
+
+    async fn search(&self, gateway: &str) -> Result<Option<Value>, RegistryError> {
         let Some(experiment) = self.experiment(EXPERIMENT).await? else { return Ok(None) };
         let name = gateway.replace('\\', "\\\\").replace('\'', "\\'");
         let body = json!({
@@ -358,10 +379,7 @@ impl Mlflow {
             "order_by": ["attributes.start_time ASC"],
             "max_results": 1,
         });
-        let found = self.must("api/2.0/mlflow/runs/search", &body).await?;
-        let Some(run) = found["runs"].get(0) else { return Ok(None) };
-        let tags = run["data"]["tags"].as_array().cloned().unwrap_or_default();
-        Ok(Some((self.note(gateway, run)?, tags)))
+        Ok(self.must("api/2.0/mlflow/runs/search", &body).await?["runs"].get(0).cloned())
     }
 
     /// The run of a gateway that has none. Another of its name may make one at the same moment, and so may a request of ours that
@@ -408,7 +426,8 @@ impl Mlflow {
     async fn experiment(&self, name: &str) -> Result<Option<String>, RegistryError> {
         let query = [("experiment_name", name)];
         let found = self.http.get("api/2.0/mlflow/experiments/get-by-name", &query).await?;
-        Ok(found.and_then(|found| Some(found["experiment"]["experiment_id"].as_str()?.to_owned())))
+        let id = |found: Value| found["experiment"]["experiment_id"].as_str().map(str::to_owned);
+        found.map(|found| id(found).ok_or_else(|| self.nonsense("experiments/get-by-name"))).transpose()
     }
 
     /// Remembers a run as the server describes it.
@@ -475,59 +494,4 @@ fn proxied(uri: &str) -> Option<String> {
         None => rest,
     };
     Some(path.trim_matches('/').to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(text: &str) -> Config {
-        toml::from_str(text).unwrap()
-    }
-
-    #[test]
-    fn secrets_go_only_where_they_are_safe() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("secret");
-        std::fs::write(&file, "x\n").unwrap();
-        let secret = format!("password_file = {file:?}\n");
-        let cases = [
-            ("url = \"https://me:pw@x\"".to_owned(), "url"),
-            ("url = \"https://x\"\nproxy = \"http://me:pw@y\"".to_owned(), "proxy"),
-            (format!("url = \"https://x\"\n{secret}"), "password_file"),
-            ("url = \"https://x\"\nusername = \"me\"".to_owned(), "username"),
-            (format!("url = \"http://central\"\nusername = \"me\"\n{secret}"), "url"),
-            (format!("url = \"https://x\"\nusername = \"me\"\n{secret}token_credential = \"t\""), "token_file"),
-            ("url = \"https://x\"\ntoken_file = \"/does/not/exist\"".to_owned(), "token_file"),
-            ("url = \"https://x\"\nca_file = \"/does/not/exist\"".to_owned(), "ca_file"),
-        ];
-        for (text, key) in cases {
-            assert_eq!(config(&text).check().map_err(|(key, _)| key), Err(key), "{text}");
-        }
-        for text in [
-            "url = \"http://127.0.0.1:5000\"".to_owned(),
-            format!("url = \"http://127.0.0.1:5000\"\nusername = \"me\"\n{secret}"),
-            format!("url = \"https://x/mlflow\"\nusername = \"me\"\n{secret}max_rate = \"256KiB\""),
-        ] {
-            config(&text).check().unwrap();
-        }
-        for text in ["url = \"ftp://x\"", "url = \"mlflow\"", "url = \"http://x\"\nmax_rate = \"0B\""] {
-            assert!(toml::from_str::<Config>(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn artifacts_are_found_behind_the_server_only() {
-        assert_eq!(proxied("mlflow-artifacts:/1/abc/artifacts").as_deref(), Some("1/abc/artifacts"));
-        assert_eq!(proxied("mlflow-artifacts://host:5000/1/abc/artifacts").as_deref(), Some("1/abc/artifacts"));
-        assert_eq!(proxied("s3://bucket/1/abc/artifacts"), None);
-    }
-
-    #[test]
-    fn entries_of_a_folder_are_read_in_either_form() {
-        let file = File::read(&json!({"path": "1-4.parquet", "is_dir": false, "file_size": 12}));
-        assert_eq!(file, Some(File { name: "1-4.parquet".to_owned(), is_folder: false, size: Some(12) }));
-        let file = File::read(&json!({"path": "1/r/artifacts/g/alerts", "is_dir": true}));
-        assert_eq!(file.map(|file| (file.name, file.is_folder)), Some(("alerts".to_owned(), true)));
-    }
 }

@@ -8,6 +8,8 @@ mod directory;
 mod http;
 mod mlflow;
 pub(crate) mod models;
+mod pull;
+pub(crate) mod stops;
 mod upload;
 
 use std::collections::BTreeMap;

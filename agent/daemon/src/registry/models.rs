@@ -4,10 +4,6 @@
 //! byte is fetched; whether the content is a bundle, and whose, is for who asked to find out.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-
-use tokio::fs;
-use tokio::io::AsyncWriteExt as _;
 
 use super::{Registry, RegistryError};
 
@@ -63,7 +59,7 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         format!("version {} of model \"{}\"", self.number, self.name)
     }
 
@@ -90,6 +86,8 @@ pub(crate) struct Limits {
     pub(crate) total: u64,
     /// How many files.
     pub(crate) files: usize,
+    /// The file that lists the digests of the others, as `sha256sum` writes them.
+    pub(crate) sums: &'static str,
 }
 
 impl Registry {
@@ -119,37 +117,10 @@ impl Registry {
             Self::Mlflow(mlflow) => mlflow.version(name, wanted).await,
         }
     }
-
-    /// Fetches all files of a version into a folder that is there and empty. What is in it after an error is of no use.
-    pub(crate) async fn pull(&self, version: &Version, limits: Limits, into: &Path) -> Result<(), RegistryError> {
-        let entries = match self {
-            Self::Directory(directory) => directory.entries(version).await?,
-            Self::Mlflow(mlflow) => mlflow.entries(version).await?,
-        };
-        check(version, &entries, limits)?;
-        let mut left = limits.total;
-        for entry in &entries {
-            let most = entry.size.unwrap_or(u64::MAX).min((limits.file)(&entry.name)).min(left);
-            let path = into.join(&entry.name);
-            let failed = |doing, source| RegistryError::Io { doing, path: path.clone(), source };
-            let mut file = fs::File::create_new(&path).await.map_err(|error| failed("create", error))?;
-            let got = match self {
-                Self::Directory(directory) => directory.fetch(version, &entry.name, most, &path).await?,
-                Self::Mlflow(mlflow) => mlflow.fetch(version, &entry.name, most, &mut file).await?,
-            };
-            if let Some(size) = entry.size.filter(|size| *size != got) {
-                return Err(version.wrong(format!("{} was announced with {size} bytes and has {got}", entry.name)));
-            }
-            file.flush().await.map_err(|error| failed("write", error))?;
-            file.sync_all().await.map_err(|error| failed("sync", error))?;
-            left = left.saturating_sub(got);
-        }
-        Ok(())
-    }
 }
 
 /// Whether what is announced could be accepted.
-fn check(version: &Version, entries: &[Entry], limits: Limits) -> Result<(), RegistryError> {
+pub(super) fn check(version: &Version, entries: &[Entry], limits: Limits) -> Result<(), RegistryError> {
     if entries.is_empty() {
         return Err(version.wrong("it has no files"));
     }
@@ -191,7 +162,7 @@ fn is_plain(name: &str) -> bool {
         && !name.chars().any(char::is_control)
 }
 
-fn check_name(name: &str) -> Result<(), RegistryError> {
+pub(super) fn check_name(name: &str) -> Result<(), RegistryError> {
     if is_plain(name) { Ok(()) } else { Err(RegistryError::Name { path: name.escape_debug().to_string() }) }
 }
 
@@ -204,7 +175,7 @@ mod tests {
     }
 
     fn limits() -> Limits {
-        Limits { file: |name| if name == "model.onnx" { 100 } else { 10 }, total: 105, files: 3 }
+        Limits { file: |name| if name == "model.onnx" { 100 } else { 10 }, total: 105, files: 3, sums: "sums" }
     }
 
     #[test]

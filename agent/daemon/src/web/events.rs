@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
+use explaind_core::domain::prediction::Role;
 use explaind_core::domain::record::{Body, Record};
 use futures::stream::{self, Stream};
 use serde_json::{Value, json};
@@ -178,6 +179,8 @@ impl Gathered {
                 });
                 self.feedback.insert(record.id, news);
             }
+            // A challenger's predictions are nobody's news.
+            Body::Prediction(prediction) if prediction.role == Role::Shadow => {}
             Body::Prediction(prediction) => match &record.settlement {
                 // Explanations of predictions without an alert are nobody's news.
                 Some(settlement) => {

@@ -1,7 +1,8 @@
 //! The local page and the API.
 //!
 //! One router serves two doors: TCP for people with a browser, and a Unix socket for the terminal. It reads from the
-//! buffer and changes the world in two ways only: a command to the driver, and records of its own (feedback, audit).
+//! buffer and changes the world in two ways only: a command to the driver or the rollout, and records of its own
+//! (feedback, audit).
 
 mod access;
 mod acknowledge;
@@ -15,6 +16,7 @@ mod language;
 mod page;
 mod patience;
 mod problem;
+mod rollout;
 mod server;
 mod settings;
 mod story;
@@ -65,12 +67,17 @@ pub(crate) struct Parts {
     pub(crate) buffer: Buffer,
     /// The way to the driver.
     pub(crate) mailbox: Mailbox,
+    /// The way to the rollout: going back, stopping, releasing.
+    pub(crate) rollout: Mailbox,
     /// The way to the explainer.
     pub(crate) questions: Questions,
     /// What `/metrics` shows.
     pub(crate) metrics: Metrics,
     /// What `/api/v1/status` shows.
     pub(crate) status: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// Which models run where: `models` as in the status, and `stopped`, who stopped the whole gateway. Asked for with
+    /// every look at the page, so it does not touch the disk.
+    pub(crate) models: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Whether the gateway does its work; the sentence says what is missing.
     pub(crate) ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Where the users file is.
@@ -91,9 +98,11 @@ struct Web {
     assets: Vec<Arc<str>>,
     buffer: Buffer,
     mailbox: Mailbox,
+    rollout: Mailbox,
     questions: Questions,
     metrics: Metrics,
     status: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    models: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     config: Config,
     stop: CancellationToken,
@@ -116,9 +125,11 @@ impl Web {
             assets,
             buffer,
             mailbox,
+            rollout,
             questions,
             metrics,
             status,
+            models,
             ready,
             state_dir,
             sync,
@@ -137,9 +148,11 @@ impl Web {
             assets,
             buffer,
             mailbox,
+            rollout,
             questions,
             metrics,
             status,
+            models,
             ready,
             config,
             stop,

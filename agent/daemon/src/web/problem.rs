@@ -90,7 +90,9 @@ impl From<BufferError> for Problem {
 impl From<Unanswered> for Problem {
     fn from(unanswered: Unanswered) -> Self {
         match unanswered {
-            Unanswered::Withheld | Unanswered::NotRunning => Self::new(StatusCode::CONFLICT, unanswered.to_string()),
+            Unanswered::Withheld | Unanswered::OfRule | Unanswered::NotRunning => {
+                Self::new(StatusCode::CONFLICT, unanswered.to_string())
+            }
             Unanswered::NoSuchSpace(_) => Self::unacceptable(unanswered.to_string()),
             Unanswered::Busy | Unanswered::Failed(_) => Self::busy(unanswered.to_string()),
         }
@@ -100,7 +102,10 @@ impl From<Unanswered> for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::UnknownAlert(_) => Self::unknown(refusal.to_string()),
+            Refusal::UnknownAlert(_) | Refusal::UnknownModel(_) => Self::unknown(refusal.to_string()),
+            Refusal::NothingToRollBackTo(_) | Refusal::CannotRelease(_) => {
+                Self::new(StatusCode::CONFLICT, refusal.to_string())
+            }
             Refusal::NotStored(_) | Refusal::Busy => Self::busy(refusal.to_string()),
         }
     }

@@ -35,6 +35,11 @@ pub(super) struct Catalogue {
     pub(super) over_99_percent: &'static str,
     pub(super) under_1_percent: &'static str,
     pub(super) uncertain: &'static str,
+    // Of a rule that stands in for the model: `values`, made of `name` and `value`.
+    pub(super) rule_raises: &'static str,
+    pub(super) rule_rests: &'static str,
+    pub(super) rule_value: &'static str,
+    pub(super) between_values: &'static str,
 
     // How sure: `reason`.
     pub(super) perhaps: &'static str,
@@ -46,13 +51,15 @@ pub(super) struct Catalogue {
     // Such reasons: `count`.
     pub(super) nothing_to_explain: &'static str,
     pub(super) model_gone: &'static str,
+    pub(super) challenger: &'static str,
+    pub(super) rule: &'static str,
     pub(super) crowded: &'static str,
     pub(super) many_alerts: &'static str,
     pub(super) not_shown: &'static str,
     pub(super) lost: &'static str,
     pub(super) calculation_failed: &'static str,
 
-    // No prediction: `name`, `value`, `age`.
+    // No prediction: `name`, `value`, `age`, `reason`.
     pub(super) missing: &'static str,
     pub(super) stale: &'static str,
     pub(super) bad_quality: &'static str,
@@ -63,6 +70,9 @@ pub(super) struct Catalogue {
     pub(super) model_non_finite: &'static str,
     pub(super) model_failed: &'static str,
     pub(super) window_filling: &'static str,
+    pub(super) no_model: &'static str,
+    pub(super) stopped: &'static str,
+    pub(super) pass_through: &'static str,
 
     // What would clear the alert: `ways`, made of `changes`, made of `name` and `value` or `category`; `names`.
     pub(super) would_clear: &'static str,
@@ -127,6 +137,8 @@ pub(super) struct Catalogue {
     pub(super) store_degraded: &'static str,
     pub(super) sync_stopped: &'static str,
     pub(super) batch_conflict: &'static str,
+    pub(super) model_refused: &'static str,
+    pub(super) model_missing: &'static str,
 }
 
 /// Fills a phrase's gaps. What is filled in is not looked at again, so a name with braces stays as it is.

@@ -11,6 +11,8 @@ pub fn gateway(language: Language, condition: Condition) -> &'static str {
         Condition::StoreDegraded => words.store_degraded,
         Condition::SyncStopped => words.sync_stopped,
         Condition::BatchConflict => words.batch_conflict,
+        Condition::ModelRefused => words.model_refused,
+        Condition::ModelMissing => words.model_missing,
     }
 }
 
@@ -30,6 +32,6 @@ mod tests {
         assert!(sentences.iter().all(|sentence| sentence.ends_with('.') && !sentence.contains("  ")), "{sentences:?}");
         sentences.sort_unstable();
         sentences.dedup();
-        assert_eq!(sentences.len(), 8);
+        assert_eq!(sentences.len(), 2 * Condition::ALL.len());
     }
 }

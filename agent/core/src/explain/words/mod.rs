@@ -27,7 +27,7 @@ use number::InRange;
 
 use crate::domain::alert::Raised;
 use crate::domain::explanation::{Attribution, Explanation, Settlement};
-use crate::domain::prediction::{Outcome, Output, Prediction, Space, Withheld};
+use crate::domain::prediction::{Input, Outcome, Output, Prediction, Role, Space, Withheld};
 use crate::domain::reason::Reason;
 use crate::domain::sample::Quality;
 
@@ -54,6 +54,7 @@ pub fn sentence(
     let words = language.catalogue();
     let output = match &prediction.outcome {
         Outcome::Withheld(why) => return withheld(words, why),
+        Outcome::Predicted(output) if prediction.role == Role::Fallback => return rule(words, output, prediction),
         Outcome::Predicted(output) => output,
     };
     let explanation = settlement.and_then(Settlement::explanation);
@@ -192,6 +193,9 @@ fn withheld(words: &Catalogue, why: &Withheld) -> String {
         Withheld::ModelNonFinite => words.model_non_finite,
         Withheld::ModelFailed { .. } => words.model_failed,
         Withheld::WindowFilling { .. } => words.window_filling,
+        Withheld::NoModel => words.no_model,
+        Withheld::Stopped { .. } => words.stopped,
+        Withheld::PassThrough => words.pass_through,
     };
     let feature = match why {
         Withheld::Missing { feature }
@@ -201,7 +205,12 @@ fn withheld(words: &Catalogue, why: &Withheld) -> String {
         | Withheld::OutOfRange { feature, .. }
         | Withheld::TooFast { feature, .. }
         | Withheld::NotANumber { feature } => feature,
-        Withheld::ModelNonFinite | Withheld::ModelFailed { .. } | Withheld::WindowFilling { .. } => "",
+        Withheld::ModelNonFinite
+        | Withheld::ModelFailed { .. }
+        | Withheld::WindowFilling { .. }
+        | Withheld::NoModel
+        | Withheld::Stopped { .. }
+        | Withheld::PassThrough => "",
     };
     let (name, unit) = name_and_unit(feature, "");
     let name = if words.lowers_nouns { lowered(name) } else { name.into() };
@@ -216,7 +225,26 @@ fn withheld(words: &Catalogue, why: &Withheld) -> String {
         Withheld::WindowFilling { have, need } => (have.to_string(), need.to_string()),
         _ => (String::new(), String::new()),
     };
-    fill(phrase, &[("name", &name), ("value", &value), ("age", &age), ("have", &have), ("need", &need)])
+    let reason = match why {
+        Withheld::Stopped { reason } => reason.trim_end_matches('.'),
+        _ => "",
+    };
+    let gaps = [("value", &value), ("age", &age), ("have", &have), ("need", &need)];
+    let gaps = gaps.map(|(gap, text)| (gap, text.as_str()));
+    fill(phrase, &[&gaps[..], &[("name", &name), ("reason", reason)]].concat())
+}
+
+/// What a rule says, with the values that it looks at; which of them are beyond their limits the alert says.
+fn rule(words: &Catalogue, output: &Output, prediction: &Prediction) -> String {
+    if output.value < 0.5 {
+        return words.rule_rests.to_owned();
+    }
+    let value = |input: &Input| {
+        let value = number::alone(input.value?, words.decimal_point);
+        Some(fill(words.rule_value, &[("name", &input.feature), ("value", &value)]))
+    };
+    let values: Vec<String> = prediction.inputs.iter().filter_map(value).collect();
+    fill(words.rule_raises, &[("values", &values.join(words.between_values))])
 }
 
 fn because(words: &Catalogue, phrase: &str, reason: &str) -> String {
@@ -228,6 +256,8 @@ fn cause(words: &Catalogue, reason: &str) -> String {
     match Reason::read(reason) {
         Reason::Nothing => words.nothing_to_explain.to_owned(),
         Reason::Gone => words.model_gone.to_owned(),
+        Reason::Challenger => words.challenger.to_owned(),
+        Reason::Rule => words.rule.to_owned(),
         Reason::Crowded { one_in } => fill(words.crowded, &[("count", &one_in.to_string())]),
         Reason::ManyAlerts => words.many_alerts.to_owned(),
         Reason::NotShown => words.not_shown.to_owned(),

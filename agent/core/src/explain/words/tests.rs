@@ -215,6 +215,36 @@ fn what_was_withheld_says_which_value_is_at_fault() {
     assert_eq!(say(Withheld::ModelNonFinite), "No prediction: the calculation gave no usable number.");
     let filling = Withheld::WindowFilling { have: 3, need: 30 };
     assert_eq!(say(filling), "No prediction yet: 3 of 30 measurements in a row have come.");
+    assert_eq!(say(Withheld::NoModel), "No prediction: there is no model that can run here.");
+    let stopped = Withheld::Stopped { reason: "ann: it cries wolf.".to_owned() };
+    assert_eq!(say(stopped), "No prediction: it was stopped: ann: it cries wolf.");
+    assert_eq!(say(Withheld::PassThrough), "No prediction: this machine's values are only collected.");
+}
+
+#[test]
+fn a_rule_that_stands_in_says_which_values_it_looks_at() {
+    let says = |value| {
+        let inputs = [("plc/torque", Some(85.25)), ("plc/heat", None), ("plc/wear", Some(12.0))];
+        let outcome = Outcome::Predicted(Output { value, label: None, probability: None });
+        Prediction {
+            role: Role::Fallback,
+            inputs: inputs.map(|(name, value)| Input { feature: name.into(), value }).into(),
+            ..prediction(outcome)
+        }
+    };
+    let settled = Settlement::Skipped { reason: Reason::Rule.to_string() };
+    assert_eq!(
+        sentence(Language::English, &says(1.0), Some(&settled), Some(Raised::Above)),
+        "A limit is crossed, says the rule that stands in for the model: plc/torque 85.3, plc/wear 12."
+    );
+    assert_eq!(
+        german(&says(1.0), None),
+        "Ein Grenzwert ist überschritten, sagt die Regel, die für das Modell einspringt: plc/torque 85,3, plc/wear 12."
+    );
+    assert_eq!(
+        sentence(Language::English, &says(0.0), None, None),
+        "No limit is crossed, says the rule that stands in for the model."
+    );
 }
 
 #[test]

@@ -160,6 +160,9 @@ fn positions_of_variants_do_not_change() {
         Withheld::ModelNonFinite,
         Withheld::ModelFailed { error: f() },
         Withheld::WindowFilling { have: 1, need: 2 },
+        Withheld::NoModel,
+        Withheld::Stopped { reason: f() },
+        Withheld::PassThrough,
     ];
-    assert_eq!(positions(&withheld), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(positions(&withheld), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
 }

@@ -1,9 +1,10 @@
-//! `explaind bundle`: models made, looked at, checked, signed, and carried to and from the registry.
+//! `explaind bundle`: models made, looked at, checked, signed, carried to and from the registry, and taken back.
 
 mod create;
 mod inspect;
 mod pull;
 mod push;
+mod rollback;
 mod sign;
 mod table;
 mod verify;
@@ -15,9 +16,9 @@ use clap::Subcommand;
 use explaind_core::model::{BundleError, Files, Model};
 
 use super::failure::{CONFIG, DATA, FORBIDDEN, Failure, IO, MISSING, UNAVAILABLE, USAGE};
-use crate::app::files_of;
 use crate::config::{self, DEFAULT_PATH};
 use crate::registry::{self, DirectoryConfig, MlflowConfig, Registry, RegistryError};
+use crate::rollout::files::files_of;
 
 /// The largest file read: a model, or a table of rows.
 const MOST_BYTES: u64 = 1 << 30;
@@ -45,11 +46,21 @@ pub(super) enum Args {
     Push(push::Args),
     /// Fetch a version of a model from the registry
     ///
-    /// Its digests are checked before the folder appears: it is there whole or not at all.
+    /// Its digests are checked before the folder appears: it is there whole or not at all. Over a link that is cut it goes on
+    /// where it was, if the server gives parts of files, as long as each try brings more.
     Pull(pull::Args),
+    /// Have the running daemon go back to the bundle that it ran before
+    ///
+    /// It is still on the gateway, so no registry is needed. What ran until now is not taken again until the registry offers
+    /// another version.
+    Rollback(rollback::Args),
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
+/// Runs the verb. `by_config` finds the socket that a configuration names.
+pub(super) fn run(
+    args: &Args,
+    by_config: impl FnOnce(Option<&Path>) -> Result<PathBuf, Failure>,
+) -> Result<(), Failure> {
     match args {
         Args::Create(args) => create::run(args),
         Args::Inspect(args) => inspect::run(args),
@@ -57,6 +68,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         Args::Sign(args) => sign::run(args),
         Args::Push(args) => push::run(args),
         Args::Pull(args) => pull::run(args),
+        Args::Rollback(args) => rollback::run(args, by_config),
     }
 }
 

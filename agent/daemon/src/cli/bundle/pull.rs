@@ -1,6 +1,7 @@
 //! `explaind bundle pull`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use explaind_core::model::{bundle, signature};
 
@@ -8,11 +9,20 @@ use super::verify::keys;
 use super::{Draft, Place, files, refused, runtime};
 use crate::cli::failure::{DATA, Failure};
 use crate::cli::print;
-use crate::registry::models::{Limits, Wanted};
+use crate::registry::models::{Limits, Version, Wanted};
+use crate::registry::{Registry, RegistryError};
 
 /// What is accepted of a version: as of a folder.
-const LIMITS: Limits =
-    Limits { file: bundle::size_limit, total: crate::app::MOST_BYTES, files: crate::app::MOST_FILES };
+const LIMITS: Limits = Limits {
+    file: bundle::size_limit,
+    total: crate::rollout::files::MOST_BYTES,
+    files: crate::rollout::files::MOST_FILES,
+    sums: bundle::SUMS,
+};
+
+/// How often a link may be cut, and how long it is left alone then.
+const MOST_TRIES: usize = 100;
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What to pull, and where to.
 #[derive(Debug, clap::Args)]
@@ -47,7 +57,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let draft = Draft::of(&args.out)?;
     let found = runtime()?.block_on(async {
         let found = registry.version(&args.name, &wanted).await?;
-        registry.pull(&found, LIMITS, &draft.path).await.map(|()| found)
+        fetch(&registry, &found, &draft.path).await.map(|()| found)
     })?;
     let refused = |error| {
         let said = refused(&args.out, &error).sentence;
@@ -75,4 +85,23 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         (true, false) => "not signed",
     };
     print::line(&format!("{}: version {} of {}, {digest}, {signed}", args.out.display(), found.number, args.name))
+}
+
+/// Fetches as long as each try brings more: a link that is cut costs what was on its way.
+async fn fetch(registry: &Registry, version: &Version, into: &Path) -> Result<(), RegistryError> {
+    let mut had = 0;
+    for _ in 0..MOST_TRIES {
+        match registry.pull(version, LIMITS, into).await {
+            Err(RegistryError::Server { .. }) if size(into) > had => had = size(into),
+            done => return done,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    registry.pull(version, LIMITS, into).await
+}
+
+/// How much is in a folder.
+fn size(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
 }

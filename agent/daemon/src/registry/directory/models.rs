@@ -3,13 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Directory, RegistryError, failed, make_folders, make_root, names, read_some, sync_parent};
+use super::{Directory, RegistryError, STOP, failed, make_folders, make_root, names, read_some, sync_parent};
 use crate::registry::models::{Entry, Offer, Pushed, Version, Wanted};
+use crate::registry::stops::{self, Stopped};
+
+/// How much is copied at a time.
+const PIECE: u64 = 4 << 20;
 
 /// `version.json`
 #[derive(Debug, Serialize, Deserialize)]
@@ -95,27 +99,76 @@ impl Directory {
         .await
     }
 
-    /// Copies a file into one that is there, and says how much it was.
+    /// Copies a file from some place in it on, and says how much it has: piece by piece, so that others have their turn and
+    /// only a share that does not answer is given up.
     pub(in crate::registry) async fn fetch(
         &self,
         version: &Version,
         name: &str,
+        there: u64,
         most: u64,
         into: &Path,
     ) -> Result<u64, RegistryError> {
         let path = self.inside(&format!("{}/{name}", version.place))?;
-        let (into, version, name) = (into.to_owned(), version.clone(), name.to_owned());
-        self.blocking(move |_| {
-            let mut from = File::open(&path).map_err(failed("open", &path))?.take(most.saturating_add(1));
-            let mut to = File::options().write(true).open(&into).map_err(failed("write", &into))?;
-            let got = io::copy(&mut from, &mut to).map_err(failed("copy", &path))?;
-            match got > most {
-                true => Err(version.wrong(format!("{name} is larger than it was, and has more than {most} bytes"))),
-                false => Ok(got),
+        let mut at = there;
+        loop {
+            let (path, target) = (path.clone(), into.to_owned());
+            let got = self.blocking(move |_| copy(&path, at, &target)).await?;
+            at = at.saturating_add(got);
+            if at > most {
+                return Err(version.wrong(format!("{name} is larger than it was, and has more than {most} bytes")));
             }
+            if got < PIECE {
+                let into = into.to_owned();
+                self.blocking(move |_| open(&into)?.sync_all().map_err(failed("sync", &into))).await?;
+                return Ok(at);
+            }
+        }
+    }
+
+    pub(in crate::registry) async fn stops(
+        &self,
+        gateway: &str,
+        models: &[String],
+    ) -> Result<Vec<Stopped>, RegistryError> {
+        let mut places = vec![(None, self.inside(&format!("{gateway}/{STOP}"))?)];
+        for model in models {
+            places.push((Some(model.clone()), self.inside(&format!("models/{model}/{STOP}"))?));
+        }
+        self.blocking(move |root| {
+            // Without its folder nobody knows.
+            make_root(root)?;
+            let mut found = Vec::new();
+            for (model, path) in places {
+                match read_some(&path) {
+                    Ok(text) => {
+                        // Whoever made the file meant it, even if nothing is in it.
+                        let text = String::from_utf8_lossy(&text);
+                        let text = if text.trim().is_empty() { "true" } else { &text };
+                        found.extend(stops::reason(text).map(|reason| Stopped { model, reason }));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(failed("read", &path)(error)),
+                }
+            }
+            Ok(found)
         })
         .await
     }
+}
+
+/// Copies the piece of a file that begins somewhere to the same place of another, which ends there then.
+fn copy(path: &Path, at: u64, into: &Path) -> Result<u64, RegistryError> {
+    let mut from = File::open(path).map_err(failed("open", path))?;
+    from.seek(SeekFrom::Start(at)).map_err(failed("read", path))?;
+    let mut to = open(into)?;
+    let written = to.set_len(at).and_then(|()| to.seek(SeekFrom::Start(at)));
+    written.map_err(failed("write", into))?;
+    io::copy(&mut from.take(PIECE), &mut to).map_err(failed("copy", path))
+}
+
+fn open(path: &Path) -> Result<File, RegistryError> {
+    File::options().write(true).create(true).truncate(false).open(path).map_err(failed("write", path))
 }
 
 /// The number of the version that has this digest.
@@ -223,7 +276,7 @@ mod tests {
         }
     }
 
-    const LIMITS: Limits = Limits { file: |_| 1_000, total: 2_000, files: 10 };
+    const LIMITS: Limits = Limits { file: |_| 1_000, total: 2_000, files: 10, sums: "sums" };
 
     #[tokio::test]
     async fn versions_are_counted_aliases_move_and_the_same_bundle_is_one_version() {
@@ -286,5 +339,107 @@ mod tests {
         fs::write(path.join("models/press/aliases/champion"), "one").unwrap();
         let error = registry.version("press", &champion).await.unwrap_err();
         assert!(matches!(error, RegistryError::Content { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_in_the_draft_is_not_copied_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("registry");
+        let registry = Registry::new(&RegistryConfig::Directory(Config { path: path.clone() }));
+        let mut offer = offer("one", None);
+        let sums = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed  model.onnx\n";
+        offer.files.insert("sums".to_owned(), sums.into());
+        registry.push(&offer, None).await.unwrap();
+        let found = registry.version("press", &Wanted::Version(1)).await.unwrap();
+        let out = folder.path().join("out");
+        let model = out.join("model.onnx");
+        fs::create_dir_all(out.join("folder")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", out.join("sums")).unwrap();
+        fs::write(out.join("evil.bin"), "x").unwrap();
+        // Whole, cut off, cut off and another, too long, of the same length and another.
+        for there in ["one", "on", "tw", "", "one and more", "two"] {
+            fs::write(&model, there).unwrap();
+            let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(&model).unwrap());
+            registry.pull(&found, LIMITS, &out).await.unwrap();
+            assert_eq!(fs::read(&model).unwrap(), b"one", "{there}");
+            assert_eq!(std::os::unix::fs::MetadataExt::ino(&fs::metadata(&model).unwrap()), inode);
+            let mut left = names(&out).unwrap();
+            left.sort();
+            assert_eq!(left, ["model.onnx", "sums"]);
+        }
+        // What is whole here is not looked at there, and of what is cut off only the rest.
+        let stored = path.join("models/press/1/bundle/model.onnx");
+        fs::write(&stored, "ONe").unwrap();
+        registry.pull(&found, LIMITS, &out).await.unwrap();
+        assert_eq!(fs::read(&model).unwrap(), b"one");
+        fs::write(&model, "on").unwrap();
+        registry.pull(&found, LIMITS, &out).await.unwrap();
+        assert_eq!(fs::read(&model).unwrap(), b"one");
+        // Judging it is for who asked; what is wrong is fetched anew the next time.
+        fs::remove_file(&model).unwrap();
+        registry.pull(&found, LIMITS, &out).await.unwrap();
+        assert_eq!(fs::read(&model).unwrap(), b"ONe");
+        fs::write(&stored, "one").unwrap();
+        registry.pull(&found, LIMITS, &out).await.unwrap();
+        assert_eq!(fs::read(&model).unwrap(), b"one");
+    }
+
+    #[tokio::test]
+    async fn a_file_of_many_pieces_comes_whole_and_from_anywhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("registry");
+        let registry = Registry::new(&RegistryConfig::Directory(Config { path }));
+        let Registry::Directory(directory) = &registry else { unreachable!() };
+        let piece = usize::try_from(PIECE).unwrap();
+        let bytes: Vec<u8> = (0..2 * piece + 3).map(|n| (n % 251) as u8).collect();
+        let files = BTreeMap::from([("model.onnx".to_owned(), bytes.clone())]);
+        registry.push(&Offer { files, ..offer("x", None) }, None).await.unwrap();
+        let found = registry.version("press", &Wanted::Version(1)).await.unwrap();
+        let (into, size) = (folder.path().join("model.onnx"), bytes.len() as u64);
+        for there in [0, 1, PIECE - 1, PIECE, size - 1, size] {
+            let head = bytes.get(..usize::try_from(there).unwrap()).unwrap();
+            fs::write(&into, head).unwrap();
+            assert_eq!(directory.fetch(&found, "model.onnx", there, size, &into).await.unwrap(), size, "{there}");
+            assert!(fs::read(&into).unwrap() == bytes, "{there}");
+        }
+        let error = directory.fetch(&found, "model.onnx", 0, PIECE, &into).await.unwrap_err().to_string();
+        assert!(error.contains("has more than"), "{error}");
+        assert!(fs::metadata(&into).unwrap().len() <= 2 * PIECE, "it was not copied to its end");
+    }
+
+    #[tokio::test]
+    async fn a_file_stops_a_model_or_a_gateway() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("registry");
+        let registry = Registry::new(&RegistryConfig::Directory(Config { path: path.clone() }));
+        let models = ["press".to_owned(), "other".to_owned()];
+        let stops = async || registry.stops("line-3", &models).await;
+        assert_eq!(stops().await.unwrap(), []);
+        registry.push(&offer("one", None), None).await.unwrap();
+        assert_eq!(stops().await.unwrap(), []);
+        fs::write(path.join("models/press/stop"), "bearings\nreplaced\n").unwrap();
+        fs::create_dir(path.join("line-3")).unwrap();
+        fs::write(path.join("line-3/stop"), "").unwrap();
+        assert!(!registry.knows("line-3").await.unwrap(), "a stop is no record of it");
+        let stop =
+            |model: Option<&str>, reason: &str| Stopped { model: model.map(str::to_owned), reason: reason.to_owned() };
+        let both = [stop(None, "no reason was given"), stop(Some("press"), "bearings replaced")];
+        assert_eq!(stops().await.unwrap(), both);
+        assert_eq!(registry.stops("line-4", &[]).await.unwrap(), []);
+        fs::write(path.join("line-3/stop"), "false\n").unwrap();
+        fs::write(path.join("models/press/stop"), vec![b'a'; 100 << 20]).unwrap();
+        let found = stops().await.unwrap();
+        assert!(matches!(found.as_slice(), [Stopped { model: Some(_), reason }] if reason.len() == 300), "{found:?}");
+        // What cannot be read is not taken for no stop.
+        fs::remove_file(path.join("models/press/stop")).unwrap();
+        fs::create_dir(path.join("models/press/stop")).unwrap();
+        assert!(matches!(stops().await, Err(RegistryError::Io { .. })));
+        fs::remove_dir_all(&path).unwrap();
+        let gone = Registry::new(&RegistryConfig::Directory(Config { path: folder.path().join("not/mounted") }));
+        assert!(matches!(gone.stops("line-3", &models).await, Err(RegistryError::Io { .. })));
+        for name in ["../press", "a/b"] {
+            let error = registry.stops("line-3", &[name.to_owned()]).await.unwrap_err();
+            assert!(matches!(error, RegistryError::Name { .. }), "{error}");
+        }
     }
 }

@@ -3,6 +3,8 @@
 //! The files of a version are the artifacts of a run of their own, in the experiment `explaind-models`, found again by the
 //! bundle's digest in its tag: so a push that was cut off goes on where it was.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use tokio::fs;
 
@@ -11,11 +13,14 @@ use crate::clock;
 use crate::registry::RegistryError;
 use crate::registry::http::Look;
 use crate::registry::models::{Entry, Offer, Pushed, Version, Wanted};
+use crate::registry::stops::{self, Stopped};
 
 /// The experiment that holds one run per bundle.
 const EXPERIMENT: &str = "explaind-models";
 /// The tag, of runs and of versions, that says which bundle it is.
 const DIGEST: &str = "explaind.digest";
+/// The tag, of a registered model or of a gateway's run, that stops it.
+const STOP: &str = "explaind.stop";
 /// The folder among the run's artifacts.
 const FOLDER: &str = "bundle";
 /// How the registry calls a version that can be used.
@@ -53,22 +58,21 @@ impl Mlflow {
     }
 
     pub(in crate::registry) async fn version(&self, name: &str, wanted: &Wanted) -> Result<Version, RegistryError> {
-        let missing = |what: String| RegistryError::Missing { what, place: self.describe() };
-        let number = match wanted {
-            Wanted::Version(number) => *number,
+        let (found, what) = match wanted {
+            Wanted::Version(number) => {
+                let shown = number.to_string();
+                let query = [("name", name), ("version", shown.as_str())];
+                let found = self.http.get("api/2.0/mlflow/model-versions/get", &query).await?;
+                (found, format!("version {number} of model \"{name}\""))
+            }
+            // The one question that a gateway asks again and again.
             Wanted::Alias(alias) => {
-                let found = self.http.get("api/2.0/mlflow/registered-models/get", &[("name", name)]).await?;
-                let found = found.ok_or_else(|| missing(format!("model \"{name}\"")))?;
-                let aliases = found["registered_model"]["aliases"].as_array().map(Vec::as_slice).unwrap_or_default();
-                let ours = aliases.iter().find(|one| one["alias"] == alias.as_str());
-                let ours = ours.ok_or_else(|| missing(format!("alias \"{alias}\" of model \"{name}\"")))?;
-                number(&ours["version"]).ok_or_else(|| self.nonsense("registered-models/get"))?
+                let query = [("name", name), ("alias", alias.as_str())];
+                let found = self.http.get_named("api/2.0/mlflow/registered-models/alias", &query).await?;
+                (found, format!("model \"{name}\" with the alias \"{alias}\""))
             }
         };
-        let shown = number.to_string();
-        let query = [("name", name), ("version", shown.as_str())];
-        let found = self.http.get("api/2.0/mlflow/model-versions/get", &query).await?;
-        let found = found.ok_or_else(|| missing(format!("version {number} of model \"{name}\"")))?;
+        let found = found.ok_or_else(|| RegistryError::Missing { what, place: self.describe() })?;
         self.read_version(&found["model_version"])
     }
 
@@ -93,15 +97,48 @@ impl Mlflow {
         Ok(files.iter().filter_map(entry).collect())
     }
 
+    /// Fetches a file, of which some is there, and says how much it has.
     pub(in crate::registry) async fn fetch(
         &self,
         version: &Version,
         name: &str,
+        there: u64,
         most: u64,
-        into: &mut fs::File,
+        path: &Path,
     ) -> Result<u64, RegistryError> {
-        let got = self.http.fetch(&format!("{ARTIFACTS}/{}/{name}", version.place), most, into).await?;
+        let failed = |doing, source| RegistryError::Io { doing, path: path.to_owned(), source };
+        let file = fs::File::options().write(true).create(true).truncate(false).open(path).await;
+        let mut file = file.map_err(|error| failed("write", error))?;
+        let address = format!("{ARTIFACTS}/{}/{name}", version.place);
+        let got = self.http.fetch(&address, there, most, &mut file).await?;
+        file.sync_all().await.map_err(|error| failed("sync", error))?;
         got.ok_or_else(|| version.wrong(format!("{name} is listed and not there")))
+    }
+
+    pub(in crate::registry) async fn stops(
+        &self,
+        gateway: &str,
+        models: &[String],
+    ) -> Result<Vec<Stopped>, RegistryError> {
+        let set = |tags: &Value| {
+            let tags = tags.as_array().map(Vec::as_slice).unwrap_or_default();
+            let tag = tags.iter().find(|tag| tag["key"] == STOP)?;
+            stops::reason(tag["value"].as_str().unwrap_or_default())
+        };
+        let run = self.look_at_run(gateway).await?;
+        let reason = run.and_then(|run| set(&run["data"]["tags"]));
+        let mut found: Vec<Stopped> = reason.into_iter().map(|reason| Stopped { model: None, reason }).collect();
+        for model in models {
+            let query = [("name", model.as_str())];
+            let asked = self.http.get("api/2.0/mlflow/registered-models/get", &query).await?;
+            // What is not about that model, as from a page that answers for the server, does not say that nothing is set.
+            if asked.as_ref().is_some_and(|asked| asked["registered_model"]["name"] != model.as_str()) {
+                return Err(self.nonsense("registered-models/get"));
+            }
+            let reason = asked.and_then(|asked| set(&asked["registered_model"]["tags"]));
+            found.extend(reason.map(|reason| Stopped { model: Some(model.clone()), reason }));
+        }
+        Ok(found)
     }
 
     async fn make_model(&self, offer: &Offer) -> Result<(), RegistryError> {

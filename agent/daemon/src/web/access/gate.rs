@@ -37,7 +37,7 @@ pub(crate) struct Viewer(pub(crate) Actor);
 pub(crate) struct Technician(pub(crate) Actor);
 
 /// A request by somebody who looks after the gateway itself.
-pub(crate) struct Engineer;
+pub(crate) struct Engineer(pub(crate) Actor);
 
 /// A request by a machine that pulls batches, or by an engineer.
 pub(crate) struct Collector(pub(crate) Actor);
@@ -70,7 +70,7 @@ impl<S: Sync> FromRequestParts<S> for Engineer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        demand(parts, UserRole::Engineer).map(|_| Self)
+        demand(parts, UserRole::Engineer).map(Self)
     }
 }
 

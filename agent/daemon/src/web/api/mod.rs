@@ -6,6 +6,8 @@ mod body;
 mod buffer;
 mod feedback;
 mod forms;
+mod models;
+mod openapi;
 mod predictions;
 
 use std::sync::Arc;
@@ -41,10 +43,14 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/api/v1/openapi.json", get(openapi::show))
         .route("/api/v1/status", get(status))
         .route("/api/v1/alerts", get(alerts::list))
         .route("/api/v1/alerts/{id}", get(alerts::show))
         .route("/api/v1/alerts/{id}/acknowledge", post(alerts::acknowledge))
+        .route("/api/v1/models", get(models::list))
+        .route("/api/v1/models/{name}/{verb}", post(models::change))
+        .route("/api/v1/gateway/{verb}", post(models::change_all))
         .route("/api/v1/predictions", get(predictions::list))
         .route("/api/v1/predictions/{id}", get(predictions::show))
         .route("/api/v1/predictions/{id}/counterfactuals", get(predictions::counterfactuals))

@@ -6,7 +6,7 @@ use axum::http::{StatusCode, Uri};
 use explaind_core::domain::alert::Raised;
 use explaind_core::domain::extra::Kind;
 use explaind_core::domain::figures::Figures;
-use explaind_core::domain::prediction::Space;
+use explaind_core::domain::prediction::{Role, Space};
 use explaind_core::domain::record::{Record, Stream};
 use explaind_core::explain::words::Language;
 use serde::Deserialize;
@@ -30,9 +30,10 @@ pub(crate) struct Wanted {
     before: Option<u64>,
     asset: Option<String>,
     model: Option<String>,
+    role: Option<String>,
 }
 
-/// The newest first.
+/// The newest first, each with its role: a challenger's are among them unless others are asked for.
 pub(crate) async fn list(
     State(web): State<Shared>,
     Viewer(actor): Viewer,
@@ -41,16 +42,24 @@ pub(crate) async fn list(
     Query(wanted): Query<Wanted>,
 ) -> Result<Page<Value>, Problem> {
     let limit = limit(wanted.limit)?;
+    let role = wanted.role.as_deref().map(of_role).transpose()?;
     web.off_thread(move |web| {
         let (records, next) = scan(web, Stream::Predictions, wanted.before, limit, |record| {
             story::prediction(record).is_some_and(|prediction| {
-                is(wanted.asset.as_deref(), &prediction.asset) && is(wanted.model.as_deref(), &prediction.model)
+                is(wanted.asset.as_deref(), &prediction.asset)
+                    && is(wanted.model.as_deref(), &prediction.model)
+                    && role.is_none_or(|role| prediction.role == role)
             })
         })?;
         let items = records.iter().filter_map(|record| served(web, record, &actor, language)).collect();
         Ok(Page { items, next: next.map(|sequence| sequence.to_string()), base: base(&uri) })
     })
     .await
+}
+
+fn of_role(name: &str) -> Result<Role, Problem> {
+    let unknown = || Problem::new(StatusCode::BAD_REQUEST, "role must be one of champion, shadow and fallback");
+    Role::named(name).ok_or_else(unknown)
 }
 
 /// In which space to explain.

@@ -7,7 +7,7 @@ use explaind_core::domain::condition::Condition;
 use explaind_core::explain::words::{Language, gateway};
 use maud::{Markup, html};
 
-use super::{card, words};
+use super::{card, models, words};
 use crate::buffer::Alert;
 use crate::web::Web;
 use crate::web::access::Actor;
@@ -31,6 +31,8 @@ pub(crate) struct Board {
     broken: Option<String>,
     /// The same where the buffer is full, and the language of it.
     full: Option<(&'static str, &'static str)>,
+    /// What is stopped, if anything is.
+    halted: Markup,
 }
 
 impl Board {
@@ -60,7 +62,8 @@ impl Board {
         let broken = web.buffer.check().err().map(|error| error.to_string());
         let sentence = || (language.code(), gateway(language, Condition::BufferFull));
         let full = web.buffer.fullness().filter(|_| broken.is_none()).map(|_| sentence());
-        Ok(Self { open, closed, suppressed, waiting, total, from, broken, full })
+        let halted = models::banner(web, language);
+        Ok(Self { open, closed, suppressed, waiting, total, from, broken, full, halted })
     }
 
     /// Alerts that nobody has seen yet.
@@ -95,6 +98,7 @@ impl Board {
             @if let Some((language, sentence)) = &self.full {
                 p .lost role="alert" lang=(language) { (sentence) }
             }
+            (self.halted)
             h1 {
                 @match (self.total, self.waiting) {
                     (0, _) => { "No alerts" }

@@ -1,8 +1,10 @@
 //! What all pages have around their content.
 
+use explaind_core::explain::words::Language;
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets::VERSION;
+use super::models::Words;
 use crate::web::Web;
 use crate::web::access::Actor;
 
@@ -24,18 +26,38 @@ fn document(title: &str, body: &Markup) -> Markup {
     }
 }
 
+/// Which page it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The alerts, of which so many wait for somebody.
+    Alerts(usize),
+    /// The models.
+    Models,
+}
+
 /// A page for somebody who is signed in.
-pub(crate) fn page(web: &Web, actor: &Actor, waiting: usize, content: &Markup) -> Markup {
+pub(crate) fn page(web: &Web, actor: &Actor, language: Language, place: Place, content: &Markup) -> Markup {
+    let words = Words::of(language);
     let title = format!("{} · explaind", web.gateway);
-    let title = if waiting > 0 { format!("({waiting}) {title}") } else { title };
+    let title = match place {
+        Place::Alerts(0) => title,
+        Place::Alerts(waiting) => format!("({waiting}) {title}"),
+        Place::Models => format!("{} · {title}", words.models),
+    };
+    let (at, is_models) = (Some("page"), place == Place::Models);
     document(
         &title,
         &html! {
             body {
-                a .skip href="#board" { "Skip to the alerts" }
+                @if is_models { a .skip href="#models" lang=(language.code()) { (words.skip) } }
+                @else { a .skip href="#board" { "Skip to the alerts" } }
                 header .top {
                     p .brand { (mark()) span { "explaind" } }
                     p .gateway { (web.gateway) }
+                    nav .ways lang=(language.code()) {
+                        a href="/" aria-current=[at.filter(|_| !is_models)] { (words.alerts) }
+                        a href="/models" aria-current=[at.filter(|_| is_models)] { (words.models) }
+                    }
                     p #line .line hidden { span .lamp aria-hidden="true" {} span .text {} }
                     div .who {
                         p {
@@ -52,7 +74,7 @@ pub(crate) fn page(web: &Web, actor: &Actor, waiting: usize, content: &Markup) -
                 }
                 p #lost .lost role="alert" hidden {}
                 p #news .unseen role="status" {}
-                noscript { p .note { "Without scripts this page does not renew itself: reload it to see what is new." } }
+                @if !is_models { noscript { p .note { "Without scripts this page does not renew itself: reload it to see what is new." } } }
                 main { (content) }
             }
         },

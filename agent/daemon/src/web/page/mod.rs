@@ -5,6 +5,7 @@ mod bars;
 mod board;
 mod card;
 mod layout;
+mod models;
 mod sign;
 mod tables;
 mod words;
@@ -32,6 +33,9 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/live", get(live))
         .route("/alerts/{id}/acknowledge", post(seen))
         .route("/alerts/{id}/feedback", post(said))
+        .route("/models", get(models::show))
+        .route("/models/{verb}", post(models::change))
+        .route("/gateway/{verb}", post(models::change_all))
         .route("/sign-in", get(sign::form).post(sign::sign_in))
         .route("/sign-out", post(sign::sign_out))
         .route("/assets/{name}", get(assets::serve))
@@ -69,7 +73,8 @@ async fn home(
         Ok(layout::page(
             web,
             &actor,
-            board.unacknowledged(),
+            language,
+            layout::Place::Alerts(board.unacknowledged()),
             &html! {
                 @if let Some(done) = done {
                     p .done role="status" { (done) }

@@ -93,13 +93,18 @@ async fn listings_are_arrays_with_a_cursor() {
     assert!(first.header("link").contains(&format!("limit=3&before={next}>; rel=\"next\"")));
     let second = browser.get(&format!("/api/v1/alerts?limit=3&before={next}")).await;
     assert_eq!((second.json().as_array().unwrap().len(), second.header("explaind-next")), (2, ""));
-    let predictions = browser.get("/api/v1/predictions?asset=press-2").await.json();
+    let shadow = rig.shadow("press-2");
+    let predictions = browser.get("/api/v1/predictions?asset=press-2&role=champion").await.json();
     assert_eq!((predictions.as_array().unwrap().len(), &predictions[0]["id"]), (1, &json!(raised[2].1)));
     assert_eq!(predictions[0]["explanation_status"], "exact");
-    let page = browser.get("/api/v1/predictions?limit=2").await;
+    let page = browser.get("/api/v1/predictions?role=champion&limit=2").await;
     assert_eq!(page.json().as_array().unwrap().len(), 2);
-    let rest = browser.get(&format!("/api/v1/predictions?before={}", page.header("explaind-next"))).await;
+    let rest = browser.get(&format!("/api/v1/predictions?role=champion&before={}", page.header("explaind-next"))).await;
     assert_eq!((rest.json().as_array().unwrap().len(), rest.header("explaind-next")), (3, ""));
+    let shadows = browser.get("/api/v1/predictions?role=shadow").await.json();
+    assert_eq!((shadows.as_array().unwrap().len(), &shadows[0]["id"]), (1, &json!(shadow)));
+    assert_eq!(browser.get("/api/v1/predictions").await.json()[0]["role"], "shadow");
+    assert_eq!(browser.get("/api/v1/predictions?role=king").await.status, StatusCode::BAD_REQUEST);
     assert_eq!(browser.get("/api/v1/alerts?state=closed").await.json(), json!([]));
     assert_eq!(browser.get("/api/v1/status").await.json()["gateway"]["id"], "line-3");
 }

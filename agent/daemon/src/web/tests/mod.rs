@@ -3,8 +3,10 @@
 mod access;
 mod batches;
 mod board;
+mod desk;
 mod doors;
 mod extras;
 mod feedback;
+mod models;
 mod rig;
 mod stream;

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
+use super::desk::Desk;
 use crate::buffer::{Buffer, Config as BufferConfig, Machine, SessionInfo};
 use crate::clock;
 use crate::mailbox::mailbox;
@@ -40,6 +41,7 @@ pub(super) struct Rig {
     pub(super) web: Shared,
     pub(super) folder: TempDir,
     pub(super) stop: CancellationToken,
+    pub(super) desk: Desk,
 }
 
 /// An answer with its body read.
@@ -92,6 +94,10 @@ impl Rig {
         let buffer = Buffer::open(&path, &BufferConfig::default(), session, clock::now(), metrics.clone()).unwrap();
         let (mailbox, letters) = mailbox();
         tokio::spawn(drive(buffer.clone(), letters));
+        let (rollout, at_desk) = crate::mailbox::mailbox();
+        let desk = Desk::default();
+        tokio::spawn(desk.clone().answer(at_desk));
+        let shown = desk.clone();
         let asked = buffer.clone();
         let questions = Questions::new(move |question| answer(&asked, question));
         let stop = CancellationToken::new();
@@ -100,9 +106,11 @@ impl Rig {
             assets: vec!["press-7".into()],
             buffer,
             mailbox,
+            rollout,
             questions,
             metrics,
             status: Arc::new(|| serde_json::json!({ "gateway": { "id": "line-3" } })),
+            models: Arc::new(move || shown.now()),
             ready: Arc::new(|| Ok(())),
             state_dir: folder.path().to_owned(),
             sync: crate::sync::Config::default(),
@@ -111,7 +119,7 @@ impl Rig {
             stop: stop.clone(),
         };
         let web = Web::open(parts).unwrap();
-        Self { router: router(&web), web, folder, stop }
+        Self { router: router(&web), web, folder, stop, desk }
     }
 
     /// Sends a request as if it came over TCP from this machine.
@@ -139,6 +147,16 @@ impl Rig {
         let page = browser.get("/").await.text;
         browser.csrf = page.split("name=\"csrf\" value=\"").nth(1).unwrap_or_default().chars().take(64).collect();
         browser
+    }
+
+    /// Stores a challenger's prediction.
+    pub(super) fn shadow(&self, asset: &str) -> Uuid {
+        let at = clock::now();
+        let prediction = Prediction { role: Role::Shadow, alert: None, ..a_prediction(asset, Uuid::nil()) };
+        let record = NewRecord { id: clock::mint(at), at, body: Content::Prediction(prediction) };
+        let id = record.id;
+        self.web.buffer.append(vec![record]).unwrap();
+        id
     }
 
     /// Stores a prediction that raises an alert, and its explanation. Returns alert, prediction and explanation.
@@ -345,7 +363,7 @@ const COUNTERFACTUALS: &str = r#"{"outcome":"found","clear":"below 0.4","alterna
 /// Acknowledges as the driver does.
 async fn drive(buffer: Buffer, mut letters: tokio::sync::mpsc::Receiver<crate::mailbox::Letter>) {
     while let Some(letter) = letters.recv().await {
-        let Command::Acknowledge { alert_id, author, comment } = letter.command;
+        let Command::Acknowledge { alert_id, author, comment } = letter.command else { panic!("{:?}", letter.command) };
         let answer = match buffer.alert(alert_id).filter(|alert| alert.state.is_open()) {
             None => Err(Refusal::UnknownAlert(alert_id)),
             Some(alert) => {

@@ -35,8 +35,10 @@ async fn listeners_hear_of_alerts_explanations_and_feedback() {
     let (status, mut stream) = listen(&browser).await;
     assert_eq!(status, StatusCode::OK);
     hear(&mut stream, &["hello"]).await;
+    let shadow = rig.shadow("press-8");
     let (alert, prediction, _) = rig.raise("press-7");
     let heard = hear(&mut stream, &["alert", "explanation", "prediction"]).await;
+    assert!(!heard.contains(&shadow.to_string()), "a challenger is nobody's news: {heard}");
     assert!(heard.contains(&alert.to_string()) && heard.contains(&prediction.to_string()), "{heard}");
     browser.post("/api/v1/feedback", &json!({ "alert_id": alert, "verdict": "confirm" })).await;
     hear(&mut stream, &["feedback"]).await;

@@ -25,6 +25,10 @@ pub(in super::super) static ENGLISH: Catalogue = Catalogue {
     over_99_percent: "more than 99 %",
     under_1_percent: "less than 1 %",
     uncertain: "Some of the values are uncertain.",
+    rule_raises: "A limit is crossed, says the rule that stands in for the model: {values}.",
+    rule_rests: "No limit is crossed, says the rule that stands in for the model.",
+    rule_value: "{name} {value}",
+    between_values: ", ",
 
     perhaps: "perhaps {reason}",
 
@@ -33,6 +37,8 @@ pub(in super::super) static ENGLISH: Catalogue = Catalogue {
     explaining_failed: "The reason could not be worked out: {reason}.",
     nothing_to_explain: "there was no prediction, or what made it is no longer in use",
     model_gone: "what made the prediction is no longer in use",
+    challenger: "it is a challenger's prediction, and not shown to anyone",
+    rule: "a rule stood in for the model, and looks at these limits only",
     crowded: "more came than can be explained; of this machine's predictions one in {count} is explained at present",
     many_alerts: "too many alerts came at once",
     not_shown: "the prediction could not be stored in time, and was not shown",
@@ -49,6 +55,9 @@ pub(in super::super) static ENGLISH: Catalogue = Catalogue {
     model_non_finite: "No prediction: the calculation gave no usable number.",
     model_failed: "No prediction: the calculation failed.",
     window_filling: "No prediction yet: {have} of {need} measurements in a row have come.",
+    no_model: "No prediction: there is no model that can run here.",
+    stopped: "No prediction: it was stopped: {reason}.",
+    pass_through: "No prediction: this machine's values are only collected.",
 
     would_clear: "Would clear {ways}.",
     between_ways: ", or ",
@@ -120,4 +129,6 @@ pub(in super::super) static ENGLISH: Catalogue = Catalogue {
     store_degraded: "The disk takes no records: new predictions are not stored. Alerts and what people say still are.",
     sync_stopped: "Nothing is sent home: the records there under this gateway's name belong to another store.",
     batch_conflict: "The registry had other records under the name of a batch; those of this gateway were put beside them.",
+    model_refused: "A new model did not pass its checks here, or did not do well; the one before goes on. The central team should look at it.",
+    model_missing: "There is no model to run for a machine. A simple rule stands in where one is configured; otherwise it is not watched.",
 };

@@ -25,6 +25,10 @@ pub(in super::super) static GERMAN: Catalogue = Catalogue {
     over_99_percent: "mehr als 99 %",
     under_1_percent: "weniger als 1 %",
     uncertain: "Einige der Werte sind unsicher.",
+    rule_raises: "Ein Grenzwert ist überschritten, sagt die Regel, die für das Modell einspringt: {values}.",
+    rule_rests: "Kein Grenzwert ist überschritten, sagt die Regel, die für das Modell einspringt.",
+    rule_value: "{name} {value}",
+    between_values: ", ",
 
     perhaps: "vielleicht {reason}",
 
@@ -33,6 +37,8 @@ pub(in super::super) static GERMAN: Catalogue = Catalogue {
     explaining_failed: "Der Grund ließ sich nicht ermitteln: {reason}.",
     nothing_to_explain: "es gab keine Vorhersage, oder was sie gemacht hat, ist nicht mehr in Gebrauch",
     model_gone: "was die Vorhersage gemacht hat, ist nicht mehr in Gebrauch",
+    challenger: "es ist die Vorhersage eines Herausforderers und wird niemandem gezeigt",
+    rule: "eine Regel sprang für das Modell ein und sieht nur diese Grenzwerte",
     crowded: "es kam mehr, als sich erklären lässt; von dieser Maschine wird zurzeit eine von {count} Vorhersagen erklärt",
     many_alerts: "zu viele Alarme kamen auf einmal",
     not_shown: "die Vorhersage ließ sich nicht rechtzeitig speichern und wurde nicht angezeigt",
@@ -49,6 +55,9 @@ pub(in super::super) static GERMAN: Catalogue = Catalogue {
     model_non_finite: "Keine Vorhersage: Die Rechnung ergab keine brauchbare Zahl.",
     model_failed: "Keine Vorhersage: Die Rechnung ist fehlgeschlagen.",
     window_filling: "Noch keine Vorhersage: Bisher sind {have} von {need} Messungen in Folge eingetroffen.",
+    no_model: "Keine Vorhersage: Es gibt kein Modell, das hier laufen kann.",
+    stopped: "Keine Vorhersage: Sie wurde angehalten: {reason}.",
+    pass_through: "Keine Vorhersage: Die Werte dieser Maschine werden nur gesammelt.",
 
     would_clear: "Würde enden {ways}.",
     between_ways: ", oder ",
@@ -123,4 +132,6 @@ pub(in super::super) static GERMAN: Catalogue = Catalogue {
     sync_stopped: "Es wird nichts gesendet: Die Daten, die zentral unter dem Namen dieses Gateways liegen, gehören zu \
                    einem anderen Speicher.",
     batch_conflict: "Zentral lagen unter dem Namen eines Pakets andere Daten; die dieses Gateways liegen jetzt daneben.",
+    model_refused: "Ein neues Modell hat hier seine Prüfungen nicht bestanden oder sich nicht bewährt; das vorherige läuft weiter. Das zentrale Team sollte es sich ansehen.",
+    model_missing: "Für eine Maschine gibt es kein lauffähiges Modell. Wo eine einfache Regel eingerichtet ist, springt sie ein; sonst wird die Maschine nicht überwacht.",
 };

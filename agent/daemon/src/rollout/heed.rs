@@ -1,0 +1,81 @@
+//! Heeds what the registry stops: it can stop, and never release.
+
+use std::sync::{Arc, PoisonError};
+
+use super::follow::{FIRST_WAIT, LONGEST_WAIT, QUESTION, jittered};
+use super::stops::Stop;
+use super::{Followed, Rollout, rest};
+use crate::backoff::Backoff;
+use crate::change::Change;
+use crate::clock;
+use crate::registry::Registry;
+
+/// Looks whether the registry stops something, until it is time to stop.
+pub(super) async fn run(rollout: Rollout, registry: Registry) {
+    let poll = rollout.0.following.poll;
+    let names: Vec<String> = rollout.0.models.iter().map(|model| model.config.registered().to_owned()).collect();
+    let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT.min(poll * 10).max(FIRST_WAIT));
+    let stop = rollout.0.stop.clone();
+    loop {
+        let asked = tokio::time::timeout(QUESTION, registry.stops(&rollout.0.gateway, &names));
+        let said = tokio::select! {
+            () = stop.cancelled() => return,
+            said = asked => said,
+        };
+        let wait = match said {
+            Ok(Ok(stopped)) => {
+                let of = |model: Option<&str>| {
+                    stopped.iter().find(|one| one.model.as_deref() == model).map(|one| one.reason.clone())
+                };
+                rollout.heed(None, of(None)).await;
+                for model in &rollout.0.models {
+                    rollout.heed(Some(model), of(Some(model.config.registered()))).await;
+                }
+                backoff.reset();
+                jittered(poll)
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the registry does not say what is stopped");
+                backoff.next().max(error.rest())
+            }
+            Err(_) => backoff.next(),
+        };
+        if rest(&stop, wait).await {
+            return;
+        }
+    }
+}
+
+impl Rollout {
+    /// Does as the registry says of one model, or of the whole gateway: it can stop, and never release.
+    async fn heed(&self, model: Option<&Arc<Followed>>, says: Option<String>) {
+        let name = model.map(|model| &model.config.name);
+        let stopped = {
+            let mut stops = self.0.stops.lock().unwrap_or_else(PoisonError::into_inner);
+            let done = tokio::task::block_in_place(|| match says.clone() {
+                Some(reason) => {
+                    let reason = Some(reason).filter(|reason| !reason.is_empty());
+                    let at = clock::now().utc.as_micros();
+                    stops.stop(name, Stop { by: "registry".to_owned(), reason, at, in_registry: true })
+                }
+                None => stops.registry_is_silent(name.map(AsRef::as_ref)).map(|()| false),
+            });
+            done.unwrap_or_else(|error| {
+                tracing::error!(%error, "what the registry stops could not be written, and holds until the next start");
+                says.is_some()
+            })
+        };
+        if !stopped {
+            return;
+        }
+        tracing::warn!(model = name.map(AsRef::as_ref), "stopped by the registry");
+        self.enact_stops().await;
+        self.record_stop(name, "registry", "stop", says.as_deref()).await;
+    }
+
+    /// Has the driver go by the stops as they are now.
+    pub(super) async fn enact_stops(&self) -> bool {
+        let stops = self.0.stops.lock().unwrap_or_else(PoisonError::into_inner).for_pipeline();
+        self.0.changes.make(vec![Change::Stops(stops)]).await.is_ok()
+    }
+}

@@ -1,0 +1,210 @@
+//! Watches the models that run: takes back what does not do well, and lets a challenger take its place when the rule says so.
+
+use std::collections::HashSet;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use explaind_core::domain::feedback::{Feedback, Verdict};
+use explaind_core::domain::prediction::{ModelKey, Outcome, Prediction, Role};
+use explaind_core::domain::record::{Body, Record, Stream};
+
+use super::judge::{self, Comparison, Verdicts};
+use super::slots::Home;
+use super::state::{Installed, Seat};
+use super::{Followed, Rollout, Seats, rest, write};
+use crate::buffer::Buffer;
+use crate::vitals::Recent;
+
+/// How often is looked.
+const EVERY: Duration = Duration::from_secs(1);
+/// How often people's verdicts are read.
+const VERDICTS_EVERY: Duration = Duration::from_secs(10);
+/// The newest pieces of feedback that are looked at.
+const FEEDBACK: usize = 500;
+/// Where a challenger's prediction of the same moment is looked for, behind the champion's.
+const NEARBY: usize = 8;
+
+/// Looks until it is time to stop.
+pub(super) async fn run(rollout: Rollout) {
+    let stop = rollout.0.stop.clone();
+    let mut said = Vec::new();
+    let mut read_at: Option<Instant> = None;
+    while !rest(&stop, EVERY).await {
+        if read_at.is_none_or(|at| at.elapsed() >= VERDICTS_EVERY) {
+            let buffer = rollout.0.buffer.clone();
+            said = tokio::task::spawn_blocking(move || verdicts(&buffer)).await.unwrap_or_default();
+            read_at = Some(Instant::now());
+        }
+        for model in &rollout.0.models {
+            rollout.tend(model, &said).await;
+        }
+    }
+}
+
+impl Rollout {
+    async fn tend(&self, model: &Followed, said: &[Judged]) {
+        let Some(home) = &model.home else { return };
+        // Whoever changes something here now has looked himself.
+        let Ok(mut seats) = model.seats.try_lock() else { return };
+        if seats.to_make {
+            self.make(model, &mut seats).await;
+        }
+        self.tell(model, &mut seats);
+        // The newest first: where two run side by side, it is to blame for what both show.
+        for seat in [Seat::Challenger, Seat::Champion] {
+            self.watch(model, home, &mut seats, seat, said).await;
+        }
+        self.compare(model, home, &mut seats, said).await;
+    }
+
+    /// Takes back what does not do well, and notes what has proved itself.
+    async fn watch(&self, model: &Followed, home: &Home, seats: &mut Seats, seat: Seat, said: &[Judged]) {
+        let Some(runs) = seats.at(seat).cloned() else { return };
+        let recent = self.0.vitals.recent(&model.key(&runs));
+        let (verdicts, before) = match seat {
+            Seat::Champion => {
+                let since = seats.state.active.as_ref().map_or(0, |active| active.since);
+                (verdicts_of(said, &model.key(&runs), Role::Champion, since), seats.before)
+            }
+            Seat::Challenger => (Verdicts::default(), None),
+        };
+        let before = before.filter(|_| seats.state.at(seat).is_some_and(|installed| installed.trial.is_some()));
+        // With nothing to go back to, what is withheld is told with each prediction.
+        let has_other = seat == Seat::Challenger || seats.state.previous.is_some();
+        if let Some(breach) = judge::breach(&recent, before, model.config.latency, verdicts).filter(|_| has_other) {
+            if let Err(error) = self.take_back(model, seats, seat, breach.check, &breach.reason).await {
+                tracing::error!(
+                    model = &*model.config.name,
+                    error,
+                    "a bundle that does not do well could not be taken back"
+                );
+            }
+            return;
+        }
+        self.prove(model, home, seats, seat, &recent);
+    }
+
+    fn prove(&self, model: &Followed, home: &Home, seats: &mut Seats, seat: Seat, recent: &Recent) {
+        let on_trial = seats.state.at(seat).is_some_and(|installed| installed.trial.is_some());
+        if !on_trial || !judge::has_proved(recent, seats.runs(seat), model.config.trial) {
+            return;
+        }
+        let mut next = seats.state.clone();
+        next.prove(seat);
+        match write(home, &next) {
+            Ok(()) => seats.state = next,
+            Err(error) => {
+                tracing::warn!(model = &*model.config.name, error, "that a bundle has proved itself is noted later")
+            }
+        }
+        self.tell(model, seats);
+        model.show(seats);
+    }
+
+    /// Compares champion and challenger, and promotes by the rule.
+    async fn compare(&self, model: &Followed, home: &Home, seats: &mut Seats, said: &[Judged]) {
+        let (Some(champion), Some(challenger)) = (seats.champion.clone(), seats.challenger.clone()) else { return };
+        let keys = (model.key(&champion), model.key(&challenger));
+        let pairs = self.0.vitals.pairs(&keys.0, &keys.1);
+        let agreement = judge::agreement(&pairs, champion.manifest(), challenger.manifest());
+        let (of_champion, of_challenger) = (self.0.vitals.recent(&keys.0), self.0.vitals.recent(&keys.1));
+        {
+            let mut shown = model.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            (shown.agreement, shown.compared) = (agreement, of_challenger.predicted);
+        }
+        let Some(rule) = &model.config.promotion else { return };
+        let Some(installed) = seats.state.challenger.clone() else { return };
+        let seen = Comparison {
+            champion: &of_champion,
+            challenger: &of_challenger,
+            agreement,
+            runs: seats.runs(Seat::Challenger),
+            verdicts: verdicts_of(said, &keys.1, Role::Shadow, installed.since),
+            latency: model.config.latency,
+        };
+        let Some(cause) = judge::promotes(rule, &seen) else { return };
+        let new = Installed { since: crate::clock::now().utc.as_micros(), ..installed };
+        if let Err(error) = self.seat(model, seats, home, Seat::Champion, (new, challenger), None, &cause).await {
+            tracing::warn!(model = &*model.config.name, error, "a challenger is promoted later");
+        }
+    }
+}
+
+/// What somebody said of one prediction, as far as it says something of the model that made it.
+struct Judged {
+    model: ModelKey,
+    role: Role,
+    /// When the prediction was made, in microseconds UTC.
+    made_at: i64,
+    right: bool,
+}
+
+/// What was said of a model since it has its present place: the same file may have been there before, in another bundle.
+fn verdicts_of(said: &[Judged], model: &ModelKey, role: Role, since: i64) -> Verdicts {
+    let ours = said.iter().filter(|one| one.model == *model && one.role == role && one.made_at >= since);
+    ours.fold(Verdicts::default(), |so_far, one| match one.right {
+        true => Verdicts { confirmed: so_far.confirmed.saturating_add(1), ..so_far },
+        false => Verdicts { rejected: so_far.rejected.saturating_add(1), ..so_far },
+    })
+}
+
+/// What people lately said of each model: of the one that decided, by what they said; of the one beside it, by whether it
+/// would have decided as they say.
+fn verdicts(buffer: &Buffer) -> Vec<Judged> {
+    let mut said = Vec::new();
+    let newest = buffer.latest(Stream::Feedback, None, FEEDBACK).unwrap_or_default();
+    let feedback = |record: &'_ Record| match &record.body {
+        Body::Feedback(feedback) => Some((record.id, feedback.clone())),
+        _ => None,
+    };
+    let all: Vec<_> = newest.iter().filter_map(feedback).collect();
+    let revised: HashSet<_> = all.iter().filter_map(|(_, feedback)| feedback.revises).collect();
+    for (_, feedback) in all.iter().filter(|(id, _)| !revised.contains(id)) {
+        let Some(right) = says_right(feedback) else { continue };
+        let Some(Ok(Some(judged))) = feedback.prediction_id.map(|id| buffer.get(id)) else { continue };
+        let Body::Prediction(prediction) = &judged.body else { continue };
+        let of = |prediction: &Prediction, right| Judged {
+            model: prediction.key(),
+            role: prediction.role,
+            made_at: judged.at.utc.as_micros(),
+            right,
+        };
+        said.push(of(prediction, right));
+        // The one beside it is right when it says the same of a right prediction, or another of a wrong one.
+        said.extend(
+            beside(buffer, &judged, prediction).iter().map(|other| of(other, same_side(prediction, other) == right)),
+        );
+    }
+    said
+}
+
+/// Whether somebody says that a prediction was right, or wrong; `None` where they cannot tell.
+fn says_right(feedback: &Feedback) -> Option<bool> {
+    match feedback.verdict? {
+        Verdict::Confirm => Some(true),
+        Verdict::Reject | Verdict::Correct => Some(false),
+        Verdict::Unsure | Verdict::Missed => None,
+    }
+}
+
+/// What challengers predicted at the same moment.
+fn beside(buffer: &Buffer, judged: &Record, prediction: &Prediction) -> Vec<Prediction> {
+    let next = buffer.read(Stream::Predictions, judged.sequence, NEARBY).unwrap_or_default();
+    let same = next.into_iter().take_while(|record| record.at.monotonic == judged.at.monotonic);
+    let shadow = |record: Record| match record.body {
+        Body::Prediction(other) if other.role == Role::Shadow && other.asset == prediction.asset => Some(other),
+        _ => None,
+    };
+    same.filter_map(shadow).collect()
+}
+
+/// Whether two predictions decide alike: the same class, or, without classes, about the same value.
+fn same_side(one: &Prediction, other: &Prediction) -> bool {
+    match (&one.outcome, &other.outcome) {
+        (Outcome::Predicted(one), Outcome::Predicted(other)) => match (&one.label, &other.label) {
+            (Some(one), Some(other)) => one == other,
+            _ => judge::are_near(one.value, other.value),
+        },
+        _ => false,
+    }
+}

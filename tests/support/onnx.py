@@ -1,0 +1,101 @@
+"""Small ONNX models, written byte by byte: the tests need a few that no exporter makes, and no library for it."""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+FLOAT = 1
+OPSET = 11
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _number(key: int, number: int) -> bytes:
+    return _varint(key << 3) + _varint(number & (1 << 64) - 1)
+
+
+def _bytes(key: int, content: bytes | str) -> bytes:
+    raw = content.encode() if isinstance(content, str) else content
+    return _varint(key << 3 | 2) + _varint(len(raw)) + raw
+
+
+def _attribute(name: str, value: float | list[int]) -> bytes:
+    if isinstance(value, float):
+        return _bytes(5, _bytes(1, name) + _varint(2 << 3 | 5) + struct.pack("<f", value) + _number(20, 1))
+    if isinstance(value, int):
+        return _bytes(5, _bytes(1, name) + _number(3, value) + _number(20, 2))
+    return _bytes(5, _bytes(1, name) + b"".join(_number(8, one) for one in value) + _number(20, 7))
+
+
+def _value(name: str, columns: int) -> bytes:
+    dims = _bytes(1, _bytes(2, "N")) + _bytes(1, _number(1, columns))
+    return _bytes(1, name) + _bytes(2, _bytes(1, _number(1, FLOAT) + _bytes(2, dims)))
+
+
+@dataclass
+class Graph:
+    """A model that takes rows `x` and gives rows `y`."""
+
+    features: int
+    columns: int = 1
+    _nodes: list[bytes] = field(default_factory=list)
+    _constants: list[bytes] = field(default_factory=list)
+
+    def constant(self, shape: list[int], values: Iterable[float]) -> str:
+        """Numbers that come with the model."""
+        name, flat = f"c{len(self._constants)}", list(values)
+        raw = struct.pack(f"<{len(flat)}f", *flat)
+        dims = b"".join(_number(1, one) for one in shape)
+        self._constants.append(_bytes(5, dims + _number(2, FLOAT) + _bytes(8, name) + _bytes(9, raw)))
+        return name
+
+    def node(self, kind: str, *inputs: str, out: str | None = None, **attributes: float | list[int]) -> str:
+        """One operator; gives the name of what it computes."""
+        name = out or f"n{len(self._nodes)}"
+        parts = b"".join(_bytes(1, one) for one in inputs) + _bytes(2, name) + _bytes(4, kind)
+        self._nodes.append(_bytes(1, parts + b"".join(_attribute(*one) for one in attributes.items())))
+        return name
+
+    def model(self) -> bytes:
+        """The file."""
+        ends = _bytes(11, _value("x", self.features)) + _bytes(12, _value("y", self.columns))
+        graph = b"".join(self._nodes) + _bytes(2, "g") + b"".join(self._constants) + ends
+        return _number(1, 7) + _bytes(8, _number(2, OPSET)) + _bytes(7, graph)
+
+
+def squares(features: int, side: int, times: int) -> bytes:
+    """A matrix of `side` times `side`, made from the row and multiplied with itself so many times: memory and time at will."""
+    graph = Graph(features)
+    spread = graph.constant([features, side], [1e-4] * (features * side))
+    row = graph.node("MatMul", "x", spread)
+    matrix = graph.node("MatMul", graph.node("Unsqueeze", row, axes=[2]), graph.node("Unsqueeze", row, axes=[1]))
+    for _ in range(times):
+        matrix = graph.node("Tanh", graph.node("MatMul", matrix, matrix))
+    graph.node("Unsqueeze", graph.node("ReduceMean", matrix, axes=[1, 2], keepdims=0), out="y", axes=[1])
+    return graph.model()
+
+
+def never_a_number(features: int) -> bytes:
+    """The logarithm of what is below zero, whatever the row."""
+    graph = Graph(features)
+    weights = graph.constant([features, 1], [1.0] * features)
+    square = graph.node("MatMul", graph.node("Mul", "x", "x"), weights)
+    graph.node("Log", graph.node("Sub", graph.node("Neg", square), graph.constant([1], [1.0])), out="y")
+    return graph.model()
+
+
+def chain(features: int, links: int) -> bytes:
+    """A sum, and so many links behind it."""
+    graph = Graph(features)
+    link = graph.node("MatMul", "x", graph.constant([features, 1], [1e-3] * features))
+    for _ in range(links):
+        link = graph.node("Sin", link)
+    graph.node("Tanh", link, out="y")
+    return graph.model()
