@@ -1,17 +1,17 @@
 """Models come and go: gateways follow an alias, check before they believe, and go back by themselves."""
 
+import hashlib
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from support import bundles, keys, records, scene
+from support import bundles, keys, onnx, records, scene
 from support.cli import done
 from support.daemon import Daemon
-from support.mlflow import PEERS, PYTHON
+from support.sealed import resum
 from support.wait import until
 
 NAME = "press-failure"
@@ -41,8 +41,21 @@ class Central:
         """A signed bundle of this version."""
         copy = self.folder / f"bundle-{version}-{model}"
         if not copy.exists():
-            shutil.copytree(self.bundle(model, version=version, **options), copy)
+            shutil.copytree(self.bundle(model, version=version, name=NAME, **options), copy)
             done("bundle", "sign", "--bundle", copy, "--key", (key or self.mlops).secret)
+        return copy
+
+    def foreign(self, version: str, model: bytes) -> Path:
+        """A signed bundle of a model that nobody would export, with the press's features and a number `y`."""
+        copy = self.folder / f"foreign-{version}"
+        shutil.copytree(self.bundle("ai4i-mlp", version=version, name=NAME), copy)
+        (copy / "model.onnx").write_bytes(model)
+        (copy / "golden.csv").unlink()
+        manifest = (copy / "manifest.toml").read_text().replace('"probability"', '"y"').replace('"classification"', '"regression"')
+        lines = [line for line in manifest.splitlines() if not line.startswith("labels")]
+        (copy / "manifest.toml").write_text("\n".join(lines) + "\n")
+        resum(copy)
+        done("bundle", "sign", "--bundle", copy, "--key", self.mlops.secret)
         return copy
 
     def push(self, bundle: Path, alias: str | None = "champion", name: str = NAME) -> int:
@@ -238,10 +251,7 @@ def test_one_that_answers_nan_goes_back_by_itself(daemon, tmp_path, central, mlo
     central.release("1.0.0")
     runs(gateway, "1.0.0")
     column = list(bundles.FEATURES).index("tool_wear_min")
-    strange = tmp_path / "strange.onnx"
-    subprocess.run([PYTHON, PEERS / "strange_model.py", strange, str(column), "1000"], check=True, timeout=120)
-    bundle = bundles.make(tmp_path / "strange", "ai4i-mlp", onnx=strange, version="1.1.0")
-    done("bundle", "sign", "--bundle", bundle, "--key", mlops.secret)
+    bundle = central.foreign("1.1.0", onnx.strange_beyond(6, column, 1000.0))
     central.push(bundle)
     said = refused(gateway, "non_finite")
     assert said["version"] == "1.1.0"
@@ -251,6 +261,40 @@ def test_one_that_answers_nan_goes_back_by_itself(daemon, tmp_path, central, mlo
     until(lambda: told(gateway)[-2:] == ["active 1.1.0", "rolled_back 1.1.0"], "it to be told")
     ours = until(lambda: gateway.alerts("_gateway"), "the gateway's own alert")
     assert ours[0]["model"] == "model_refused" or "model" in ours[0]["sentence"]
+
+
+def test_what_hangs_bloats_or_does_not_fit_is_refused_and_predictions_go_on(daemon, tmp_path, central, mlops):
+    """Each is checked in a process of its own, which is all that it takes with it."""
+    central.release("1.0.0")
+    gateway = daemon(followed(tmp_path, mlops, 'memory = "128MiB"\nlatency = "500ms"'))
+    runs(gateway, "1.0.0")
+    before = gateway.predictions(1)[0]["id"]
+    offers = {
+        "latency": onnx.squares(6, 700, 60),
+        "memory": onnx.squares(6, 6000, 1),
+        "finite": onnx.never_a_number(6),
+    }
+    registry = Path(central.registry) / "models" / NAME
+    for number, (check, model_file) in enumerate(offers.items(), 1):
+        bundle = central.foreign(f"1.{number}.0", model_file)
+        # `push` would run it here; somebody else's tool does not.
+        shutil.copytree(registry / "1", registry / str(10 + number), ignore=shutil.ignore_patterns("bundle"))
+        shutil.copytree(bundle, registry / str(10 + number) / "bundle")
+        note = registry / str(10 + number) / "version.json"
+        digest = hashlib.sha256((bundle / "SHA256SUMS").read_bytes()).hexdigest()
+        note.write_text(json.dumps(json.loads(note.read_text()) | {"digest": digest}))
+        (registry / "aliases" / "champion").write_text(f"{10 + number}\n")
+
+        def said(number: int = number) -> dict | None:
+            found = (model(gateway)["refused"] or [{}])[0]
+            return found if found.get("registry_version") == 10 + number else None
+
+        assert until(said, f"what fails for its {check} to be refused", 120)["check"] == check
+        assert runs(gateway, "1.0.0")["version"] == "1.0.0"
+    # One prediction after the other, all the while.
+    everything = gateway.get("predictions", limit=1000)
+    since = [p for p in everything if p["id"] > before]
+    assert {p["model_version"] for p in since} == {"1.0.0"} and {p["outcome"] for p in since} == {"predicted"}
 
 
 def test_verdicts_against_it_bring_the_one_before_back(daemon, tmp_path, central, mlops):

@@ -73,10 +73,10 @@ def _extreme(model: str, choose) -> dict[str, float]:
     return row(model, choose(range(len(rows)), key=lambda i: rows[i]["outputs"][kind.tensor][kind.index]))
 
 
-def manifest(model: str, max_age: str | None = None, decision: str | None = None, version: str = "1.0.0") -> str:
+def manifest(model: str, max_age: str | None = None, decision: str | None = None, version: str = "1.0.0", name: str | None = None) -> str:
     """The text of a manifest for a reference model."""
     kind = KINDS[model]
-    text = ["schema = 1", f'name = "{model}"', f'version = "{version}"', ""]
+    text = ["schema = 1", f'name = "{name or model}"', f'version = "{version}"', ""]
     for name, unit in FEATURES.values():
         text += ["[[feature]]", f'name = "{name}"']
         text += [f'unit = "{unit}"'] if unit else ["categories = { L = 0, M = 1, H = 2 }"]
@@ -89,14 +89,14 @@ def manifest(model: str, max_age: str | None = None, decision: str | None = None
     return "\n".join(text)
 
 
-def make(out: Path, model: str = "ai4i-gbt", onnx: Path | None = None, **options) -> Path:
-    """Makes a bundle in `out` from a reference model, or from another file that says the same; options as for `manifest`."""
+def make(out: Path, model: str = "ai4i-gbt", **options) -> Path:
+    """Makes a bundle in `out` from a reference model; options as for `manifest`."""
     scratch = out.with_name(out.name + "-parts")
     scratch.mkdir(parents=True)
     (scratch / "manifest.toml").write_text(manifest(model, **options))
     reference = renamed(MODELS / model / "background.csv", scratch / "reference.csv")
     done(
-        "bundle", "create", "--model", onnx or MODELS / model / "model.onnx", "--reference", reference,
+        "bundle", "create", "--model", MODELS / model / "model.onnx", "--reference", reference,
         "--manifest", scratch / "manifest.toml", "--out", out,
     )  # fmt: skip
     shutil.rmtree(scratch)

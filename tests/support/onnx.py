@@ -99,3 +99,16 @@ def chain(features: int, links: int) -> bytes:
         link = graph.node("Sin", link)
     graph.node("Tanh", link, out="y")
     return graph.model()
+
+
+def strange_beyond(features: int, column: int, limit: float) -> bytes:
+    """Between 0 and 1, as a probability should be; no number where one of the features is above a limit."""
+    graph = Graph(features)
+    pick = graph.constant([features, 1], [1e-3] * features)
+    watched = graph.constant([features, 1], [float(number == column) for number in range(features)])
+    room = graph.node("Sub", graph.constant([1], [limit]), graph.node("MatMul", "x", watched))
+    # The root of what is below zero is no number; within the limit it adds next to nothing.
+    nothing = graph.node("Mul", graph.node("Sqrt", room), graph.constant([1], [1e-9]))
+    # Behind the sigmoid, since that of what is no number may well be one.
+    graph.node("Add", graph.node("Sigmoid", graph.node("MatMul", "x", pick)), nothing, out="y")
+    return graph.model()

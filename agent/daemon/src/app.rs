@@ -221,7 +221,7 @@ async fn live(
     );
     sources_running.close();
     let stop_rest = CancellationToken::new();
-    let rolling = TaskTracker::new();
+    let (stop_rollout, rolling) = (CancellationToken::new(), TaskTracker::new());
     let stage = Arc::new(Preparing { paces, queue: queue.clone() });
     let ways = rollout::Ways {
         registry: settings.registry.as_ref().map(Registry::new),
@@ -230,9 +230,9 @@ async fn live(
         changes,
         stage,
         letters: at_desk,
-        stop: stop_rest.clone(),
+        stop: stop_rollout.clone(),
     };
-    let rollout = Rollout::spawn(opened, ways, &rolling);
+    let (rollout, minding) = Rollout::spawn(opened, ways, &rolling);
     rolling.close();
     let (syncing, sync_status) = spawn_sync(&settings, &buffer, &metrics, &stop_rest);
     let timing = tokio::spawn(timekeeper::run(buffer.clone(), stop_rest.clone()));
@@ -244,7 +244,14 @@ async fn live(
     let asked = queue.clone();
     let ways =
         page::Ways { mailbox: mail, rollout: desk, questions: Questions::new(move |question| asked.ask(question)) };
-    let serving = page::spawn(&settings, &buffer, ways, metrics, status, &stop_rest).await?;
+    let serving = match page::spawn(&settings, &buffer, ways, metrics, status, &stop_rest).await {
+        Ok(serving) => serving,
+        Err(error) => {
+            // A port that somebody else has is no bundle's fault.
+            rollout.ended().await;
+            return Err(error);
+        }
+    };
     let parts = Running {
         stop_sources,
         sources_running,
@@ -258,6 +265,8 @@ async fn live(
         looking,
         serving,
         rollout,
+        minding,
+        stop_rollout,
         rolling,
     };
     let died = parts.until_stopped(progress).await;
@@ -281,6 +290,9 @@ struct Running {
     looking: JoinHandle<()>,
     serving: JoinHandle<io::Result<()>>,
     rollout: Rollout,
+    /// What of the rollout must live: it takes back what does not do well, and stops what people stop.
+    minding: JoinHandle<()>,
+    stop_rollout: CancellationToken,
     rolling: TaskTracker,
 }
 
@@ -297,15 +309,20 @@ impl Running {
             () = ended(&mut self.syncing) => Some(AppError::Died("sync")),
             _ = &mut self.timing => Some(AppError::Died("timekeeper")),
             _ = &mut self.looking => Some(AppError::Died("lookout")),
+            _ = &mut self.minding => Some(AppError::Died("rollout")),
         };
         service::stopping();
         watchdog.abort();
-        self.drain(died.is_none()).await;
+        // Only what runs models can have died of one.
+        let blameless = !matches!(died, Some(AppError::Died("driver" | "explainer" | "rollout")));
+        self.drain(blameless).await;
         died
     }
 
-    /// Stops part by part. `as_told`: nothing died.
-    async fn drain(self, as_told: bool) {
+    /// Stops part by part. `blameless`: no model can be the reason.
+    async fn drain(self, blameless: bool) {
+        // First of all, so that nothing is begun any more, and nothing that is cut off now is laid at a bundle's door.
+        self.stop_rollout.cancel();
         self.stop_sources.cancel();
         if timeout(DRAIN, self.sources_running.wait()).await.is_err() {
             tracing::warn!("the sources did not stop in time");
@@ -318,7 +335,7 @@ impl Running {
         if timeout(DRAIN, self.rolling.wait()).await.is_err() {
             tracing::warn!(part = "rollout", "did not stop in time");
         }
-        if as_told {
+        if blameless {
             self.rollout.ended().await;
         }
         if let Some(syncing) = self.syncing {

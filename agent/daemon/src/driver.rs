@@ -172,7 +172,10 @@ impl<E: Explanations> Driver<E> {
                     None => mail_open = false,
                 },
                 order = self.orders.recv(), if orders_open => match order {
-                    Some(order) => self.change(order),
+                    Some(order) => {
+                        let follows = self.change(order);
+                        self.store(follows);
+                    }
                     None => orders_open = false,
                 },
                 taken = self.events.recv_many(&mut events, EVENTS_AT_ONCE) => {
@@ -224,13 +227,14 @@ impl<E: Explanations> Driver<E> {
     }
 
     /// Changes what runs, between two samples.
-    fn change(&mut self, order: Order) {
-        let now = clock::now();
+    fn change(&mut self, order: Order) -> Follows {
+        let (now, mut all) = (clock::now(), Follows::default());
         for change in order.changes {
             match change {
                 Change::Champion { asset, model } => {
                     let follows = self.pipeline.install(&asset, model, now, &mut || clock::mint(now));
-                    self.store(follows);
+                    all.records.extend(follows.records);
+                    all.made.extend(follows.made);
                 }
                 Change::Challenger { asset, model } => self.pipeline.shadow(&asset, model),
                 Change::Stops(stops) => self.pipeline.stop(stops),
@@ -238,11 +242,19 @@ impl<E: Explanations> Driver<E> {
         }
         // Nobody waiting any more is no fault: it asks again.
         let _ = order.made.send(());
+        all
     }
 
     fn take(&mut self, events: &mut Vec<SourceEvent>) {
         let mut all = Follows::default();
         for event in events.drain(..) {
+            // A stop does not wait until all of them are through.
+            while let Ok(order) = self.orders.try_recv() {
+                let follows = self.change(order);
+                all.records.extend(follows.records);
+                all.made.extend(follows.made);
+            }
+            self.progress.step();
             match event {
                 SourceEvent::Samples(samples) => {
                     let follows = self.timed(|pipeline, now| pipeline.samples(&samples, now, &mut || clock::mint(now)));

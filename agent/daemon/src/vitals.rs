@@ -10,7 +10,7 @@ use explaind_core::domain::prediction::{ModelKey, Outcome, Output, Prediction, R
 /// Outcomes remembered of each model.
 const OUTCOMES: usize = 200;
 /// Pairs remembered of each challenger.
-const PAIRS: usize = 2000;
+pub(crate) const PAIRS: usize = 2000;
 /// Models remembered; the ones longest unseen are forgotten.
 const MODELS: usize = 64;
 
@@ -147,11 +147,15 @@ impl Inner {
     }
 }
 
-/// Whether a reason says something of the model, or of what it asks of its input.
+/// Whether a reason says something of the model, or of what it asks of its input: a source that is away says nothing.
 fn says_something(reason: &Withheld) -> bool {
-    !matches!(
+    matches!(
         reason,
-        Withheld::WindowFilling { .. } | Withheld::NoModel | Withheld::Stopped { .. } | Withheld::PassThrough
+        Withheld::OutOfRange { .. }
+            | Withheld::TooFast { .. }
+            | Withheld::NotANumber { .. }
+            | Withheld::ModelNonFinite
+            | Withheld::ModelFailed { .. }
     )
 }
 

@@ -33,7 +33,7 @@ enum Verb {
     Stop(Change),
     /// Let a model, or all of them, predict again
     ///
-    /// What the registry stopped is released there.
+    /// What the registry stops is released here once its tag explaind.stop is gone there.
     Release(Change),
 }
 

@@ -5,30 +5,47 @@ use std::sync::{Arc, PoisonError};
 use explaind_core::domain::command::{Command, Done, Refusal};
 use explaind_core::domain::record::{Body, Health, NewRecord};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::state::Seat;
 use super::stops::{Stop, Unreleased};
-use super::{Rollout, answer};
+use super::{PERSON, Rollout, answer};
 use crate::clock;
 use crate::mailbox::Letter;
 
 /// Answers letters until it is time to stop.
+///
+/// Going back loads a bundle, which may take long: a stop must not wait for that.
 pub(super) async fn run(rollout: Rollout, mut letters: mpsc::Receiver<Letter>) {
     let stop = rollout.0.stop.clone();
+    let mut going_back: Option<JoinHandle<()>> = None;
     loop {
         let letter = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             letter = letters.recv() => letter,
         };
-        let Some(Letter { command, answer: to }) = letter else { return };
+        let Some(Letter { command, answer: to }) = letter else { break };
         let done = match command {
-            Command::Rollback { model, author, reason } => rollout.roll_back(&model, &author, reason).await,
+            Command::Rollback { .. } if going_back.as_ref().is_some_and(|task| !task.is_finished()) => {
+                Err(Refusal::Busy)
+            }
+            Command::Rollback { model, author, reason } => {
+                let rollout = rollout.clone();
+                going_back = Some(tokio::spawn(async move {
+                    answer(to, rollout.roll_back(&model, &author, reason).await);
+                }));
+                continue;
+            }
             Command::Stop { model, author, reason } => rollout.stop(model, author, reason).await,
             Command::Release { model, author, reason } => rollout.release(model, &author, reason).await,
             // It is the driver's.
             Command::Acknowledge { alert_id, .. } => Err(Refusal::UnknownAlert(alert_id)),
         };
         answer(to, done);
+    }
+    if let Some(going_back) = going_back {
+        // What it does is whole at each step; the daemon's end has a limit of its own.
+        let _ = going_back.await;
     }
 }
 
@@ -51,7 +68,7 @@ impl Rollout {
             Some(reason) => format!("{author} went back: {reason}"),
             None => format!("{author} went back"),
         };
-        self.take_back(&model, &mut seats, Seat::Champion, "person", &reason).await.map_err(Refusal::NotStored)?;
+        self.take_back(&model, &mut seats, Seat::Champion, PERSON, &reason).await.map_err(Refusal::NotStored)?;
         let version = seats.state.active.as_ref().map(|active| Arc::from(active.version.as_str()));
         version.map(|version| Done::RolledBack { version }).ok_or_else(|| Refusal::NothingToRollBackTo(name.to_owned()))
     }

@@ -11,7 +11,7 @@ use explaind_core::model::{Model, bundle};
 use tokio_util::sync::CancellationToken;
 
 use super::slots::Home;
-use super::state::{Installed, Refused, Seat, Target};
+use super::state::{Installed, Refused, Seat, State, Target, Trying};
 use super::verify::{self, Report};
 use super::{Followed, Rollout, open, rest, write};
 use crate::backoff::Backoff;
@@ -37,6 +37,9 @@ const LONGEST_START: Duration = Duration::from_secs(10);
 pub(super) const QUESTION: Duration = Duration::from_secs(60);
 const FETCHING: Duration = Duration::from_secs(6 * 3600);
 
+/// The longest reason that is shown and logged, in characters.
+const LONGEST: usize = 600;
+
 /// Why a turn came to nothing, and shall be taken again.
 struct Later {
     reason: String,
@@ -47,14 +50,14 @@ struct Later {
 
 impl Later {
     fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), rest: Duration::ZERO, answered: false }
+        Self { reason: reason.into().chars().take(LONGEST).collect(), rest: Duration::ZERO, answered: false }
     }
 }
 
 impl From<RegistryError> for Later {
     fn from(error: RegistryError) -> Self {
         let answered = matches!(error, RegistryError::Missing { .. });
-        Self { rest: error.rest(), reason: error.to_string(), answered }
+        Self { rest: error.rest(), answered, ..Self::new(error.to_string()) }
     }
 }
 
@@ -126,15 +129,15 @@ impl Follower {
 
     fn note(&self, error: Option<String>) {
         let mut shown = self.model.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = &error
-            && shown.error.as_ref() != Some(error)
-        {
+        let Some(error) = error else {
+            shown.checked_at = Some(clock::now().utc.as_micros());
+            shown.errors.remove(&self.seat);
+            return;
+        };
+        if shown.errors.get(&self.seat) != Some(&error) {
             tracing::warn!(model = self.name(), alias = self.alias, error, "the registry's model is not to be had now");
         }
-        if error.is_none() {
-            shown.checked_at = Some(clock::now().utc.as_micros());
-        }
-        shown.error = error;
+        shown.errors.insert(self.seat, error);
     }
 
     /// One look, and what follows from it.
@@ -142,15 +145,20 @@ impl Follower {
         let Some(home) = self.model.home.clone() else { return Ok(()) };
         let wanted = Wanted::Alias(self.alias.clone());
         let asked = self.registry.version(self.model.config.registered(), &wanted);
-        let version = match tokio::time::timeout(QUESTION, asked).await {
+        let mut version = match tokio::time::timeout(QUESTION, asked).await {
             Err(_) => return Err(Later::new(format!("the registry did not answer for {} s", QUESTION.as_secs()))),
             Ok(Ok(version)) => version,
-            Ok(Err(RegistryError::Missing { .. })) if self.seat == Seat::Challenger => {
+            // Only the alias is gone, and not the whole model, as on a share that is not mounted.
+            Ok(Err(RegistryError::Missing { what, .. }))
+                if self.seat == Seat::Challenger && what.starts_with("alias ") =>
+            {
                 return self.dismiss(&home).await;
             }
             Ok(Err(error)) => return Err(error.into()),
         };
+        version.digest = version.digest.filter(|digest| is_digest(digest));
         let target = Target { number: version.number, digest: version.digest.clone() };
+        let begun = clock::now().utc.as_micros();
         if self.is_settled(&home, &version, &target).await? {
             return Ok(());
         }
@@ -158,10 +166,15 @@ impl Follower {
         let place = match self.fetch(&home, &version).await {
             Ok(place) => place,
             Err(Trouble::Later(later)) => return Err(later),
-            Err(Trouble::Senseless(reason)) => return self.senseless(&home, target, reason).await,
+            Err(Trouble::Senseless(reason)) => return self.senseless(&home, target, "content", reason).await,
         };
-        match self.check(&place, &version, stop).await? {
-            Ok(passed) => self.install(&home, &place, passed, target).await,
+        match self.check(&home, &place, (&version, &target), stop).await? {
+            Ok(passed) => self.install(&home, &place, passed, (target, begun)).await,
+            // What came may have been changed on its way, or is still being copied to where it came from.
+            Err(Refused { check, reason, .. }) if place.is_draft && ["files", "digests"].contains(&check.as_str()) => {
+                home.discard(&place.path);
+                self.senseless(&home, target, &check, reason).await
+            }
             Err(refused) => {
                 let refused = Refused { registry_version: version.number, ..refused };
                 self.refuse(&home, target, refused).await?;
@@ -225,8 +238,9 @@ impl Follower {
     /// Fetches a version into a draft, where an earlier try may have left a part of it; what is in a slot is not fetched again.
     async fn fetch(&self, home: &Home, version: &Version) -> Result<Place, Trouble> {
         let later = |error: std::io::Error| Trouble::Later(Later::new(format!("the bundle cannot be kept: {error}")));
-        let digest = version.digest.as_deref().filter(|digest| is_digest(digest));
-        if let Some(slot) = digest.map(|digest| home.slot(digest)).filter(|slot| slot.is_dir()) {
+        let digest = version.digest.as_deref();
+        let kept = self.model.seats.lock().await.state.slots().iter().any(|slot| Some(*slot) == digest);
+        if let Some(slot) = digest.map(|digest| home.slot(digest)).filter(|slot| kept && slot.is_dir()) {
             return Ok(Place { path: slot, is_draft: false });
         }
         let draft = home.draft(digest.unwrap_or(&format!("version-{}", version.number)), self.seat).map_err(later)?;
@@ -245,8 +259,9 @@ impl Follower {
     /// Checks a bundle: in a process of its own first; only what passed there is loaded here.
     async fn check(
         &self,
+        home: &Home,
         place: &Place,
-        version: &Version,
+        (version, target): (&Version, &Target),
         stop: &CancellationToken,
     ) -> Result<Result<Passed, Refused>, Later> {
         let refused = |check: &str, reason: String, digest: Option<String>, named: Option<String>| Refused {
@@ -265,6 +280,8 @@ impl Follower {
             Ok(report) => report,
             // Nothing was found out, and the bundle is not to blame.
             Err(verify::Refused { check: verify::Check::Unchecked, reason }) => return Err(Later::new(reason)),
+            // It was swept meanwhile, since it was nobody's; it is fetched again.
+            Err(_) if !place.path.is_dir() => return Err(Later::new("the bundle is fetched again")),
             Err(verify::Refused { check, reason }) => return Ok(Err(refused(check.as_str(), reason, said, None))),
         };
         drop(turn);
@@ -273,8 +290,25 @@ impl Follower {
             let reason = format!("the registry says that its digest is {}, and it is {identity}", said.escape_debug());
             return Ok(Err(refused("digests", reason, Some(identity), named)));
         }
-        if let Some(reason) = self.model.seats.lock().await.state.is_downgrade(&identity, &report.version) {
-            return Ok(Err(refused("version", reason, Some(identity), named)));
+        {
+            let mut seats = self.model.seats.lock().await;
+            if let Some(reason) = seats.state.is_another(&report.name) {
+                return Ok(Err(refused("name", reason, Some(identity), named)));
+            }
+            if let Some(reason) = seats.state.is_downgrade(&identity, &report.version) {
+                return Ok(Err(refused("version", reason, Some(identity), named)));
+            }
+            // Should loading it be the end of this process, the next one knows.
+            let before = seats.state.trying.as_ref().filter(|before| before.target == *target);
+            let trying = Trying {
+                alias: self.alias.clone(),
+                target: target.clone(),
+                version: report.version.clone(),
+                unclean: before.map_or(0, |before| before.unclean),
+            };
+            let next = State { trying: Some(trying), ..seats.state.clone() };
+            write(home, &next).map_err(Later::new)?;
+            seats.state = next;
         }
         // Its second look, at the same bytes: what is loaded must be what was checked.
         let (path, keys, stage) = (place.path.clone(), demands.keys.clone(), Arc::clone(&self.rollout.0.stage));
@@ -295,11 +329,18 @@ impl Follower {
 
     /// Gives a bundle its place: the slot, the state, the driver, the record, in this order. A cut in between leaves the
     /// old one before the state is written, and the new one after.
-    async fn install(&mut self, home: &Home, place: &Place, passed: Passed, target: Target) -> Result<(), Later> {
+    async fn install(
+        &mut self,
+        home: &Home,
+        place: &Place,
+        passed: Passed,
+        (target, begun): (Target, i64),
+    ) -> Result<(), Later> {
         let Passed { report, model } = passed;
         let identity = report.identity;
         let new = Installed {
             digest: identity,
+            name: report.name,
             version: report.version,
             registry_version: target.number,
             model_digest: model.model_digest().to_string(),
@@ -311,6 +352,15 @@ impl Follower {
         let (version, cause) = (new.version.clone(), format!("alias {}", self.alias));
         // From here on nobody sweeps what no state names yet.
         let mut seats = self.model.seats.lock().await;
+        // Meanwhile others may have had their turn.
+        let refused_since = |one: &Refused| one.digest.as_ref() == Some(&new.digest) && one.at >= begun;
+        let runs_already = seats.state.active.as_ref().is_some_and(|active| active.digest == new.digest);
+        if seats.state.is_downgrade(&new.digest, &new.version).is_some()
+            || seats.state.refused.iter().any(refused_since)
+            || (self.seat == Seat::Challenger && runs_already)
+        {
+            return Err(Later::new("another bundle took its place meanwhile; the registry is looked at again"));
+        }
         if place.is_draft {
             let (home, path, digest) = (home.clone(), place.path.clone(), new.digest.clone());
             let publishing = tokio::task::spawn_blocking(move || home.publish(&path, &digest));
@@ -345,7 +395,7 @@ impl Follower {
     }
 
     /// What came makes no sense; once is a reason to look again, thrice is the bundle's own fault.
-    async fn senseless(&mut self, home: &Home, target: Target, reason: String) -> Result<(), Later> {
+    async fn senseless(&mut self, home: &Home, target: Target, check: &str, reason: String) -> Result<(), Later> {
         let before = self.senseless.take().filter(|(known, _)| *known == target).map_or(0, |(_, times)| times);
         if before + 1 < TRIES {
             self.senseless = Some((target, before + 1));
@@ -355,7 +405,7 @@ impl Follower {
             digest: target.digest.clone(),
             version: None,
             registry_version: target.number,
-            check: "content".to_owned(),
+            check: check.to_owned(),
             reason,
             at: clock::now().utc.as_micros(),
         };
@@ -416,7 +466,7 @@ impl Rollout {
         if let Some(model) = seats.at(seat) {
             self.0.vitals.forget(&followed.key(model));
         }
-        seats.since.insert(seat.as_str(), Instant::now());
+        seats.since.insert(seat, Instant::now());
         self.make(followed, seats).await;
         self.tell(followed, seats);
         sweep(home, &seats.state);

@@ -1,6 +1,9 @@
 //! Heeds what the registry stops: it can stop, and never release.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+
+use explaind_core::domain::record::{Audit, Body, NewRecord};
 
 use super::follow::{FIRST_WAIT, LONGEST_WAIT, QUESTION, jittered};
 use super::stops::Stop;
@@ -71,11 +74,39 @@ impl Rollout {
         tracing::warn!(model = name.map(AsRef::as_ref), "stopped by the registry");
         self.enact_stops().await;
         self.record_stop(name, "registry", "stop", says.as_deref()).await;
+        let at = clock::now();
+        let object = name.map_or_else(|| "gateway".to_owned(), |name| format!("model {name}"));
+        let audit = Audit {
+            actor: "registry".to_owned(),
+            action: "stop".to_owned(),
+            object,
+            outcome: "done".to_owned(),
+            previous_hash: [0; 32],
+            hash: [0; 32],
+        };
+        let record = NewRecord { id: clock::mint(at), at, body: Body::Audit(audit) };
+        if let Err(error) = self.0.buffer.append(vec![record]) {
+            tracing::error!(%error, "a stop by the registry could not be audited");
+        }
+    }
+
+    /// There is no registry any more that could say that something is stopped, or no longer.
+    pub(super) fn forget_registry(&self) {
+        let mut stops = self.0.stops.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = self.0.models.iter().map(|model| Some(&*model.config.name));
+        for name in names.chain([None]) {
+            if let Err(error) = stops.registry_is_silent(name) {
+                tracing::warn!(%error, "that the registry is gone is noted with the next start");
+            }
+        }
     }
 
     /// Has the driver go by the stops as they are now.
     pub(super) async fn enact_stops(&self) -> bool {
+        let _turn = self.0.enacting.lock().await;
         let stops = self.0.stops.lock().unwrap_or_else(PoisonError::into_inner).for_pipeline();
-        self.0.changes.make(vec![Change::Stops(stops)]).await.is_ok()
+        let made = self.0.changes.make(vec![Change::Stops(stops)]).await.is_ok();
+        self.0.stops_to_make.store(!made, Ordering::Relaxed);
+        made
     }
 }

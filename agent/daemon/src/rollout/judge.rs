@@ -6,7 +6,7 @@ use std::time::Duration;
 use explaind_core::model::{Manifest, Threshold};
 use serde::Deserialize;
 
-use crate::vitals::{Answer, Pair, Recent, Seen};
+use crate::vitals::{Answer, PAIRS, Pair, Recent, Seen};
 
 /// Answers that are no numbers, or failures to answer, among what is remembered, after which a model is taken back.
 const FAULTS: usize = 3;
@@ -41,6 +41,14 @@ pub(crate) struct Verdicts {
 }
 
 impl Verdicts {
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            confirmed: self.confirmed.saturating_add(other.confirmed),
+            rejected: self.rejected.saturating_add(other.rejected),
+        }
+    }
+
     fn count(self) -> usize {
         self.confirmed.saturating_add(self.rejected)
     }
@@ -164,6 +172,8 @@ pub(crate) struct Comparison<'a> {
     pub(crate) champion: &'a Recent,
     pub(crate) challenger: &'a Recent,
     pub(crate) agreement: Option<f64>,
+    /// Of how many moments that is.
+    pub(crate) compared: usize,
     pub(crate) runs: Duration,
     pub(crate) verdicts: Verdicts,
     pub(crate) latency: Duration,
@@ -178,6 +188,7 @@ pub(crate) fn promotes(rule: &Promotion, seen: &Comparison<'_>) -> Option<String
     let quick = seen.challenger.usual_time().is_none_or(|time| time <= seen.latency);
     let holds = seen.runs >= rule.after
         && seen.challenger.predicted >= rule.predictions
+        && seen.compared >= usize::try_from(rule.predictions).unwrap_or(usize::MAX).min(PAIRS)
         && agreement >= rule.agreement
         && more <= rule.withheld_more
         && judged

@@ -27,12 +27,14 @@ mod version;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use explaind_core::domain::prediction::ModelKey;
 use explaind_core::model::Model;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -50,6 +52,9 @@ use crate::vitals::Vitals;
 pub(crate) use self::child::judge;
 pub(crate) use self::config::{Config, Following};
 pub(crate) use self::open::{Local, Opened, open};
+
+/// Why a bundle is taken back when a person says so.
+const PERSON: &str = "person";
 
 /// What explains models, as far as the rollout has to do with it.
 pub(crate) trait Stage: Send + Sync {
@@ -79,7 +84,7 @@ struct Seats {
     champion: Option<Arc<Model>>,
     challenger: Option<Arc<Model>>,
     /// Since when they run, in this run of the daemon.
-    since: BTreeMap<&'static str, Instant>,
+    since: BTreeMap<Seat, Instant>,
     /// The share that was withheld before the champion came, where it is known.
     before: Option<f64>,
     /// Whether the driver has yet to be told.
@@ -95,7 +100,8 @@ struct Shown {
     /// Why a local bundle does not run.
     trouble: Option<String>,
     checked_at: Option<i64>,
-    error: Option<String>,
+    /// Why what an alias points at is not to be had at present.
+    errors: BTreeMap<Seat, String>,
     agreement: Option<f64>,
     compared: u64,
 }
@@ -109,7 +115,7 @@ impl Seats {
     }
 
     fn runs(&self, seat: Seat) -> Duration {
-        self.since.get(seat.as_str()).map_or(Duration::ZERO, Instant::elapsed)
+        self.since.get(&seat).map_or(Duration::ZERO, Instant::elapsed)
     }
 }
 
@@ -157,6 +163,10 @@ struct Shared {
     vitals: Vitals,
     changes: Changes,
     stage: Arc<dyn Stage>,
+    /// Whether the driver has yet to be told what is stopped.
+    stops_to_make: AtomicBool,
+    /// Whoever has it tells the driver, so that what is told last is what holds.
+    enacting: tokio::sync::Mutex<()>,
     /// Whoever has it checks a bundle.
     checking: Semaphore,
     stop: CancellationToken,
@@ -175,7 +185,9 @@ pub(crate) struct Ways {
 
 impl Rollout {
     /// Begins to follow, to watch and to listen.
-    pub(crate) fn spawn(opened: Opened, ways: Ways, tasks: &TaskTracker) -> Self {
+    ///
+    /// With it comes a task that ends when one of those ends that a gateway must not be without.
+    pub(crate) fn spawn(opened: Opened, ways: Ways, tasks: &TaskTracker) -> (Self, JoinHandle<()>) {
         let Opened { gateway, models, stops, following } = opened;
         // The binary may be replaced while it runs: the one that runs is still there under this name.
         let program = PathBuf::from("/proc/self/exe");
@@ -193,12 +205,23 @@ impl Rollout {
             vitals,
             changes,
             stage,
+            stops_to_make: AtomicBool::new(false),
+            enacting: tokio::sync::Mutex::default(),
             checking,
             stop,
         };
         let rollout = Self(Arc::new(shared));
-        tasks.spawn(desk::run(rollout.clone(), letters));
-        tasks.spawn(tend::run(rollout.clone()));
+        let desk = tasks.spawn(desk::run(rollout.clone(), letters));
+        let tend = tasks.spawn(tend::run(rollout.clone()));
+        let minding = tokio::spawn(async move {
+            tokio::select! {
+                _ = desk => {}
+                _ = tend => {}
+            }
+        });
+        if rollout.0.registry.is_none() {
+            rollout.forget_registry();
+        }
         if let Some(registry) = &rollout.0.registry {
             tasks.spawn(heed::run(rollout.clone(), registry.clone()));
             for model in rollout.0.models.iter().filter(|model| model.home.is_some()) {
@@ -210,7 +233,7 @@ impl Rollout {
                 }
             }
         }
-        rollout
+        (rollout, minding)
     }
 
     /// The daemon ends as it was told to: what is on trial is not to blame.
@@ -263,6 +286,10 @@ impl Rollout {
                     champion = Some(loaded);
                     break;
                 }
+                // A person may think again.
+                Err(error) if check == PERSON => {
+                    return Err(format!("the bundle before does not load any more ({error}); this one goes on"));
+                }
                 // Then there is none; what is wrong with the one that runs is worse.
                 Err(error) => drop(next.take_back(seat, "load", &error, clock::now().utc.as_micros())),
             }
@@ -278,7 +305,7 @@ impl Rollout {
                 seats.before = None;
             }
         }
-        seats.since.insert(seat.as_str(), Instant::now());
+        seats.since.insert(seat, Instant::now());
         tracing::warn!(model = &*model.config.name, seat = seat.as_str(), check, reason, "a bundle was taken back");
         self.make(model, seats).await;
         self.tell(model, seats);

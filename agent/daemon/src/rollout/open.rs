@@ -84,6 +84,12 @@ fn seated(home: &Home, config: &Config, demands: &Demands, now: i64) -> Result<S
     })?;
     // Before anything is loaded: loading may be what ends it.
     state.begin(now);
+    if state.registered_as != config.registered() {
+        state.registered_as = config.registered().to_owned();
+        state.handled.clear();
+    }
+    let named = [&config.alias, &config.challenger];
+    state.handled.retain(|alias, _| named.iter().any(|named| named.as_ref() == Some(alias)));
     if config.challenger.is_none() {
         state.dismiss();
     }
@@ -98,13 +104,19 @@ fn seated(home: &Home, config: &Config, demands: &Demands, now: i64) -> Result<S
                         Seat::Champion => seats.champion = Some(model),
                         Seat::Challenger => seats.challenger = Some(model),
                     }
-                    seats.since.insert(seat.as_str(), Instant::now());
+                    seats.since.insert(seat, Instant::now());
                     break;
                 }
                 Err(reason) => reason,
             };
             tracing::error!(model = &*config.name, seat = seat.as_str(), reason, "a bundle does not load any more");
+            let digest = installed.digest.clone();
             state.take_back(seat, "load", &reason, now);
+            // What the registry has of it may be whole: it is fetched and checked anew.
+            state.handled.retain(|_, target| target.digest.as_ref() != Some(&digest));
+            if let Err(error) = home.remove(&digest) {
+                tracing::warn!(model = &*config.name, %error, "the folder of a damaged bundle could not be removed");
+            }
             home.write(&state).map_err(|error| format!("writing the state of model \"{}\": {error}", config.name))?;
         }
     }

@@ -51,7 +51,12 @@ impl Home {
 
     /// Puts a state in the place of the one before, on the disk.
     pub(crate) fn write(&self, state: &State) -> io::Result<()> {
-        replace(&self.folder, STATE, &serde_json::to_vec_pretty(state)?)
+        let text = serde_json::to_vec_pretty(state)?;
+        if text.len() as u64 > MOST_BYTES {
+            // It could not be read again.
+            return Err(io::Error::other(format!("it would take {} bytes", text.len())));
+        }
+        replace(&self.folder, STATE, &text)
     }
 
     /// Moves a state that makes no sense aside, so that a new one can begin.
@@ -79,19 +84,29 @@ impl Home {
         Ok(path)
     }
 
-    /// Makes a draft the slot of this digest; what is there under its name already is the same.
+    /// Makes a draft the slot of this digest, in place of what is there under its name.
     pub(crate) fn publish(&self, draft: &Path, digest: &str) -> io::Result<()> {
         let slot = self.slot(digest);
-        if slot.is_dir() {
-            fs::remove_dir_all(draft)?;
-            return Ok(());
-        }
         for entry in fs::read_dir(draft)? {
             File::open(entry?.path())?.sync_all()?;
         }
         sync(draft)?;
+        if slot.is_dir() {
+            // It may be damaged, and the draft was just found to be whole.
+            self.remove(digest)?;
+        }
         fs::rename(draft, &slot)?;
         sync(&self.folder)
+    }
+
+    /// Removes a slot. Half a folder must not be taken for a slot again.
+    pub(crate) fn remove(&self, digest: &str) -> io::Result<()> {
+        let going = self.folder.join(format!("{digest}{GOING}"));
+        if going.exists() {
+            fs::remove_dir_all(&going)?;
+        }
+        fs::rename(self.slot(digest), &going)?;
+        fs::remove_dir_all(&going)
     }
 
     /// Removes a draft.
@@ -109,11 +124,7 @@ impl Home {
             fs::remove_dir_all(self.folder.join(name))?;
         }
         for name in self.names()?.filter(is_slot).filter(|name| !kept.contains(name.as_str())) {
-            let path = self.folder.join(&name);
-            // Half a folder must not be taken for a slot again.
-            let going = self.folder.join(format!("{name}{GOING}"));
-            fs::rename(&path, &going)?;
-            fs::remove_dir_all(&going)?;
+            self.remove(&name)?;
         }
         Ok(())
     }
@@ -146,6 +157,7 @@ mod tests {
     fn bundle(digest: &str) -> Installed {
         Installed {
             digest: digest.to_owned(),
+            name: "press".to_owned(),
             version: "1".to_owned(),
             registry_version: 1,
             model_digest: String::new(),

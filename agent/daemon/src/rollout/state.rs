@@ -12,6 +12,8 @@ use super::version;
 
 /// Unclean ends of the daemon under a new bundle that it takes to go back: one may be a power cut.
 const MOST_UNCLEAN: u32 = 2;
+/// The longest text kept of what others said, in characters.
+const LONGEST: usize = 600;
 /// Bundles remembered as accepted, and as refused; the oldest are forgotten.
 const REMEMBERED: usize = 64;
 
@@ -20,6 +22,9 @@ const REMEMBERED: usize = 64;
 pub(crate) struct Installed {
     /// The bundle's identity: the digest of its `SHA256SUMS`.
     pub(crate) digest: String,
+    /// As its manifest says.
+    #[serde(default)]
+    pub(crate) name: String,
     /// As its manifest says.
     pub(crate) version: String,
     /// The registry's number.
@@ -62,6 +67,19 @@ pub(crate) struct Refused {
     pub(crate) at: i64,
 }
 
+/// A bundle that passed its checks and is loaded for the first time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Trying {
+    /// The alias that points at it.
+    pub(crate) alias: String,
+    /// What that points at.
+    pub(crate) target: Target,
+    /// Its version.
+    pub(crate) version: String,
+    /// How often the daemon ended meanwhile.
+    pub(crate) unclean: u32,
+}
+
 /// What an alias points at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Target {
@@ -81,7 +99,7 @@ pub(crate) struct Event {
 }
 
 /// Which place a bundle has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Seat {
     /// It decides.
     Champion,
@@ -116,6 +134,10 @@ pub(crate) struct State {
     pub(crate) refused: Vec<Refused>,
     /// What is not yet on record.
     pub(crate) untold: Vec<Event>,
+    /// The model's name in the registry; another one is another story.
+    pub(crate) registered_as: String,
+    /// What is being loaded into this process for the first time, and how often it ended meanwhile.
+    pub(crate) trying: Option<Trying>,
 }
 
 impl State {
@@ -130,6 +152,16 @@ impl State {
             Seat::Champion => self.active.as_ref(),
             Seat::Challenger => self.challenger.as_ref(),
         }
+    }
+
+    /// Why a bundle is none of this model's, however well signed: it goes by another name than the one that runs.
+    pub(crate) fn is_another(&self, name: &str) -> Option<String> {
+        let last = self.active.as_ref().or(self.previous.as_ref())?;
+        let other = !last.name.is_empty() && last.name != name;
+        other.then(|| {
+            let last = &last.name;
+            format!("it is a bundle of \"{name}\", and \"{last}\" runs here; pack it under that name, or configure a model of its own for it")
+        })
     }
 
     /// Why a bundle must not come after the one that runs: it is older, and not one that this gateway went back from in good
@@ -154,6 +186,7 @@ impl State {
     /// A verified bundle takes its place. The champion that it replaces is kept.
     pub(crate) fn accept(&mut self, seat: Seat, mut new: Installed, alias: Option<(&str, Target)>, cause: &str) {
         new.trial = Some(Trial { unclean: 0, running: true });
+        self.trying = None;
         self.handled.extend(alias.map(|(alias, target)| (alias.to_owned(), target)));
         self.note_accepted(&new.digest);
         let mut evidence = described(&new);
@@ -187,6 +220,7 @@ impl State {
 
     /// A bundle did not pass. What runs goes on.
     pub(crate) fn refuse(&mut self, alias: &str, target: Target, refused: Refused) {
+        self.trying = None;
         self.handled.insert(alias.to_owned(), target);
         self.note_refused(refused, "refused");
     }
@@ -223,6 +257,22 @@ impl State {
 
     /// The daemon starts: whoever is on trial may have ended the run before. Returns whether anything changed.
     pub(crate) fn begin(&mut self, at: i64) {
+        if let Some(mut trying) = self.trying.take() {
+            trying.unclean = trying.unclean.saturating_add(1);
+            if trying.unclean >= MOST_UNCLEAN {
+                let refused = Refused {
+                    digest: trying.target.digest.clone(),
+                    version: Some(trying.version.clone()),
+                    registry_version: trying.target.number,
+                    check: "unclean_ends".to_owned(),
+                    reason: format!("the daemon ended {} times while it was loaded", trying.unclean),
+                    at,
+                };
+                self.refuse(&trying.alias.clone(), trying.target, refused);
+            } else {
+                self.trying = Some(trying);
+            }
+        }
         for seat in [Seat::Challenger, Seat::Champion] {
             let place = match seat {
                 Seat::Champion => &mut self.active,
@@ -284,7 +334,10 @@ impl State {
         self.accepted.drain(..surplus);
     }
 
-    fn note_refused(&mut self, refused: Refused, state: &str) {
+    fn note_refused(&mut self, mut refused: Refused, state: &str) {
+        // Part of it may be what a registry said.
+        refused.reason = shortened(&refused.reason);
+        refused.version = refused.version.as_deref().map(shortened);
         let mut evidence: Vec<(String, String)> =
             vec![("check".to_owned(), refused.check.clone()), ("reason".to_owned(), refused.reason.clone())];
         evidence.extend(refused.version.iter().map(|version| ("version".to_owned(), version.clone())));
@@ -300,6 +353,11 @@ impl State {
         self.refused.drain(..surplus);
         self.tell(state, evidence);
     }
+}
+
+/// At most so much of a text that somebody else wrote.
+fn shortened(text: &str) -> String {
+    text.chars().take(LONGEST).collect()
 }
 
 fn described(installed: &Installed) -> Vec<(String, String)> {
@@ -322,6 +380,7 @@ mod tests {
     fn bundle(version: &str) -> Installed {
         Installed {
             digest: format!("digest of {version}"),
+            name: "press".to_owned(),
             version: version.to_owned(),
             registry_version: 1,
             model_digest: "m".to_owned(),
@@ -386,6 +445,27 @@ mod tests {
         assert!(state.has_handled("champion", &target(3)), "and it is not tried again until the alias moves");
         let told = state.untold.last().map(|event| event.state.as_str());
         assert_eq!(told, Some("rolled_back"));
+    }
+
+    #[test]
+    fn what_ends_the_daemon_while_it_is_loaded_is_refused_the_second_time() {
+        let mut state = running(&["1"]);
+        let trying = Trying { alias: "champion".to_owned(), target: target(2), version: "2".to_owned(), unclean: 0 };
+        state.trying = Some(trying);
+        state.begin(1);
+        assert!(!state.has_handled("champion", &target(2)), "once may be a power cut");
+        state.begin(2);
+        assert!(state.has_handled("champion", &target(2)) && state.trying.is_none());
+        assert_eq!(versions(&state).0, Some("1"));
+        assert_eq!(state.refused.last().and_then(|refused| refused.version.as_deref()), Some("2"));
+    }
+
+    #[test]
+    fn a_bundle_of_another_model_is_none_of_this_one() {
+        let state = running(&["1"]);
+        assert_eq!(state.is_another("press"), None);
+        assert!(state.is_another("mill").is_some_and(|reason| reason.contains("mill")));
+        assert_eq!(State::default().is_another("mill"), None);
     }
 
     #[test]

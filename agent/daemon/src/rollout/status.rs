@@ -7,7 +7,7 @@ use explaind_core::domain::time::Timestamp;
 use explaind_core::pipeline::gateway::Seen;
 use serde_json::{Value, json};
 
-use super::state::{Installed, Refused};
+use super::state::{Installed, Refused, Seat};
 use super::stops::Stop;
 use super::{Followed, Rollout, Shown};
 
@@ -92,7 +92,8 @@ fn following(shown: &Shown, model: &Followed) -> Value {
         "alias": alias,
         "challenger": model.config.challenger,
         "checked_at": shown.checked_at.map(utc),
-        "error": shown.error,
+        "error": shown.errors.get(&Seat::Champion),
+        "challenger_error": shown.errors.get(&Seat::Challenger),
     })
 }
 

@@ -59,6 +59,8 @@ pub(super) enum Unreleased {
 pub(crate) struct Stops {
     folder: PathBuf,
     held: Held,
+    /// Whether something holds that could not be written.
+    unwritten: bool,
 }
 
 impl Stops {
@@ -72,7 +74,7 @@ impl Stops {
                 Held { gateway: Some(stop), models: BTreeMap::new() }
             }
         };
-        Self { folder: folder.to_owned(), held }
+        Self { folder: folder.to_owned(), held, unwritten: false }
     }
 
     /// The stop of a model, or of the whole gateway.
@@ -101,8 +103,9 @@ impl Stops {
             Some(name) => self.held.models.get_mut(name),
         };
         if let Some(known) = known {
-            if stop.in_registry && !known.in_registry {
-                known.in_registry = true;
+            let news = stop.in_registry && !known.in_registry;
+            known.in_registry |= stop.in_registry;
+            if news || self.unwritten {
                 self.write()?;
             }
             return Ok(false);
@@ -147,8 +150,11 @@ impl Stops {
         })
     }
 
-    fn write(&self) -> io::Result<()> {
-        replace(&self.folder, FILE, &serde_json::to_vec_pretty(&self.held)?)
+    fn write(&mut self) -> io::Result<()> {
+        self.unwritten = true;
+        replace(&self.folder, FILE, &serde_json::to_vec_pretty(&self.held)?)?;
+        self.unwritten = false;
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The process that a bundle is checked in, seen from outside: started, waited for within bounds, ended, understood.
 
 use std::io::{Read, Write as _};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -17,8 +17,11 @@ const MOST_SAID: u64 = 64 << 10;
 const STACK: usize = 128 << 10;
 
 /// Signals by their numbers, the same on every Linux that we run on.
+const HUNG_UP: i32 = 1;
+const INTERRUPTED: i32 = 2;
 const ABORTED: i32 = 6;
 const KILLED: i32 = 9;
+const TERMINATED: i32 = 15;
 const OUT_OF_TIME: i32 = 24;
 
 /// How it ended.
@@ -32,6 +35,8 @@ enum End {
 /// arena, since others would only take up address space.
 pub(super) fn command(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
+    // What a terminal sends to the daemon is not meant for it.
+    command.process_group(0);
     command.arg("verify-bundle").arg("--bundle").arg(folder).env_clear();
     command.env("EXPLAIND_LOG", "off").env("MALLOC_ARENA_MAX", "1");
     command
@@ -145,6 +150,10 @@ fn broken(status: ExitStatus, at: Option<Check>, demands: &Demands, complained: 
     let (doing, most) = (check.doing(), demands.memory >> 20);
     let more = format!("it needs more than the {most} MiB that checking may take; it was {doing} then");
     match status.signal() {
+        // Somebody stops what there is: the service, or a terminal.
+        Some(HUNG_UP | INTERRUPTED | TERMINATED) => {
+            Refused::new(Check::Unchecked, format!("the process that checks it was told to end ({status})"))
+        }
         Some(OUT_OF_TIME) => too_late(at, demands),
         Some(ABORTED) if complained.contains("memory allocation of") => Refused::new(Check::Memory, more),
         // Nobody else kills it: the kernel does when memory runs out, or when it does not heed the limit on its time.

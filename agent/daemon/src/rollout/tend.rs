@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use explaind_core::domain::feedback::{Feedback, Verdict};
@@ -35,6 +36,9 @@ pub(super) async fn run(rollout: Rollout) {
             said = tokio::task::spawn_blocking(move || verdicts(&buffer)).await.unwrap_or_default();
             read_at = Some(Instant::now());
         }
+        if rollout.0.stops_to_make.load(Ordering::Relaxed) {
+            rollout.enact_stops().await;
+        }
         for model in &rollout.0.models {
             rollout.tend(model, &said).await;
         }
@@ -52,23 +56,39 @@ impl Rollout {
         self.tell(model, &mut seats);
         // The newest first: where two run side by side, it is to blame for what both show.
         for seat in [Seat::Challenger, Seat::Champion] {
-            self.watch(model, home, &mut seats, seat, said).await;
+            if self.watch(model, home, &mut seats, seat, said).await {
+                // What was seen of the other may be this one's doing, and counts no more.
+                for runs in seats.champion.iter().chain(&seats.challenger) {
+                    self.0.vitals.forget(&model.key(runs));
+                }
+                return;
+            }
         }
         self.compare(model, home, &mut seats, said).await;
     }
 
-    /// Takes back what does not do well, and notes what has proved itself.
-    async fn watch(&self, model: &Followed, home: &Home, seats: &mut Seats, seat: Seat, said: &[Judged]) {
-        let Some(runs) = seats.at(seat).cloned() else { return };
+    /// Takes back what does not do well, and notes what has proved itself. Returns whether it took something back.
+    async fn watch(&self, model: &Followed, home: &Home, seats: &mut Seats, seat: Seat, said: &[Judged]) -> bool {
+        let Some(runs) = seats.at(seat).cloned() else { return false };
         let recent = self.0.vitals.recent(&model.key(&runs));
-        let (verdicts, before) = match seat {
-            Seat::Champion => {
-                let since = seats.state.active.as_ref().map_or(0, |active| active.since);
-                (verdicts_of(said, &model.key(&runs), Role::Champion, since), seats.before)
-            }
-            Seat::Challenger => (Verdicts::default(), None),
+        let installed = seats.state.at(seat);
+        let since = installed.map_or(i64::MAX, |installed| installed.since);
+        let on_trial = installed.is_some_and(|installed| installed.trial.is_some());
+        // A challenger decides on canaries; what cannot be told from the champion is not held against it.
+        let told_apart = seat == Seat::Champion
+            || seats.champion.as_ref().is_none_or(|champion| model.key(champion) != model.key(&runs));
+        let verdicts = match told_apart {
+            true => verdicts_of(said, &model.key(&runs), Role::Champion, since),
+            false => Verdicts::default(),
         };
-        let before = before.filter(|_| seats.state.at(seat).is_some_and(|installed| installed.trial.is_some()));
+        let before = match seat {
+            Seat::Champion => seats.before,
+            Seat::Challenger => seats
+                .champion
+                .as_ref()
+                .and_then(|champion| judge::withheld_share(&self.0.vitals.recent(&model.key(champion)))),
+        };
+        let before = before.filter(|_| on_trial);
         // With nothing to go back to, what is withheld is told with each prediction.
         let has_other = seat == Seat::Challenger || seats.state.previous.is_some();
         if let Some(breach) = judge::breach(&recent, before, model.config.latency, verdicts).filter(|_| has_other) {
@@ -79,9 +99,10 @@ impl Rollout {
                     "a bundle that does not do well could not be taken back"
                 );
             }
-            return;
+            return true;
         }
         self.prove(model, home, seats, seat, &recent);
+        false
     }
 
     fn prove(&self, model: &Followed, home: &Home, seats: &mut Seats, seat: Seat, recent: &Recent) {
@@ -119,7 +140,13 @@ impl Rollout {
             challenger: &of_challenger,
             agreement,
             runs: seats.runs(Seat::Challenger),
-            verdicts: verdicts_of(said, &keys.1, Role::Shadow, installed.since),
+            compared: pairs.len(),
+            verdicts: verdicts_of(said, &keys.1, Role::Shadow, installed.since).and(verdicts_of(
+                said,
+                &keys.1,
+                Role::Champion,
+                installed.since,
+            )),
             latency: model.config.latency,
         };
         let Some(cause) = judge::promotes(rule, &seen) else { return };
@@ -158,8 +185,13 @@ fn verdicts(buffer: &Buffer) -> Vec<Judged> {
         _ => None,
     };
     let all: Vec<_> = newest.iter().filter_map(feedback).collect();
+    // The newest word of each person on each prediction.
+    let mut spoken = HashSet::new();
     let revised: HashSet<_> = all.iter().filter_map(|(_, feedback)| feedback.revises).collect();
     for (_, feedback) in all.iter().filter(|(id, _)| !revised.contains(id)) {
+        if !spoken.insert((feedback.author.clone(), feedback.prediction_id)) {
+            continue;
+        }
         let Some(right) = says_right(feedback) else { continue };
         let Some(Ok(Some(judged))) = feedback.prediction_id.map(|id| buffer.get(id)) else { continue };
         let Body::Prediction(prediction) = &judged.body else { continue };
