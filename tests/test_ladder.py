@@ -1,8 +1,11 @@
 """Who decides when the model cannot: a rule, then nobody, and that is said. And machines that have no model yet."""
 
+import shutil
+
 import pytest
 
 from support import bundles, records, scene
+from support.cli import explaind
 from support.daemon import Daemon
 from support.wait import until
 
@@ -140,3 +143,28 @@ def test_a_stopped_model_steps_down_to_its_rule_and_a_stopped_gateway_to_nothing
     for asset, alert in alerts.items():
         assert said(gateway, asset, "champion", "predicted")["alert_id"] == alert
     assert {asset: gateway.alerts(asset)[0]["id"] for asset in machines} == alerts, "the same all the time"
+
+
+def test_a_bundle_that_is_damaged_leaves_the_rule_in_charge(daemon, tmp_path, bundle):
+    """A card goes bad while nobody is there: the gateway starts, its rule decides, and the page says why."""
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle("ai4i-gbt"), copy)
+    model = f'[[model]]\nname = "{NAME}"\nbundle = "{copy}"'
+    gateway = daemon(config(tmp_path, model, {"press-7": with_rule()}, [HOT] * 6 + [COLD] * 6))
+    said(gateway, "press-7", "champion", "predicted")
+    gateway.stop()
+    content = bytearray((copy / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / "model.onnx").write_bytes(content)
+    gateway.start()
+    said(gateway, "press-7", "fallback", "predicted")
+    shown = gateway.get("status")["models"][0]
+    assert shown["state"] == "no_model" and "model.onnx" in shown["error"]
+    ours = until(lambda: gateway.alerts("_gateway"), "the gateway's own alert")
+    assert "model.onnx" in ours[0]["reason"] if "reason" in ours[0] else ours
+    # Where nothing stands in it is the integrator's to see.
+    (tmp_path / "alone").mkdir()
+    alone = tmp_path / "alone" / "explaind.toml"
+    alone.write_text(config(tmp_path / "alone", model, {"press-7": f'model = "{NAME}"'}, [COLD]))
+    refused = explaind("run", "--config", alone)
+    assert refused.code == 65 and "model.onnx" in refused.err

@@ -389,6 +389,22 @@ def test_nothing_is_tried_again_before_the_alias_moves(daemon, tmp_path, central
     assert len(model(gateway)["refused"]) == 1 and gateway.log().count("the registry has a bundle") == 1
 
 
+def test_a_bundle_that_is_damaged_on_the_card_is_fetched_anew(daemon, tmp_path, central, mlops):
+    """What the registry has is whole: it takes the place of what is not, and the one before decides until then."""
+    central.release("1.0.0")
+    gateway = daemon(followed(tmp_path, mlops))
+    runs(gateway, "1.0.0")
+    central.release("1.1.0")
+    slot = gateway.state / "models" / NAME / runs(gateway, "1.1.0")["bundle_digest"]
+    gateway.stop()
+    flip(slot / "model.onnx")
+    gateway.start()
+    whole = runs(gateway, "1.1.0")
+    assert whole["refused"][0]["check"] == "load" and "model.onnx" in whole["refused"][0]["reason"]
+    done("bundle", "verify", "--bundle", slot, "--key", mlops.public)
+    until(lambda: told(gateway)[-2:] == ["rolled_back 1.1.0", "active 1.1.0"], "it to be told")
+
+
 def test_stopped_and_released(daemon, tmp_path, central, mlops):
     """From the terminal, and from the registry, which can only stop."""
     central.release("1.0.0")

@@ -14,6 +14,22 @@ pub(crate) const PAIRS: usize = 2000;
 /// Models remembered; the ones longest unseen are forgotten.
 const MODELS: usize = 64;
 
+/// A model as it runs: bundles may have the same file and the same background, and differ in what they make of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Running {
+    /// The file and the background.
+    pub(crate) model: ModelKey,
+    /// The bundle's version.
+    pub(crate) version: Arc<str>,
+}
+
+impl Running {
+    /// What made a prediction.
+    pub(crate) fn of(prediction: &Prediction) -> Self {
+        Self { model: prediction.key(), version: Arc::clone(&prediction.model_version) }
+    }
+}
+
 /// What came of one prediction.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Seen {
@@ -66,12 +82,12 @@ pub(crate) struct Vitals(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    models: HashMap<ModelKey, Recent>,
+    models: HashMap<Running, Recent>,
     /// What the champion just said, by asset, and which it was.
-    last: HashMap<Arc<str>, (ModelKey, Answer)>,
-    pairs: HashMap<(ModelKey, ModelKey), VecDeque<Pair>>,
+    last: HashMap<Arc<str>, (Running, Answer)>,
+    pairs: HashMap<(Running, Running), VecDeque<Pair>>,
     /// Models in the order in which they were last seen.
-    order: VecDeque<ModelKey>,
+    order: VecDeque<Running>,
 }
 
 impl Vitals {
@@ -86,7 +102,7 @@ impl Vitals {
         if prediction.role == Role::Fallback {
             return;
         }
-        let key = prediction.key();
+        let key = Running::of(prediction);
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.remember(&key);
         let recent = inner.models.entry(key.clone()).or_default();
@@ -108,25 +124,25 @@ impl Vitals {
     }
 
     /// What was lately seen of a model.
-    pub(crate) fn recent(&self, key: &ModelKey) -> Recent {
+    pub(crate) fn recent(&self, key: &Running) -> Recent {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).models.get(key).cloned().unwrap_or_default()
     }
 
     /// What champion and challenger lately said of the same moments.
-    pub(crate) fn pairs(&self, champion: &ModelKey, challenger: &ModelKey) -> Vec<Pair> {
+    pub(crate) fn pairs(&self, champion: &Running, challenger: &Running) -> Vec<Pair> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let pairs = inner.pairs.get(&(champion.clone(), challenger.clone()));
         pairs.into_iter().flatten().cloned().collect()
     }
 
     /// Forgets what was seen of a model: it begins anew.
-    pub(crate) fn forget(&self, key: &ModelKey) {
+    pub(crate) fn forget(&self, key: &Running) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).forget(key);
     }
 }
 
 impl Inner {
-    fn remember(&mut self, key: &ModelKey) {
+    fn remember(&mut self, key: &Running) {
         if self.order.back() == Some(key) {
             return;
         }
@@ -139,7 +155,7 @@ impl Inner {
         }
     }
 
-    fn forget(&mut self, key: &ModelKey) {
+    fn forget(&mut self, key: &Running) {
         self.models.remove(key);
         self.order.retain(|known| known != key);
         self.last.retain(|_, (known, _)| known != key);
@@ -189,7 +205,7 @@ mod tests {
         let note = |role, version, outcome| {
             let prediction = prediction(role, version, outcome);
             vitals.note(&prediction, Duration::from_millis(1));
-            prediction.key()
+            Running::of(&prediction)
         };
         let champion = note(Role::Champion, 1, said(0.1));
         let challenger = note(Role::Shadow, 2, said(0.2));
@@ -222,7 +238,7 @@ mod tests {
         for number in 1..1000 {
             let prediction = prediction(Role::Champion, 7, said(0.1));
             vitals.note(&prediction, time(number));
-            key = Some(prediction.key());
+            key = Some(Running::of(&prediction));
         }
         let recent = vitals.recent(&key.unwrap());
         assert_eq!((recent.outcomes.len(), recent.predicted), (OUTCOMES, 999));

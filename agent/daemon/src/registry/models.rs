@@ -121,9 +121,6 @@ impl Registry {
 
 /// Whether what is announced could be accepted.
 pub(super) fn check(version: &Version, entries: &[Entry], limits: Limits) -> Result<(), RegistryError> {
-    if entries.is_empty() {
-        return Err(version.wrong("it has no files"));
-    }
     if entries.len() > limits.files {
         return Err(version.wrong(format!(
             "it has {} files, and a bundle has at most {}",
@@ -183,7 +180,6 @@ mod tests {
         let entry = |name: &str, size| Entry { name: name.to_owned(), is_folder: false, size };
         assert!(check(&version(), &[entry("model.onnx", Some(100)), entry("b", None)], limits()).is_ok());
         let cases = [
-            (vec![], "it has no files"),
             (vec![entry("../evil", Some(1))], "the name \"../evil\" is not"),
             (vec![entry("/etc/passwd", None)], "is not that of a file"),
             (vec![entry("a/b", None)], "is not that of a file"),

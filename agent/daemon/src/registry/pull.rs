@@ -27,6 +27,9 @@ impl Registry {
             Self::Directory(directory) => directory.entries(version).await?,
             Self::Mlflow(mlflow) => mlflow.entries(version).await?,
         };
+        if entries.is_empty() {
+            return Err(self.absent(version, "its files are not there".to_owned()));
+        }
         check(version, &entries, limits)?;
         entries.sort_by(|a, b| (a.name != limits.sums, &a.name).cmp(&(b.name != limits.sums, &b.name)));
         tidy(into, entries.iter().map(|entry| entry.name.clone()).collect()).await?;
@@ -85,10 +88,13 @@ impl Registry {
     fn differs(&self, version: &Version, reason: String) -> RegistryError {
         match self {
             Self::Directory(_) => version.wrong(reason),
-            Self::Mlflow(_) => {
-                RegistryError::Server { address: self.describe(), path: format!(" {}", version.describe()), reason }
-            }
+            Self::Mlflow(_) => self.absent(version, reason),
         }
+    }
+
+    /// Something is not there that should be: what holds it may be away, and the version is not to blame.
+    fn absent(&self, version: &Version, reason: String) -> RegistryError {
+        RegistryError::Server { address: self.describe(), path: format!(" {}", version.describe()), reason }
     }
 }
 

@@ -456,7 +456,7 @@ impl Rollout {
             Seat::Champion => {
                 let before = seats.champion.replace(model);
                 seats.before =
-                    before.and_then(|old| super::judge::withheld_share(&self.0.vitals.recent(&followed.key(&old))));
+                    before.and_then(|old| super::judge::withheld_share(&self.0.vitals.recent(&followed.running(&old))));
                 if seats.state.challenger.is_none() {
                     seats.challenger = None;
                 }
@@ -464,7 +464,7 @@ impl Rollout {
             Seat::Challenger => seats.challenger = Some(model),
         }
         if let Some(model) = seats.at(seat) {
-            self.0.vitals.forget(&followed.key(model));
+            self.0.vitals.forget(&followed.running(model));
         }
         seats.since.insert(seat, Instant::now());
         self.make(followed, seats).await;

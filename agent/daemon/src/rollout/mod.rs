@@ -31,7 +31,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use explaind_core::domain::prediction::ModelKey;
 use explaind_core::model::Model;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -47,7 +46,7 @@ use crate::change::{Change, Changes};
 use crate::clock;
 use crate::mailbox::Letter;
 use crate::registry::Registry;
-use crate::vitals::Vitals;
+use crate::vitals::{Running, Vitals};
 
 pub(crate) use self::child::judge;
 pub(crate) use self::config::{Config, Following};
@@ -96,7 +95,7 @@ struct Seats {
 struct Shown {
     state: State,
     /// A local bundle, or what runs of the registry's.
-    champion: Option<(Arc<str>, ModelKey)>,
+    champion: Option<Running>,
     /// Why a local bundle does not run.
     trouble: Option<String>,
     checked_at: Option<i64>,
@@ -120,8 +119,9 @@ impl Seats {
 }
 
 impl Followed {
-    fn key(&self, model: &Model) -> ModelKey {
-        model.key(&self.config.name)
+    /// The model as it runs here.
+    fn running(&self, model: &Model) -> Running {
+        Running { model: model.key(&self.config.name), version: Arc::clone(&model.manifest().version) }
     }
 
     /// What the driver has to run for these seats.
@@ -143,7 +143,7 @@ impl Followed {
     fn show(&self, seats: &Seats) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         shown.state = seats.state.clone();
-        shown.champion = seats.champion.as_ref().map(|model| (Arc::clone(&model.manifest().version), self.key(model)));
+        shown.champion = seats.champion.as_ref().map(|model| self.running(model));
     }
 }
 
@@ -299,9 +299,9 @@ impl Rollout {
         match seat {
             Seat::Challenger => seats.challenger = None,
             Seat::Champion => {
-                seats.champion.iter().for_each(|gone| self.0.vitals.forget(&model.key(gone)));
+                seats.champion.iter().for_each(|gone| self.0.vitals.forget(&model.running(gone)));
                 seats.champion = champion;
-                seats.champion.iter().for_each(|back| self.0.vitals.forget(&model.key(back)));
+                seats.champion.iter().for_each(|back| self.0.vitals.forget(&model.running(back)));
                 seats.before = None;
             }
         }

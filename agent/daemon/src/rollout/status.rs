@@ -66,11 +66,11 @@ impl Rollout {
         let refused: Vec<Value> = shown.state.refused.iter().rev().take(SHOWN).map(refusal).collect();
         json!({
             "name": &*model.config.name,
-            "version": shown.champion.as_ref().map(|(version, _)| &**version),
+            "version": shown.champion.as_ref().map(|runs| &*runs.version),
             "registry_version": active.map(|active| active.registry_version),
             "state": state,
-            "digest": shown.champion.as_ref().map(|(_, key)| key.model.to_string()),
-            "background_digest": shown.champion.as_ref().map(|(_, key)| key.background.to_string()),
+            "digest": shown.champion.as_ref().map(|runs| runs.model.model.to_string()),
+            "background_digest": shown.champion.as_ref().map(|runs| runs.model.background.to_string()),
             "bundle_digest": active.map(|active| &active.digest),
             "signed": active.is_some_and(|active| active.signed),
             "since": active.map(|active| utc(active.since)),

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use explaind_core::domain::feedback::{Feedback, Verdict};
-use explaind_core::domain::prediction::{ModelKey, Outcome, Prediction, Role};
+use explaind_core::domain::prediction::{Outcome, Prediction, Role};
 use explaind_core::domain::record::{Body, Record, Stream};
 
 use super::judge::{self, Comparison, Verdicts};
@@ -14,7 +14,7 @@ use super::slots::Home;
 use super::state::{Installed, Seat};
 use super::{Followed, Rollout, Seats, rest, write};
 use crate::buffer::Buffer;
-use crate::vitals::Recent;
+use crate::vitals::{Recent, Running};
 
 /// How often is looked.
 const EVERY: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ impl Rollout {
             if self.watch(model, home, &mut seats, seat, said).await {
                 // What was seen of the other may be this one's doing, and counts no more.
                 for runs in seats.champion.iter().chain(&seats.challenger) {
-                    self.0.vitals.forget(&model.key(runs));
+                    self.0.vitals.forget(&model.running(runs));
                 }
                 return;
             }
@@ -70,15 +70,15 @@ impl Rollout {
     /// Takes back what does not do well, and notes what has proved itself. Returns whether it took something back.
     async fn watch(&self, model: &Followed, home: &Home, seats: &mut Seats, seat: Seat, said: &[Judged]) -> bool {
         let Some(runs) = seats.at(seat).cloned() else { return false };
-        let recent = self.0.vitals.recent(&model.key(&runs));
+        let recent = self.0.vitals.recent(&model.running(&runs));
         let installed = seats.state.at(seat);
         let since = installed.map_or(i64::MAX, |installed| installed.since);
         let on_trial = installed.is_some_and(|installed| installed.trial.is_some());
         // A challenger decides on canaries; what cannot be told from the champion is not held against it.
         let told_apart = seat == Seat::Champion
-            || seats.champion.as_ref().is_none_or(|champion| model.key(champion) != model.key(&runs));
+            || seats.champion.as_ref().is_none_or(|champion| model.running(champion) != model.running(&runs));
         let verdicts = match told_apart {
-            true => verdicts_of(said, &model.key(&runs), Role::Champion, since),
+            true => verdicts_of(said, &model.running(&runs), Role::Champion, since),
             false => Verdicts::default(),
         };
         let before = match seat {
@@ -86,7 +86,7 @@ impl Rollout {
             Seat::Challenger => seats
                 .champion
                 .as_ref()
-                .and_then(|champion| judge::withheld_share(&self.0.vitals.recent(&model.key(champion)))),
+                .and_then(|champion| judge::withheld_share(&self.0.vitals.recent(&model.running(champion)))),
         };
         let before = before.filter(|_| on_trial);
         // With nothing to go back to, what is withheld is told with each prediction.
@@ -125,7 +125,7 @@ impl Rollout {
     /// Compares champion and challenger, and promotes by the rule.
     async fn compare(&self, model: &Followed, home: &Home, seats: &mut Seats, said: &[Judged]) {
         let (Some(champion), Some(challenger)) = (seats.champion.clone(), seats.challenger.clone()) else { return };
-        let keys = (model.key(&champion), model.key(&challenger));
+        let keys = (model.running(&champion), model.running(&challenger));
         let pairs = self.0.vitals.pairs(&keys.0, &keys.1);
         let agreement = judge::agreement(&pairs, champion.manifest(), challenger.manifest());
         let (of_champion, of_challenger) = (self.0.vitals.recent(&keys.0), self.0.vitals.recent(&keys.1));
@@ -159,7 +159,7 @@ impl Rollout {
 
 /// What somebody said of one prediction, as far as it says something of the model that made it.
 struct Judged {
-    model: ModelKey,
+    model: Running,
     role: Role,
     /// When the prediction was made, in microseconds UTC.
     made_at: i64,
@@ -167,7 +167,7 @@ struct Judged {
 }
 
 /// What was said of a model since it has its present place: the same file may have been there before, in another bundle.
-fn verdicts_of(said: &[Judged], model: &ModelKey, role: Role, since: i64) -> Verdicts {
+fn verdicts_of(said: &[Judged], model: &Running, role: Role, since: i64) -> Verdicts {
     let ours = said.iter().filter(|one| one.model == *model && one.role == role && one.made_at >= since);
     ours.fold(Verdicts::default(), |so_far, one| match one.right {
         true => Verdicts { confirmed: so_far.confirmed.saturating_add(1), ..so_far },
@@ -196,7 +196,7 @@ fn verdicts(buffer: &Buffer) -> Vec<Judged> {
         let Some(Ok(Some(judged))) = feedback.prediction_id.map(|id| buffer.get(id)) else { continue };
         let Body::Prediction(prediction) = &judged.body else { continue };
         let of = |prediction: &Prediction, right| Judged {
-            model: prediction.key(),
+            model: Running::of(prediction),
             role: prediction.role,
             made_at: judged.at.utc.as_micros(),
             right,

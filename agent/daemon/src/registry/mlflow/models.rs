@@ -112,7 +112,11 @@ impl Mlflow {
         let address = format!("{ARTIFACTS}/{}/{name}", version.place);
         let got = self.http.fetch(&address, there, most, &mut file).await?;
         file.sync_all().await.map_err(|error| failed("sync", error))?;
-        got.ok_or_else(|| version.wrong(format!("{name} is listed and not there")))
+        got.ok_or_else(|| RegistryError::Server {
+            address: self.describe(),
+            path: format!(" {}", version.describe()),
+            reason: format!("{name} is listed and not there"),
+        })
     }
 
     pub(in crate::registry) async fn stops(
