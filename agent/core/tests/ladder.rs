@@ -6,6 +6,8 @@
 mod press;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use explaind_core::domain::alert::{AlarmState, Priority, Raised, Suppression};
 use explaind_core::domain::prediction::{Digest, Outcome, Role};
@@ -369,4 +371,25 @@ fn a_challenger_has_a_window_of_its_own() {
         assert_eq!(matches!(made[1].outcome, Outcome::Predicted(_)), second >= 30);
         assert_eq!(made[0].inputs.len(), 6);
     }
+}
+
+#[test]
+fn each_model_is_timed_alone() {
+    // Seven milliseconds between any two looks at it.
+    fn stopwatch() -> Duration {
+        static LOOKS: AtomicU64 = AtomicU64::new(0);
+        Duration::from_millis(7 * LOOKS.fetch_add(1, Ordering::Relaxed))
+    }
+    let (bench, _) = Bench::start(press(), Some(plain("1.0.0")), Vec::new());
+    let mut pipeline = bench.pipeline.timed_by(stopwatch);
+    pipeline.shadow("press-7", Some(plain("2.0.0")));
+    let mut ids = 0;
+    let follows = pipeline.samples(&samples(HEALTHY, at(1)), at(1), &mut || {
+        ids += 1;
+        Uuid::from_u128(ids)
+    });
+    assert_eq!(follows.took, [Duration::from_millis(7); 2], "champion and challenger, each for itself");
+    pipeline.stop(Stops { gateway: Some("works".to_owned()), ..Stops::default() });
+    let follows = pipeline.samples(&samples(HEALTHY, at(2)), at(2), &mut || Uuid::from_u128(99));
+    assert_eq!(follows.took, [Duration::ZERO], "nobody ran");
 }

@@ -135,6 +135,7 @@ pub(crate) fn run(settings: Settings) -> Result<(), AppError> {
         .map_err(|message| AppError::Bundle { folder: state_dir.join("models"), message })?;
     let plans = settings.assets.iter().map(|asset| (bundles::plan(asset), opened.champion_of(&asset.id))).collect();
     let (mut pipeline, follows) = Pipeline::new(plans, open_alerts(&buffer), now, &mut || clock::mint(now));
+    pipeline = pipeline.timed_by(clock::worked);
     for asset in &settings.assets {
         pipeline.shadow(&asset.id, opened.challenger_of(&asset.id));
     }

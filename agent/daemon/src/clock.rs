@@ -22,6 +22,12 @@ pub(crate) fn now() -> Now {
     Now { utc: Timestamp::from_micros(utc), monotonic: Duration::new(seconds, nanos) }
 }
 
+/// The processor time that this thread has taken: what a busy machine does to others does not count.
+pub(crate) fn worked() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 /// Names this boot of the machine; a random id where the kernel does not say.
 pub(crate) fn boot_id() -> Uuid {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")

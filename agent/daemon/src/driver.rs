@@ -215,12 +215,13 @@ impl<E: Explanations> Driver<E> {
         let begun = Instant::now();
         let follows = ask(&mut self.pipeline, clock::now());
         if !follows.made.is_empty() {
-            let each = begun.elapsed().div_f64(follows.made.len() as f64);
-            self.metrics.inference(each.as_secs_f64());
-            for record in &follows.records {
-                if let Body::Prediction(prediction) = &record.body {
-                    self.vitals.note(prediction, each);
-                }
+            self.metrics.inference(begun.elapsed().div_f64(follows.made.len() as f64).as_secs_f64());
+            let predictions = follows.records.iter().filter_map(|record| match &record.body {
+                Body::Prediction(prediction) => Some(prediction),
+                _ => None,
+            });
+            for (prediction, took) in predictions.zip(&follows.took) {
+                self.vitals.note(prediction, *took);
             }
         }
         follows
@@ -453,7 +454,7 @@ mod tests {
     use explaind_core::domain::alert::AlarmState::{Normal, Unacknowledged};
 
     fn follows(records: Vec<NewRecord>) -> Follows {
-        Follows { records, made: Vec::new() }
+        Follows { records, ..Follows::default() }
     }
 
     #[test]

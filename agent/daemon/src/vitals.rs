@@ -91,7 +91,7 @@ struct Inner {
 }
 
 impl Vitals {
-    /// Takes in a prediction and the time that it took. A challenger's comes after the champion's of the same moment.
+    /// Takes in a prediction and the processor's time that it took. A challenger's comes after the champion's of the same moment.
     pub(crate) fn note(&self, prediction: &Prediction, took: Duration) {
         let seen = match &prediction.outcome {
             Outcome::Predicted(_) => Seen::Answered(took),

@@ -59,9 +59,24 @@ pub(super) struct Turn {
     pub(super) cleared: Option<AlertTransition>,
     /// The prediction of whoever is in charge, what is to be explained of it, and what it brings. None while its window
     /// waits for a later row.
-    pub(super) main: Option<(Prediction, Option<Explained>, Option<AlertTransition>)>,
+    pub(super) main: Option<(Said, Option<AlertTransition>)>,
     /// The challenger's, which brings nothing.
-    pub(super) beside: Option<Prediction>,
+    pub(super) beside: Option<Said>,
+}
+
+/// A prediction.
+pub(super) struct Said {
+    pub(super) prediction: Prediction,
+    /// What is to be explained of it.
+    pub(super) explained: Option<Explained>,
+    /// What the model took; nothing where none ran.
+    pub(super) took: Duration,
+}
+
+impl From<Prediction> for Said {
+    fn from(prediction: Prediction) -> Self {
+        Self { prediction, explained: None, took: Duration::ZERO }
+    }
 }
 
 impl Asset {
@@ -177,6 +192,7 @@ impl Asset {
         mut alarm: Option<&mut Alarm>,
         (id, now): (Uuid, Now),
         mint: &mut dyn FnMut() -> Uuid,
+        stopwatch: fn() -> Duration,
     ) -> Turn {
         let mut turn = Turn::default();
         // Windows fill while their model is stopped, so that it goes on at once when it is released.
@@ -192,35 +208,37 @@ impl Asset {
         }
         turn.cleared = self.settle(stops, alarm.as_deref_mut());
         let made = match (self.charge, row) {
-            (Some(Charge::Model), row) => row.and_then(|row| self.by_model(row)),
-            (Some(Charge::Rule), _) => self.by_rule(readings, now).map(|prediction| (prediction, None)),
-            (Some(Charge::Nobody) | None, _) => Some((self.by_nobody(readings, stops, now), None)),
+            (Some(Charge::Model), row) => row.and_then(|row| self.by_model(row, stopwatch)),
+            (Some(Charge::Rule), _) => self.by_rule(readings, now).map(Said::from),
+            (Some(Charge::Nobody) | None, _) => Some(self.by_nobody(readings, stops, now).into()),
         };
         let leads = made.is_some();
-        if let Some((mut prediction, explained)) = made {
+        if let Some(mut said) = made {
             let transition = alarm.as_deref_mut().and_then(|alarm| {
                 let holding = self.rule.as_ref().filter(|_| self.charge == Some(Charge::Rule));
                 let holding = holding.and_then(|rule| rule.holding(readings, now));
-                self.decide(&prediction, holding, (id, now), alarm, mint)
+                self.decide(&said.prediction, holding, (id, now), alarm, mint)
             });
-            prediction.alert = alarm.filter(|alarm| alarm.is_raised()).and_then(|alarm| alarm.id());
-            turn.main = Some((prediction, explained, transition));
+            said.prediction.alert = alarm.filter(|alarm| alarm.is_raised()).and_then(|alarm| alarm.id());
+            turn.main = Some((said, transition));
         }
         let beside = self.challenger.as_mut().and_then(|engine| engine.next(readings, now, leads));
         if let (Some(row), Some(engine), None) = (beside, &self.challenger, stops.of(self.plan.model.as_ref())) {
-            turn.beside = Some(self.said(engine, Role::Shadow, row).0);
+            turn.beside = Some(self.said(engine, Role::Shadow, row, stopwatch));
         }
         turn
     }
 
-    fn by_model(&self, row: Row) -> Option<(Prediction, Option<Explained>)> {
-        Some(self.said(self.champion.as_ref()?, Role::Champion, row))
+    fn by_model(&self, row: Row, stopwatch: fn() -> Duration) -> Option<Said> {
+        Some(self.said(self.champion.as_ref()?, Role::Champion, row, stopwatch))
     }
 
-    fn said(&self, engine: &Engine, role: Role, mut row: Row) -> (Prediction, Option<Explained>) {
+    fn said(&self, engine: &Engine, role: Role, mut row: Row, stopwatch: fn() -> Duration) -> Said {
+        let begun = stopwatch();
         let values = std::mem::replace(&mut row.values, Ok(Vec::new()));
         let (outcome, explained) = engine.infer(values);
-        (self.prediction(Some(engine.model()), role, outcome, row), explained)
+        let took = stopwatch().saturating_sub(begun);
+        Said { prediction: self.prediction(Some(engine.model()), role, outcome, row), explained, took }
     }
 
     fn by_rule(&self, readings: &Readings, now: Now) -> Option<Prediction> {

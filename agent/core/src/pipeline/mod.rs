@@ -24,7 +24,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use self::alarm::{Alarm, OpenAlert};
-use self::asset::{Asset, Turn};
+use self::asset::{Asset, Said, Turn};
 pub use self::plan::{ActiveWhen, AssetPlan, Fallback, Stops, Trigger};
 use self::validate::Readings;
 use crate::domain::alert::{AlertTransition, GATEWAY, Priority, Suppression};
@@ -72,6 +72,8 @@ pub struct Follows {
     pub records: Vec<NewRecord>,
     /// The predictions among them.
     pub made: Vec<Made>,
+    /// What the model took for each of those, by [`Pipeline::timed_by`]'s stopwatch.
+    pub took: Vec<Duration>,
 }
 
 /// Everything that is watched.
@@ -81,6 +83,7 @@ pub struct Pipeline {
     alarms: Vec<Alarm>,
     readings: Readings,
     stops: Stops,
+    stopwatch: fn() -> Duration,
     going: gateway::Going,
 }
 
@@ -100,6 +103,7 @@ impl Pipeline {
             alarms: open.into_iter().map(Alarm::restored).collect(),
             readings: Readings::default(),
             stops: Stops::default(),
+            stopwatch: || Duration::ZERO,
             going: gateway::Going::default(),
         };
         let restored = pipeline.alarms.len();
@@ -128,6 +132,13 @@ impl Pipeline {
             follows.records.extend(lifted.into_iter().chain(cleared).map(|change| record(mint(), now, change)));
         }
         (pipeline, follows)
+    }
+
+    /// Takes the time of each model's run on this stopwatch, which says how much has passed since whenever.
+    #[must_use]
+    pub fn timed_by(mut self, stopwatch: fn() -> Duration) -> Self {
+        self.stopwatch = stopwatch;
+        self
     }
 
     fn alarm_of(&mut self, asset: &Arc<str>, model: &Arc<str>, rule: Option<&Decision>) -> usize {
@@ -279,33 +290,35 @@ impl Pipeline {
         let Some(asset) = self.assets.get_mut(index) else { return };
         let alarm = asset.alarm.and_then(|index| self.alarms.get_mut(index));
         let id = mint();
-        let Turn { cleared, main, beside } = asset.predict((&self.readings, &self.stops), alarm, (id, now), &mut *mint);
+        let Turn { cleared, main, beside } =
+            asset.predict((&self.readings, &self.stops), alarm, (id, now), &mut *mint, self.stopwatch);
         follows.records.extend(cleared.map(|transition| record(mint(), now, transition)));
-        if let Some((prediction, explained, transition)) = main {
+        if let Some((Said { prediction, explained, took }, transition)) = main {
             let raises = transition.as_ref().is_some_and(|transition| transition.raised.is_some());
             let wish = match explained {
                 Some((row, answer)) => Wish::Explain { row, answer: Some(answer), urgent: raises },
                 None if prediction.role == Role::Fallback => Wish::Skip(Reason::Rule),
                 None => Wish::Skip(Reason::Nothing),
             };
-            follows.add(id, now, prediction, wish);
+            follows.add(id, now, prediction, wish, took);
             follows.records.extend(transition.map(|transition| {
                 // An alert's id is the id of the record that began it.
                 let began = !transition.from.is_open();
                 record(if began { transition.alert_id } else { mint() }, now, transition)
             }));
         }
-        if let Some(prediction) = beside {
-            follows.add(mint(), now, prediction, Wish::Skip(Reason::Challenger));
+        if let Some(Said { prediction, took, .. }) = beside {
+            follows.add(mint(), now, prediction, Wish::Skip(Reason::Challenger), took);
         }
     }
 }
 
 impl Follows {
-    fn add(&mut self, id: Uuid, at: Now, prediction: Prediction, wish: Wish) {
+    fn add(&mut self, id: Uuid, at: Now, prediction: Prediction, wish: Wish, took: Duration) {
         let (asset, model) = (Arc::clone(&prediction.asset), prediction.key());
         self.records.push(NewRecord { id, at, body: Body::Prediction(prediction) });
         self.made.push(Made { id, asset, model, wish });
+        self.took.push(took);
     }
 }
 

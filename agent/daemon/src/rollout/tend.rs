@@ -54,10 +54,10 @@ impl Rollout {
             self.make(model, &mut seats).await;
         }
         self.tell(model, &mut seats);
-        // The newest first: where two run side by side, it is to blame for what both show.
+        // The newest first.
         for seat in [Seat::Challenger, Seat::Champion] {
             if self.watch(model, home, &mut seats, seat, said).await {
-                // What was seen of the other may be this one's doing, and counts no more.
+                // Whatever was wrong may have troubled the other, too: it begins anew.
                 for runs in seats.champion.iter().chain(&seats.challenger) {
                     self.0.vitals.forget(&model.running(runs));
                 }
