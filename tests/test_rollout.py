@@ -405,6 +405,30 @@ def test_a_bundle_that_is_damaged_on_the_card_is_fetched_anew(daemon, tmp_path, 
     until(lambda: told(gateway)[-2:] == ["rolled_back 1.1.0", "active 1.1.0"], "it to be told")
 
 
+def test_what_fits_no_longer_waits_for_the_configuration_to_be_put_right(daemon, tmp_path, central, mlops):
+    """A key that is no longer trusted, a feature without a signal: nothing runs that must not, and nothing is lost."""
+    central.release("1.0.0")
+    gateway = daemon(followed(tmp_path, mlops))
+    runs(gateway, "1.0.0")
+    gateway.stop()
+    right = gateway.config.read_text()
+    (gateway.registry / "models").rename(tmp_path / "away")
+    other = keys.make(tmp_path, "other")
+    for wrong, says in (
+        (right.replace(str(mlops.public), str(other.public)), "signed"),
+        (right.replace('"Torque [Nm]" = "recorded/s4"\n', ""), "Torque"),
+    ):
+        assert wrong != right
+        gateway.config.write_text(wrong)
+        gateway.start()
+        until(lambda: gateway.predictions(1)[0]["withheld_reason"] == "no_model", "predictions to be withheld")
+        assert says in model(gateway)["error"] and model(gateway)["state"] == "no_model"
+        gateway.stop()
+    gateway.config.write_text(right)
+    gateway.start()
+    runs(gateway, "1.0.0")
+
+
 def test_stopped_and_released(daemon, tmp_path, central, mlops):
     """From the terminal, and from the registry, which can only stop."""
     central.release("1.0.0")

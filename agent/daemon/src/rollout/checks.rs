@@ -101,6 +101,14 @@ fn signed(files: &Files, keys: &[String]) -> Result<Option<String>, Refused> {
     signature::check(files, &keys).map(Some).map_err(|error| refused(Check::Signature, &error))
 }
 
+/// Whether a bundle that was accepted before still fits: the configuration may ask for something else since, and the card may
+/// be in another machine. Its last day is a matter of taking it, not of going on with it.
+pub(super) fn fits(manifest: &Manifest, demands: &Demands) -> Result<(), Refused> {
+    let demands = Demands { today: None, ..demands.clone() };
+    allowed(&manifest.card, &demands)?;
+    bound(manifest, &demands)
+}
+
 /// Whether the card lets it run here.
 fn allowed(card: &Card, demands: &Demands) -> Result<(), Refused> {
     if let Some(hardware) = card.hardware.as_ref().filter(|hardware| !hardware.contains(&demands.hardware)) {

@@ -143,6 +143,7 @@ impl Followed {
     fn show(&self, seats: &Seats) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         shown.state = seats.state.clone();
+        shown.trouble = shown.trouble.take().filter(|_| seats.champion.is_none());
         shown.champion = seats.champion.as_ref().map(|model| self.running(model));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use explaind_core::domain::record::{Body, Health, NewRecord};
 use explaind_core::model::signature::{self, PublicKey};
-use explaind_core::model::{Model, bundle};
+use explaind_core::model::{Files, Model, bundle};
 
 use super::slots::Home;
 use super::state::{Event, Seat, State};
@@ -61,8 +61,8 @@ fn followed(folder: &Path, config: &Config, local: &Local, demands: Demands, now
         None => {
             let home = Home::open(folder, &config.name)
                 .map_err(|error| format!("creating the folder of model \"{}\": {error}", config.name))?;
-            let seats = seated(&home, config, &demands, now)?;
-            (Some(home), seats, None)
+            let (seats, trouble) = seated(&home, config, &demands, now)?;
+            (Some(home), seats, trouble)
         }
     };
     let followed = Followed {
@@ -77,7 +77,7 @@ fn followed(folder: &Path, config: &Config, local: &Local, demands: Demands, now
     Ok(Followed { seats: tokio::sync::Mutex::new(seats), ..followed })
 }
 
-fn seated(home: &Home, config: &Config, demands: &Demands, now: i64) -> Result<Seats, String> {
+fn seated(home: &Home, config: &Config, demands: &Demands, now: i64) -> Result<(Seats, Option<String>), String> {
     let mut state = home.read().or_else(|reason| {
         tracing::error!(model = &*config.name, reason, "the model's state is set aside; the registry is asked anew");
         home.set_aside().map(|()| State::default()).map_err(|error| error.to_string())
@@ -88,18 +88,36 @@ fn seated(home: &Home, config: &Config, demands: &Demands, now: i64) -> Result<S
         state.registered_as = config.registered().to_owned();
         state.handled.clear();
     }
+    let demanded = serde_json::to_vec(demands).map_err(|error| error.to_string())?;
+    state.reconsider(bundle::digest(&demanded).to_string());
     let named = [&config.alias, &config.challenger];
     state.handled.retain(|alias, _| named.iter().any(|named| named.as_ref() == Some(alias)));
     if config.challenger.is_none() {
         state.dismiss();
     }
     home.write(&state).map_err(|error| format!("writing the state of model \"{}\": {error}", config.name))?;
-    let mut seats = Seats::default();
+    let (mut seats, mut trouble) = (Seats::default(), None);
     for seat in [Seat::Champion, Seat::Challenger] {
         while let Some(installed) = state.at(seat) {
-            let loaded = load_slot(&home.slot(&installed.digest), &demands.keys, &installed.digest);
-            let reason = match loaded {
+            let slot = home.slot(&installed.digest);
+            let reason = match load_slot(&slot, &[], &installed.digest) {
                 Ok(model) => {
+                    if let Err(reason) = still_fits(&slot, &model, demands) {
+                        // It stays where it is: the configuration may be put right, and there may be no registry now.
+                        let version = &installed.version;
+                        tracing::error!(
+                            model = &*config.name,
+                            seat = seat.as_str(),
+                            version,
+                            reason,
+                            "a bundle does not fit any more"
+                        );
+                        if seat == Seat::Champion {
+                            trouble =
+                                Some(format!("version {version}, which ran here, does not fit any more: {reason}"));
+                        }
+                        break;
+                    }
                     match seat {
                         Seat::Champion => seats.champion = Some(model),
                         Seat::Challenger => seats.challenger = Some(model),
@@ -114,14 +132,24 @@ fn seated(home: &Home, config: &Config, demands: &Demands, now: i64) -> Result<S
             state.take_back(seat, "load", &reason, now);
             // What the registry has of it may be whole: it is fetched and checked anew.
             state.handled.retain(|_, target| target.digest.as_ref() != Some(&digest));
-            if let Err(error) = home.remove(&digest) {
-                tracing::warn!(model = &*config.name, %error, "the folder of a damaged bundle could not be removed");
-            }
             home.write(&state).map_err(|error| format!("writing the state of model \"{}\": {error}", config.name))?;
         }
     }
     seats.state = state;
-    Ok(seats)
+    Ok((seats, trouble))
+}
+
+/// Whether a bundle that was accepted before may still run: somebody trusted signed it, and it fits the configuration.
+fn still_fits(slot: &Path, model: &Model, demands: &Demands) -> Result<(), String> {
+    if !demands.keys.is_empty() {
+        let keys = demands.keys.iter().map(|key| PublicKey::parse(key)).collect::<Result<Vec<_>, _>>()?;
+        let mut files = Files::new();
+        for name in [bundle::SUMS, bundle::SIGNATURE] {
+            files.extend(std::fs::read(slot.join(name)).ok().map(|bytes| (name.to_owned(), bytes)));
+        }
+        signature::check(&files, &keys).map_err(|error| error.to_string())?;
+    }
+    super::checks::fits(model.manifest(), demands).map_err(|misfit| misfit.reason)
 }
 
 /// Loads a bundle that was verified before: that it is still the same is looked at again, and whose it is.

@@ -12,6 +12,8 @@ use super::version;
 
 /// Unclean ends of the daemon under a new bundle that it takes to go back: one may be a power cut.
 const MOST_UNCLEAN: u32 = 2;
+/// Checks that a bundle may pass once the configuration is another.
+const BY_FIT: [&str; 7] = ["signature", "hardware", "asset", "expiry", "features", "memory", "time"];
 /// The longest text kept of what others said, in characters.
 const LONGEST: usize = 600;
 /// Bundles remembered as accepted, and as refused; the oldest are forgotten.
@@ -136,6 +138,8 @@ pub(crate) struct State {
     pub(crate) untold: Vec<Event>,
     /// The model's name in the registry; another one is another story.
     pub(crate) registered_as: String,
+    /// What was demanded of bundles when the daemon last started.
+    pub(crate) demanded: String,
     /// What is being loaded into this process for the first time, and how often it ended meanwhile.
     pub(crate) trying: Option<Trying>,
 }
@@ -289,6 +293,21 @@ impl State {
                 self.take_back(seat, "unclean_ends", &reason, at);
             }
         }
+    }
+
+    /// Something else is demanded now than when the daemon last started: what was refused for its fit may fit now.
+    pub(crate) fn reconsider(&mut self, demanded: String) {
+        if self.demanded == demanded {
+            return;
+        }
+        self.demanded = demanded;
+        let by_fit = |target: &Target| {
+            let newest = self.refused.iter().rev().find(|refused| refused.registry_version == target.number);
+            newest.is_some_and(|refused| BY_FIT.contains(&refused.check.as_str()))
+        };
+        let reconsidered: Vec<String> =
+            self.handled.iter().filter(|(_, target)| by_fit(target)).map(|(alias, _)| alias.clone()).collect();
+        self.handled.retain(|alias, _| !reconsidered.contains(alias));
     }
 
     /// The daemon ends as it was told to.
@@ -458,6 +477,35 @@ mod tests {
         assert!(state.has_handled("champion", &target(2)) && state.trying.is_none());
         assert_eq!(versions(&state).0, Some("1"));
         assert_eq!(state.refused.last().and_then(|refused| refused.version.as_deref()), Some("2"));
+    }
+
+    #[test]
+    fn another_configuration_is_another_chance_for_what_did_not_fit_and_for_nothing_else() {
+        let mut state = running(&["1", "2"]);
+        state.reconsider("one".to_owned());
+        let refuse = |state: &mut State, number, check: &str| {
+            let refused = Refused {
+                digest: None,
+                version: None,
+                registry_version: number,
+                check: check.to_owned(),
+                reason: String::new(),
+                at: 1,
+            };
+            state.refuse("champion", target(number), refused);
+        };
+        refuse(&mut state, 3, "features");
+        state.reconsider("one".to_owned());
+        assert!(state.has_handled("champion", &target(3)), "nothing has changed");
+        state.reconsider("two".to_owned());
+        assert!(!state.has_handled("champion", &target(3)));
+        refuse(&mut state, 4, "golden");
+        state.reconsider("three".to_owned());
+        assert!(state.has_handled("champion", &target(4)));
+        state.handle("champion", target(2));
+        state.take_back(Seat::Champion, "person", "no", 1);
+        state.reconsider("four".to_owned());
+        assert!(state.has_handled("champion", &target(2)), "what people took back stays away");
     }
 
     #[test]
