@@ -304,8 +304,12 @@ def test_verdicts_against_it_bring_the_one_before_back(daemon, tmp_path, central
     runs(gateway, "1.0.0")
     central.release("1.1.0", model="ai4i-forest")
     runs(gateway, "1.1.0")
-    said = [p for p in gateway.predictions(100) if p["model_version"] == "1.1.0" and p["outcome"] == "predicted"]
-    for prediction in said[:5]:
+
+    def said() -> list[dict]:
+        made = [p for p in gateway.predictions(100) if p["model_version"] == "1.1.0" and p["outcome"] == "predicted"]
+        return made if len(made) >= 5 else []
+
+    for prediction in until(said, "five predictions")[:5]:
         gateway.post("feedback", {"prediction_id": prediction["id"], "verdict": "reject"})
     assert refused(gateway, "verdicts")["version"] == "1.1.0"
     runs(gateway, "1.0.0")
