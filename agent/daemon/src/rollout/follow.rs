@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use explaind_core::domain::record::Stream;
 use explaind_core::model::{Model, bundle};
 use tokio_util::sync::CancellationToken;
 
@@ -347,6 +348,7 @@ impl Follower {
             background_digest: model.background_digest().to_string(),
             signed: report.signed.is_some(),
             since: clock::now().utc.as_micros(),
+            after: 0,
             trial: None,
         };
         let (version, cause) = (new.version.clone(), format!("alias {}", self.alias));
@@ -444,10 +446,12 @@ impl Rollout {
         seats: &mut super::Seats,
         home: &Home,
         seat: Seat,
-        (new, model): (Installed, Arc<Model>),
+        (mut new, model): (Installed, Arc<Model>),
         alias: Option<(&str, Target)>,
         cause: &str,
     ) -> Result<(), String> {
+        let last = self.0.buffer.latest(Stream::Predictions, None, 1).unwrap_or_default();
+        new.after = last.first().map_or(0, |record| record.sequence);
         let mut next = seats.state.clone();
         next.accept(seat, new, alias, cause);
         write(home, &next)?;

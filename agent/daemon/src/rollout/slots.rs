@@ -164,6 +164,7 @@ mod tests {
             background_digest: String::new(),
             signed: false,
             since: 0,
+            after: 0,
             trial: None,
         }
     }

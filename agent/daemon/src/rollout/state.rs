@@ -39,6 +39,9 @@ pub(crate) struct Installed {
     pub(crate) signed: bool,
     /// When it got its present place, in microseconds UTC.
     pub(crate) since: i64,
+    /// The number of the last prediction before that: clocks may be put right meanwhile.
+    #[serde(default)]
+    pub(crate) after: u64,
     /// While it is new there.
     pub(crate) trial: Option<Trial>,
 }
@@ -406,6 +409,7 @@ mod tests {
             background_digest: "b".to_owned(),
             signed: true,
             since: 0,
+            after: 0,
             trial: None,
         }
     }

@@ -72,13 +72,13 @@ impl Rollout {
         let Some(runs) = seats.at(seat).cloned() else { return false };
         let recent = self.0.vitals.recent(&model.running(&runs));
         let installed = seats.state.at(seat);
-        let since = installed.map_or(i64::MAX, |installed| installed.since);
+        let after = installed.map_or(u64::MAX, |installed| installed.after);
         let on_trial = installed.is_some_and(|installed| installed.trial.is_some());
         // A challenger decides on canaries; what cannot be told from the champion is not held against it.
         let told_apart = seat == Seat::Champion
             || seats.champion.as_ref().is_none_or(|champion| model.running(champion) != model.running(&runs));
         let verdicts = match told_apart {
-            true => verdicts_of(said, &model.running(&runs), Role::Champion, since),
+            true => verdicts_of(said, &model.running(&runs), Role::Champion, after),
             false => Verdicts::default(),
         };
         let before = match seat {
@@ -141,11 +141,11 @@ impl Rollout {
             agreement,
             runs: seats.runs(Seat::Challenger),
             compared: pairs.len(),
-            verdicts: verdicts_of(said, &keys.1, Role::Shadow, installed.since).and(verdicts_of(
+            verdicts: verdicts_of(said, &keys.1, Role::Shadow, installed.after).and(verdicts_of(
                 said,
                 &keys.1,
                 Role::Champion,
-                installed.since,
+                installed.after,
             )),
             latency: model.config.latency,
         };
@@ -161,14 +161,14 @@ impl Rollout {
 struct Judged {
     model: Running,
     role: Role,
-    /// When the prediction was made, in microseconds UTC.
-    made_at: i64,
+    /// The prediction's number.
+    sequence: u64,
     right: bool,
 }
 
 /// What was said of a model since it has its present place: the same file may have been there before, in another bundle.
-fn verdicts_of(said: &[Judged], model: &Running, role: Role, since: i64) -> Verdicts {
-    let ours = said.iter().filter(|one| one.model == *model && one.role == role && one.made_at >= since);
+fn verdicts_of(said: &[Judged], model: &Running, role: Role, after: u64) -> Verdicts {
+    let ours = said.iter().filter(|one| one.model == *model && one.role == role && one.sequence > after);
     ours.fold(Verdicts::default(), |so_far, one| match one.right {
         true => Verdicts { confirmed: so_far.confirmed.saturating_add(1), ..so_far },
         false => Verdicts { rejected: so_far.rejected.saturating_add(1), ..so_far },
@@ -198,7 +198,7 @@ fn verdicts(buffer: &Buffer) -> Vec<Judged> {
         let of = |prediction: &Prediction, right| Judged {
             model: Running::of(prediction),
             role: prediction.role,
-            made_at: judged.at.utc.as_micros(),
+            sequence: judged.sequence,
             right,
         };
         said.push(of(prediction, right));
