@@ -69,11 +69,13 @@ def test_users_and_passwords(daemon, bundle, tmp_path):
         server.start(120)
         user = {"EXPLAIND__REGISTRY__USERNAME": "line-3", "EXPLAIND__REGISTRY__PASSWORD_FILE": str(password)}
         server.create_user("line-3", "another long password")
-        gateway = started(daemon, bundle, tmp_path, "by-name", server.url, **user)
+        # Slowly, so that what gathers while it is refused is sent before the stop: the newest goes before the backlog.
+        gateway = started(daemon, bundle, tmp_path, "by-name", server.url, interval="400ms", **user)
         error = refused(gateway, "401", "username and password")
         assert "a wrong one" not in error + gateway.log(), "a secret in the open"
         password.write_text("another long password\n")
         assert gateway.configured("check", "--probe").code == 0
+        until(lambda: gateway.get("status")["sync"]["state"] == "online", "the backlog to arrive", 90)
         arrives(gateway, server, "by-name")
         assert "another long password" not in gateway.log()
     finally:

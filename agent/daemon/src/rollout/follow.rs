@@ -177,7 +177,6 @@ impl Follower {
                 self.senseless(&home, target, &check, reason).await
             }
             Err(refused) => {
-                let refused = Refused { registry_version: version.number, ..refused };
                 self.refuse(&home, target, refused).await?;
                 if place.is_draft {
                     home.discard(&place.path);
@@ -276,7 +275,7 @@ impl Follower {
         let said = version.digest.clone();
         let demands = open::as_of_now(&self.model.demands);
         // One after the other: together two would take twice the memory that is meant for one.
-        let turn = self.rollout.0.checking.acquire().await;
+        let _turn = self.rollout.0.checking.acquire().await;
         let report = match verify::verify(&self.rollout.0.program, &place.path, &demands, stop).await {
             Ok(report) => report,
             // Nothing was found out, and the bundle is not to blame.
@@ -285,7 +284,6 @@ impl Follower {
             Err(_) if !place.path.is_dir() => return Err(Later::new("the bundle is fetched again")),
             Err(verify::Refused { check, reason }) => return Ok(Err(refused(check.as_str(), reason, said, None))),
         };
-        drop(turn);
         let (identity, named) = (report.identity.clone(), Some(report.version.clone()));
         if let Some(said) = said.filter(|said| *said != identity) {
             let reason = format!("the registry says that its digest is {}, and it is {identity}", said.escape_debug());
@@ -320,6 +318,12 @@ impl Follower {
             Ok::<_, String>(model)
         });
         let loaded = loading.await.unwrap_or_else(|_| Err("loading it failed from within".to_owned()));
+        // It was not: what keeps it from its place now is not laid at its door.
+        let mut seats = self.model.seats.lock().await;
+        let next = State { trying: None, ..seats.state.clone() };
+        write(home, &next).map_err(Later::new)?;
+        seats.state = next;
+        drop(seats);
         Ok(match loaded {
             Ok(model) => Ok(Passed { report, model }),
             // It was swept meanwhile, since it was nobody's; it is fetched again.

@@ -96,7 +96,7 @@ struct Shown {
     state: State,
     /// A local bundle, or what runs of the registry's.
     champion: Option<Running>,
-    /// Why a local bundle does not run.
+    /// Why there is a bundle, and it does not run.
     trouble: Option<String>,
     checked_at: Option<i64>,
     /// Why what an alias points at is not to be had at present.

@@ -315,6 +315,7 @@ impl State {
 
     /// The daemon ends as it was told to.
     pub(crate) fn end(&mut self) {
+        self.trying = None;
         for installed in [&mut self.active, &mut self.challenger].into_iter().flatten() {
             installed.trial = installed.trial.map(|trial| Trial { running: false, ..trial });
         }
@@ -474,6 +475,12 @@ mod tests {
     fn what_ends_the_daemon_while_it_is_loaded_is_refused_the_second_time() {
         let mut state = running(&["1"]);
         let trying = Trying { alias: "champion".to_owned(), target: target(2), version: "2".to_owned(), unclean: 0 };
+        for _ in 0..5 {
+            state.trying = Some(trying.clone());
+            state.end();
+            state.begin(1);
+        }
+        assert!(!state.has_handled("champion", &target(2)), "a clean end counts for nothing");
         state.trying = Some(trying);
         state.begin(1);
         assert!(!state.has_handled("champion", &target(2)), "once may be a power cut");
