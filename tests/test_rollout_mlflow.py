@@ -80,6 +80,23 @@ def test_created_signed_pushed_followed_tried_promoted_and_rolled_back(daemon, t
     runs(gateway, "1.0.0")
 
 
+def test_an_alias_that_is_taken_away_takes_the_challenger_with_it(daemon, tmp_path, central, mlops, mlflow):
+    """The champion goes on; a champion's alias that is gone changes nothing."""
+    central.push(central.packed("1.0.0"), name="press-lonely")
+    central.push(central.packed("1.1.0"), "challenger", name="press-lonely")
+    config = gateway_config(tmp_path, mlops, model='registered_as = "press-lonely"\nchallenger = "challenger"')
+    gateway = daemon(config, **towards(mlflow.url))
+    runs(gateway, "1.0.0")
+    until(lambda: model(gateway)["challenger"], "the challenger to run", 60)
+    for alias in ("challenger", "champion"):
+        httpx.request(
+            "DELETE", f"{mlflow.url}/api/2.0/mlflow/registered-models/alias", json={"name": "press-lonely", "alias": alias}, timeout=30, trust_env=False
+        ).raise_for_status()
+    until(lambda: model(gateway)["challenger"] is None, "the challenger to go", 30)
+    until(lambda: model(gateway)["following"]["error"], "the status to say that the alias is gone", 30)
+    runs(gateway, "1.0.0")
+
+
 def goes_on(gateway, version: str, seconds: float = 4) -> None:
     """Predictions keep coming, by this version."""
     deadline = time.monotonic() + seconds

@@ -22,6 +22,11 @@ pub(crate) fn now() -> Now {
     Now { utc: Timestamp::from_micros(utc), monotonic: Duration::new(seconds, nanos) }
 }
 
+/// A time as people and other programs read it: RFC 3339 in UTC.
+pub(crate) fn rfc3339(at: Timestamp) -> String {
+    jiff::Timestamp::from_microsecond(at.as_micros()).map_or_else(|_| "invalid".to_owned(), |time| time.to_string())
+}
+
 /// The processor time that this thread has taken: what a busy machine does to others does not count.
 pub(crate) fn worked() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);

@@ -1,6 +1,5 @@
 //! One page of what runs where: the answer of `explaind status` and of `/api/v1/status`.
 
-use explaind_core::domain::time::Timestamp;
 use explaind_core::pipeline::Trigger;
 use serde_json::{Value, json};
 
@@ -37,7 +36,7 @@ impl Report {
             "id": settings.gateway.id,
             "version": env!("CARGO_PKG_VERSION"),
             "config_digest": settings.digest,
-            "started_at": utc(clock::now().utc),
+            "started_at": clock::rfc3339(clock::now().utc),
         });
         Self {
             gateway,
@@ -63,14 +62,14 @@ impl Report {
                 "name": &*source.name,
                 "up": source.up,
                 "finished": source.finished,
-                "last_sample_at": source.last_sample_at.map(utc),
+                "last_sample_at": source.last_sample_at.map(clock::rfc3339),
                 "error": source.error,
             })
         });
         let mut gateway = self.gateway.clone();
         gateway["clock_synchronised"] = clock::synchronised().into();
         gateway["stopped"] = self.rollout.stopped();
-        gateway["now"] = utc(clock::now().utc).into();
+        gateway["now"] = clock::rfc3339(clock::now().utc).into();
         json!({
             "gateway": gateway,
             "sources": sources.collect::<Value>(),
@@ -92,7 +91,7 @@ impl Report {
                     Trigger::Every(interval) => format!("every {interval:?}"),
                     Trigger::On(signal) => format!("on {signal}"),
                 },
-                "last_prediction_at": last.as_ref().map(|last| utc(last.at)),
+                "last_prediction_at": last.as_ref().map(|last| clock::rfc3339(last.at)),
                 "role": last.as_ref().map(|last| last.role.as_str()),
                 "withheld": last.and_then(|last| last.withheld),
                 "open_alerts": open.iter().filter(|alert| alert.asset == asset.id).count(),
@@ -100,9 +99,4 @@ impl Report {
         });
         assets.collect()
     }
-}
-
-/// RFC 3339 in UTC.
-fn utc(at: Timestamp) -> String {
-    jiff::Timestamp::from_microsecond(at.as_micros()).map_or_else(|_| "invalid".to_owned(), |time| time.to_string())
 }

@@ -154,6 +154,18 @@ pub(crate) enum RegistryError {
         /// The registry.
         place: String,
     },
+    /// It answers, and no such alias of that model is there: somebody took it away, or never set it.
+    #[error(
+        "there is no model \"{model}\" with the alias \"{alias}\" in the registry {place}; look at what it has, or push it"
+    )]
+    NoAlias {
+        /// What was asked for.
+        alias: String,
+        /// Of which model.
+        model: String,
+        /// The registry.
+        place: String,
+    },
     /// It holds something that makes no sense.
     #[error("{path} in the registry makes no sense: {reason}; put it right, or move it away")]
     Content {

@@ -106,7 +106,7 @@ impl Registry {
     /// Finds a version.
     ///
     /// # Errors
-    /// [`RegistryError::Missing`] when there is no such model, alias or version.
+    /// [`RegistryError::NoAlias`], or [`RegistryError::Missing`] when there is no such model or version.
     pub(crate) async fn version(&self, name: &str, wanted: &Wanted) -> Result<Version, RegistryError> {
         check_name(name)?;
         if let Wanted::Alias(alias) = wanted {

@@ -92,7 +92,8 @@ fn refused(check: Check, error: &BundleError) -> Refused {
     judged(check, error.to_string())
 }
 
-fn signed(files: &Files, keys: &[String]) -> Result<Option<String>, Refused> {
+/// Whether somebody with one of the keys signed it, and what with it; nothing is asked where there are none.
+pub(super) fn signed(files: &Files, keys: &[String]) -> Result<Option<String>, Refused> {
     if keys.is_empty() {
         return Ok(None);
     }

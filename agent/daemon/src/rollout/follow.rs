@@ -57,7 +57,7 @@ impl Later {
 
 impl From<RegistryError> for Later {
     fn from(error: RegistryError) -> Self {
-        let answered = matches!(error, RegistryError::Missing { .. });
+        let answered = matches!(error, RegistryError::Missing { .. } | RegistryError::NoAlias { .. });
         Self { rest: error.rest(), answered, ..Self::new(error.to_string()) }
     }
 }
@@ -150,9 +150,7 @@ impl Follower {
             Err(_) => return Err(Later::new(format!("the registry did not answer for {} s", QUESTION.as_secs()))),
             Ok(Ok(version)) => version,
             // Only the alias is gone, and not the whole model, as on a share that is not mounted.
-            Ok(Err(RegistryError::Missing { what, .. }))
-                if self.seat == Seat::Challenger && what.starts_with("alias ") =>
-            {
+            Ok(Err(RegistryError::NoAlias { .. })) if self.seat == Seat::Challenger => {
                 return self.dismiss(&home).await;
             }
             Ok(Err(error)) => return Err(error.into()),

@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use explaind_core::domain::record::{Body, Health, NewRecord};
-use explaind_core::model::signature::{self, PublicKey};
 use explaind_core::model::{Files, Model, bundle};
 
 use super::slots::Home;
 use super::state::{Event, Seat, State};
 use super::stops::Stops;
 use super::verify::Demands;
-use super::{Config, Followed, Following, Seats, Shown};
+use super::{Config, Followed, Following, Seats, Shown, checks};
 use crate::clock;
 
 /// The folder in the state folder.
@@ -141,15 +140,10 @@ fn seated(home: &Home, config: &Config, demands: &Demands, now: i64) -> Result<(
 
 /// Whether a bundle that was accepted before may still run: somebody trusted signed it, and it fits the configuration.
 fn still_fits(slot: &Path, model: &Model, demands: &Demands) -> Result<(), String> {
-    if !demands.keys.is_empty() {
-        let keys = demands.keys.iter().map(|key| PublicKey::parse(key)).collect::<Result<Vec<_>, _>>()?;
-        let mut files = Files::new();
-        for name in [bundle::SUMS, bundle::SIGNATURE] {
-            files.extend(std::fs::read(slot.join(name)).ok().map(|bytes| (name.to_owned(), bytes)));
-        }
-        signature::check(&files, &keys).map_err(|error| error.to_string())?;
-    }
-    super::checks::fits(model.manifest(), demands).map_err(|misfit| misfit.reason)
+    let read = |name: &str| Some((name.to_owned(), std::fs::read(slot.join(name)).ok()?));
+    let files: Files = [bundle::SUMS, bundle::SIGNATURE].into_iter().filter_map(read).collect();
+    let fits = checks::signed(&files, &demands.keys).and_then(|_| checks::fits(model.manifest(), demands));
+    fits.map_err(|misfit| misfit.reason)
 }
 
 /// Loads a bundle that was verified before: that it is still the same is looked at again, and whose it is.
@@ -158,10 +152,7 @@ fn still_fits(slot: &Path, model: &Model, demands: &Demands) -> Result<(), Strin
 /// A sentence.
 pub(super) fn load_slot(slot: &Path, keys: &[String], digest: &str) -> Result<Arc<Model>, String> {
     let files = super::files::files_of(slot)?;
-    if !keys.is_empty() {
-        let keys = keys.iter().map(|key| PublicKey::parse(key)).collect::<Result<Vec<_>, _>>()?;
-        signature::check(&files, &keys).map_err(|error| error.to_string())?;
-    }
+    checks::signed(&files, keys).map_err(|refused| refused.reason)?;
     let found = bundle::identity(&files).map_err(|error| error.to_string())?;
     if found.to_string() != digest {
         return Err(format!("its digest is {found}, and {digest} was accepted"));

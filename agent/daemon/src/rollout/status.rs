@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::state::{Installed, Refused, Seat};
 use super::stops::Stop;
 use super::{Followed, Rollout, Shown};
+use crate::clock;
 
 /// Refused bundles that are shown of each model.
 const SHOWN: usize = 8;
@@ -138,6 +139,5 @@ fn stop(stop: &Stop) -> Value {
 
 /// RFC 3339 in UTC.
 fn utc(micros: i64) -> String {
-    let at = Timestamp::from_micros(micros);
-    jiff::Timestamp::from_microsecond(at.as_micros()).map_or_else(|_| "invalid".to_owned(), |time| time.to_string())
+    clock::rfc3339(Timestamp::from_micros(micros))
 }

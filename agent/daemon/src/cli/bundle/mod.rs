@@ -146,7 +146,7 @@ impl From<RegistryError> for Failure {
             RegistryError::Io { .. } => IO,
             RegistryError::Server { .. } | RegistryError::Busy { .. } => UNAVAILABLE,
             RegistryError::Forbidden { .. } => FORBIDDEN,
-            RegistryError::Missing { .. } => MISSING,
+            RegistryError::Missing { .. } | RegistryError::NoAlias { .. } => MISSING,
             RegistryError::Name { .. } => USAGE,
             RegistryError::Content { .. } | RegistryError::Conflict { .. } => DATA,
         };

@@ -64,7 +64,7 @@ impl Directory {
                     let text = match read_some(&path) {
                         Ok(text) => text,
                         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                            return missing(format!("alias \"{alias}\" of model \"{name}\""));
+                            return Err(RegistryError::NoAlias { alias, model: name, place: shown });
                         }
                         Err(error) => return Err(failed("read", &path)(error)),
                     };
@@ -313,14 +313,12 @@ mod tests {
         let registry = Registry::new(&RegistryConfig::Directory(Config { path: path.clone() }));
         registry.push(&offer("one", None), Some("champion")).await.unwrap();
         let champion = Wanted::Alias("champion".to_owned());
-        for (name, wanted) in [
-            ("other", champion.clone()),
-            ("press", Wanted::Alias("challenger".to_owned())),
-            ("press", Wanted::Version(7)),
-        ] {
+        for (name, wanted) in [("other", champion.clone()), ("press", Wanted::Version(7))] {
             let error = registry.version(name, &wanted).await.unwrap_err();
             assert!(matches!(error, RegistryError::Missing { .. }), "{error}");
         }
+        let error = registry.version("press", &Wanted::Alias("challenger".to_owned())).await.unwrap_err();
+        assert!(matches!(error, RegistryError::NoAlias { .. }), "{error}");
         for name in ["../press", "a/b", "", ".hidden"] {
             let error = registry.version(name, &champion).await.unwrap_err();
             assert!(matches!(error, RegistryError::Name { .. }), "{error}");

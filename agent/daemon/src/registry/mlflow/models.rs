@@ -58,21 +58,22 @@ impl Mlflow {
     }
 
     pub(in crate::registry) async fn version(&self, name: &str, wanted: &Wanted) -> Result<Version, RegistryError> {
-        let (found, what) = match wanted {
+        let place = self.describe();
+        let (found, missing) = match wanted {
             Wanted::Version(number) => {
                 let shown = number.to_string();
                 let query = [("name", name), ("version", shown.as_str())];
                 let found = self.http.get("api/2.0/mlflow/model-versions/get", &query).await?;
-                (found, format!("version {number} of model \"{name}\""))
+                (found, RegistryError::Missing { what: format!("version {number} of model \"{name}\""), place })
             }
             // The one question that a gateway asks again and again.
             Wanted::Alias(alias) => {
                 let query = [("name", name), ("alias", alias.as_str())];
                 let found = self.http.get_named("api/2.0/mlflow/registered-models/alias", &query).await?;
-                (found, format!("model \"{name}\" with the alias \"{alias}\""))
+                (found, RegistryError::NoAlias { alias: alias.clone(), model: name.to_owned(), place })
             }
         };
-        let found = found.ok_or_else(|| RegistryError::Missing { what, place: self.describe() })?;
+        let found = found.ok_or(missing)?;
         self.read_version(&found["model_version"])
     }
 

@@ -146,7 +146,7 @@ async fn an_alias_is_one_question() {
     assert_eq!(shared.lock().unwrap().asked, ["alias"]);
     for (name, alias) in [("press", "challenger"), ("other", "champion")] {
         let error = version(name, alias).await.unwrap_err();
-        assert!(matches!(&error, RegistryError::Missing { .. }), "{error}");
+        assert!(matches!(&error, RegistryError::NoAlias { .. }), "{error}");
         assert!(error.to_string().contains(&format!("model \"{name}\" with the alias \"{alias}\"")), "{error}");
     }
 }
