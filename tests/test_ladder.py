@@ -19,21 +19,13 @@ LIMIT = (HOT["Torque [Nm]"] + COLD["Torque [Nm]"]) / 2
 
 def config(folder, model: str, machines: dict[str, str], rows: list[dict]) -> str:
     """Machines that see the same recorded rows. `machines`: to each its keys and, after an empty line, its tables."""
-    table = bundles.write_rows(folder / "recorded.csv", rows)
-    signals = "\n".join(f'[[source.signal]]\nname = "s{n}"\ncolumn = "{name}"' for n, name in enumerate(COLD))
-    inputs = "\n".join(f'"{name}" = "recorded/s{n}"' for n, name in enumerate(COLD))
+    source, inputs = scene.recorded(folder, rows)
     assets = ""
     for name, lines in machines.items():
         keys, _, tables = lines.partition("\n\n")
-        assets += f'\n[[asset]]\nid = "{name}"\non = "recorded/s{len(COLD) - 1}"\n{keys}\n[asset.inputs]\n{inputs}\n{tables}\n'
+        assets += f'\n[[asset]]\nid = "{name}"\non = "recorded/s{len(COLD) - 1}"\n{keys}\n[asset.inputs]\n{scene.bound(inputs)}\n{tables}\n'
     return f"""{scene.head()}
-[[source]]
-name = "recorded"
-type = "replay"
-path = "{table}"
-interval = "40ms"
-loop = true
-{signals}
+{source}
 {model}
 {assets}"""
 

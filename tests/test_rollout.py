@@ -73,23 +73,14 @@ def followed(
 ) -> str:
     """A gateway whose machines are fed from a file and whose model is followed."""
     rows = rows or [bundles.harmless()] * 6 + [bundles.alarming()] * 6
-    table = bundles.write_rows(folder / "recorded.csv", rows)
-    names = list(rows[0])
-    signals = "\n".join(f'[[source.signal]]\nname = "s{number}"\ncolumn = "{name}"' for number, name in enumerate(names))
-    bound = "\n".join(f'"{name}" = "recorded/s{number}"' for number, name in enumerate(names))
+    source, inputs = scene.recorded(folder, rows, interval)
     machines = "".join(
-        f'\n[[asset]]\nid = "press-{number}"\nmodel = "{NAME}"\non = "recorded/s{len(names) - 1}"\n{more}\n[asset.inputs]\n{bound}\n'
+        f'\n[[asset]]\nid = "press-{number}"\nmodel = "{NAME}"\non = "recorded/s{len(inputs) - 1}"\n{more}\n[asset.inputs]\n{scene.bound(inputs)}\n'
         for number in range(7, 7 + assets)
     )
     head = scene.head().replace('path = "registry"', f'path = "registry"\npoll = "1s"\ntrusted_keys = ["{mlops.public}"]')
     return f"""{head}
-[[source]]
-name = "recorded"
-type = "replay"
-path = "{table}"
-interval = "{interval}"
-loop = true
-{signals}
+{source}
 [[model]]
 name = "{NAME}"
 alias = "champion"

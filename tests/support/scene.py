@@ -30,7 +30,6 @@ demo_accounts = true
 
 def asset(bundle: Path, inputs: dict[str, str], trigger: str, name: str = "press-7") -> str:
     """A machine with one model. `trigger` is its `every` or `on` line."""
-    bound = "\n".join(f'"{feature}" = "{signal}"' for feature, signal in inputs.items())
     return f"""
 [[model]]
 name = "press-failure"
@@ -41,21 +40,16 @@ id = "{name}"
 model = "press-failure"
 {trigger}
 [asset.inputs]
-{bound}
+{bound(inputs)}
 """
 
 
-def replay(folder: Path, bundle: Path, rows: list[dict] | None = None, interval: str = "40ms") -> str:
-    """One machine fed from a file: by default harmless and alarming rows in turn, for ever."""
-    table = folder / "recorded.csv"
-    rows = rows or [bundles.harmless()] * 6 + [bundles.alarming()] * 6
-    bundles.write_rows(table, rows)
+def recorded(folder: Path, rows: list[dict], interval: str = "40ms") -> tuple[str, dict[str, str]]:
+    """A source that replays these rows for ever, and its signals by the features that they are."""
+    table = bundles.write_rows(folder / "recorded.csv", rows)
     names = list(rows[0])
-    signals = "\n".join(
-        f'[[source.signal]]\nname = "s{number}"\ncolumn = "{name}"' for number, name in enumerate(names)
-    )
-    inputs = {name: f"recorded/s{number}" for number, name in enumerate(names)}
-    return f"""{head()}
+    signals = "\n".join(f'[[source.signal]]\nname = "s{number}"\ncolumn = "{name}"' for number, name in enumerate(names))
+    source = f"""
 [[source]]
 name = "recorded"
 type = "replay"
@@ -63,5 +57,20 @@ path = "{table}"
 interval = "{interval}"
 loop = true
 {signals}
-{asset(bundle, inputs, f'on = "recorded/s{len(names) - 1}"')}
+"""
+    return source, {name: f"recorded/s{number}" for number, name in enumerate(names)}
+
+
+def bound(inputs: dict[str, str]) -> str:
+    """The lines below `[asset.inputs]`."""
+    return "\n".join(f'"{feature}" = "{signal}"' for feature, signal in inputs.items())
+
+
+def replay(folder: Path, bundle: Path, rows: list[dict] | None = None, interval: str = "40ms") -> str:
+    """One machine fed from a file: by default harmless and alarming rows in turn, for ever."""
+    rows = rows or [bundles.harmless()] * 6 + [bundles.alarming()] * 6
+    source, inputs = recorded(folder, rows, interval)
+    return f"""{head()}
+{source}
+{asset(bundle, inputs, f'on = "recorded/s{len(inputs) - 1}"')}
 """

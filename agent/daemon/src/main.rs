@@ -10,6 +10,7 @@ mod condition;
 mod config;
 mod driver;
 mod explainer;
+mod folder;
 mod lookout;
 mod mailbox;
 mod pace;

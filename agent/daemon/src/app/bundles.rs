@@ -11,8 +11,8 @@ use explaind_core::pipeline::{AssetPlan, Trigger};
 
 use super::AppError;
 use crate::config::{Asset, ConfigError, Settings};
+use crate::folder::files_of;
 use crate::rollout::binding;
-use crate::rollout::files::files_of;
 use crate::rollout::verify::{AssetDemand, Demands};
 use crate::rollout::{self, Local};
 

@@ -30,7 +30,7 @@ const HARMLESS: [f32; 6] = [1.0, 300.0, 310.0, 1540.0, 38.0, 60.0];
 
 fn model(name: &str) -> Arc<Model> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/demo/bundles").join(name);
-    Arc::new(Model::load(&crate::rollout::files::files_of(&folder).unwrap()).unwrap())
+    Arc::new(Model::load(&crate::folder::files_of(&folder).unwrap()).unwrap())
 }
 
 fn ready(model: &Arc<Model>) -> Prepared {

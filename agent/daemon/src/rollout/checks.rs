@@ -13,8 +13,8 @@ use explaind_core::model::{BundleError, Card, Files, Manifest, Model, ModelError
 use rustix::time::{ClockId, clock_gettime};
 
 use super::binding;
-use super::files::files_of;
 use super::verify::{Check, Demands, Refused, Report};
+use crate::folder::files_of;
 
 /// Predictions whose time is taken: so many at most, and no more once they have taken this together.
 const TIMED: usize = 200;

@@ -23,8 +23,8 @@ use crate::registry::{Registry, RegistryError};
 /// What is accepted of a version.
 const LIMITS: Limits = Limits {
     file: bundle::size_limit,
-    total: super::files::MOST_BYTES,
-    files: super::files::MOST_FILES,
+    total: crate::folder::MOST_BYTES,
+    files: crate::folder::MOST_FILES,
     sums: bundle::SUMS,
 };
 /// How often what comes of the registry may make no sense before it is refused: a proxy may have answered in its place.

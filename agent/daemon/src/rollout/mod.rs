@@ -11,7 +11,6 @@ mod checks;
 mod child;
 mod config;
 mod desk;
-pub(crate) mod files;
 mod follow;
 mod heed;
 mod judge;

@@ -151,7 +151,7 @@ fn still_fits(slot: &Path, model: &Model, demands: &Demands) -> Result<(), Strin
 /// # Errors
 /// A sentence.
 pub(super) fn load_slot(slot: &Path, keys: &[String], digest: &str) -> Result<Arc<Model>, String> {
-    let files = super::files::files_of(slot)?;
+    let files = crate::folder::files_of(slot)?;
     checks::signed(&files, keys).map_err(|refused| refused.reason)?;
     let found = bundle::identity(&files).map_err(|error| error.to_string())?;
     if found.to_string() != digest {

@@ -17,8 +17,8 @@ use explaind_core::model::{BundleError, Files, Model};
 
 use super::failure::{CONFIG, DATA, FORBIDDEN, Failure, IO, MISSING, UNAVAILABLE, USAGE};
 use crate::config::{self, DEFAULT_PATH};
+use crate::folder::files_of;
 use crate::registry::{self, DirectoryConfig, MlflowConfig, Registry, RegistryError};
-use crate::rollout::files::files_of;
 
 /// The largest file read: a model, or a table of rows.
 const MOST_BYTES: u64 = 1 << 30;

@@ -15,8 +15,8 @@ use crate::registry::{Registry, RegistryError};
 /// What is accepted of a version: as of a folder.
 const LIMITS: Limits = Limits {
     file: bundle::size_limit,
-    total: crate::rollout::files::MOST_BYTES,
-    files: crate::rollout::files::MOST_FILES,
+    total: crate::folder::MOST_BYTES,
+    files: crate::folder::MOST_FILES,
     sums: bundle::SUMS,
 };
 
