@@ -13,10 +13,11 @@ mod cut;
 mod fill;
 mod grid;
 mod group;
+mod packed;
 mod table;
 
 use cut::Plan;
-use group::{Group, Scratch};
+use group::{Group, Layout, Scratch};
 use table::tables;
 
 use super::ExplainError;
@@ -25,6 +26,13 @@ use crate::model::tree::TreeSum;
 
 /// Memory set aside for the tables of one model, in bytes, unless something else is asked for.
 pub const MOST_BYTES: usize = 24 << 20;
+
+/// Smaller tables are never packed: they stay in the nearer caches anyway.
+const SMALL: usize = 4 << 20;
+
+/// How far packed tables may be off at worst, as a part of the largest output (or of 1). What is rounded in hundreds of cells
+/// never all adds up, so that they are off by a hundredth of this.
+const COARSEST: f64 = 1e-5;
 
 /// Rows explained together, group of trees by group of trees: so many rows' sums stay in the fastest cache.
 const BLOCK: usize = 64;
@@ -57,11 +65,23 @@ impl TreeTables {
         if width == 0 || background.is_empty() || !background.len().is_multiple_of(width) {
             return Err(ExplainError::Background { values: background.len(), width });
         }
-        let plan = Plan::within(bytes.min(u32::MAX as usize), sum);
+        let bytes = bytes.min(u32::MAX as usize);
+        let layout = Layout::of(width);
+        let plan = Plan::within(bytes, sum, layout);
+        if let (true, Some(layout)) = (bytes.saturating_sub(plan.spare) > SMALL, Layout::packed(width)) {
+            let packed = Self::filled(Plan::within(bytes, sum, layout), layout, width, background)?;
+            if packed.groups.iter().map(Group::off).sum::<f64>() <= COARSEST * packed::scale(sum, background) {
+                return Ok(packed);
+            }
+        }
+        Self::filled(plan, layout, width, background)
+    }
+
+    fn filled(plan: Plan, layout: Layout, width: usize, background: &[f32]) -> Result<Self, ExplainError> {
         let spare = plan.spare / plan.groups.len().max(1);
         let groups = plan.groups.into_iter().map(|trees| {
-            let (trees, tables) = tables(trees, plan.price, spare, width);
-            Group::new(&trees, tables, width, background)
+            let (trees, tables) = tables(trees, plan.price, spare, width, layout);
+            Group::new(&trees, tables, layout, width, background)
         });
         let groups = groups.collect();
         let walked = TreeSum { width, base: 0.0, trees: plan.walked };
@@ -110,5 +130,75 @@ impl TreeTables {
             }
         }
         Ok(attributions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tree::{Branch, Node, Split, Tree};
+
+    const WIDTH: usize = 5;
+
+    /// A full tree of five levels, its leaves of another size than those of the tree before.
+    fn tree(number: u32) -> Tree {
+        let mixed = |index: u32| (index + 64 * number).wrapping_mul(2_654_435_761) >> 8;
+        let split = |index: u32| Split {
+            feature: mixed(index) % WIDTH as u32,
+            threshold: (mixed(index) >> 4 & 63) as f32 / 64.0,
+            branch: Branch::Leq,
+            missing_yes: index.is_multiple_of(2),
+            yes: 2 * index + 1,
+            no: 2 * index + 2,
+        };
+        let leaf = |index: u32| f64::from(mixed(index) >> 4 & 1_023) / 1e4 / f64::from(1 << (number % 9));
+        let node = |index| if index < 31 { Node::Split(split(index)) } else { Node::Leaf(leaf(index)) };
+        Tree { nodes: (0..63).map(node).collect() }
+    }
+
+    fn rows(count: usize, factor: usize) -> Vec<f32> {
+        let value = |at: usize| if at % 97 == 96 { f32::NAN } else { (at * factor % 101) as f32 / 101.0 };
+        (0..count * WIDTH).map(value).collect()
+    }
+
+    #[test]
+    fn packed_tables_say_what_others_say_and_of_many_rows_the_same_as_of_one() {
+        let sum = TreeSum { width: WIDTH, base: 0.0, trees: (0..40).map(tree).collect() };
+        let (background, rows) = (rows(30, 37), rows(150, 53));
+        let [narrow, packed] = [Layout::of(WIDTH), Layout::packed(WIDTH).expect("few features")].map(|layout| {
+            let plan = Plan::within(MOST_BYTES, &sum, layout);
+            TreeTables::filled(plan, layout, WIDTH, &background).expect("tables")
+        });
+        let off: f64 = packed.groups.iter().map(Group::off).sum();
+        assert!(off > 0.0 && off <= COARSEST, "{off}");
+        let (expected, found) =
+            (narrow.attributions_of_rows(&rows).unwrap(), packed.attributions_of_rows(&rows).unwrap());
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() <= off + 1e-7, "{found} for {expected}");
+        }
+        let alone = rows.chunks_exact(WIDTH).flat_map(|row| packed.attributions(row).unwrap());
+        assert_eq!(found, alone.collect::<Vec<f64>>());
+    }
+
+    #[test]
+    fn tables_are_packed_where_they_are_large_and_lose_little() {
+        let is_packed = |trees: Vec<Tree>| {
+            let sum = TreeSum { width: WIDTH, base: 0.0, trees };
+            let tables = TreeTables::new(&sum, &rows(30, 37)).unwrap();
+            assert!(tables.bytes() <= MOST_BYTES);
+            tables.groups.iter().any(|group| group.off() > 0.0)
+        };
+        let times = |factor: f64, mut tree: Tree| {
+            for node in &mut tree.nodes {
+                if let Node::Leaf(value) = node {
+                    *value *= factor;
+                }
+            }
+            tree
+        };
+        assert!(is_packed((0..120).map(tree).collect()), "large tables");
+        assert!(!is_packed((0..4).map(tree).collect()), "small tables");
+        let cancelling = (0..120).map(|number| times(if number < 60 { 1e5 } else { -1e5 }, tree(number % 60)));
+        assert!(!is_packed(cancelling.collect()), "numbers far larger than what they add up to");
     }
 }

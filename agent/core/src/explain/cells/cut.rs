@@ -42,8 +42,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Cuts as many trees as there is memory for.
-    pub(super) fn within(bytes: usize, sum: &TreeSum) -> Self {
-        let layout = Layout::of(sum.width);
+    pub(super) fn within(bytes: usize, sum: &TreeSum, layout: Layout) -> Self {
         let mut walked = Vec::new();
         let mut trees = Vec::new();
         let (mut least, mut work) = (0, MOST_WORK);
@@ -293,7 +292,7 @@ mod tests {
     fn more_memory_makes_fewer_parts_and_none_makes_walks() {
         let sum = TreeSum { width: 4, base: 0.0, trees: (0..8).map(|first| tree(first as f32)).collect() };
         let counts = [0, 10 << 10, 18 << 10, 1 << 20].map(|bytes| {
-            let plan = Plan::within(bytes, &sum);
+            let plan = Plan::within(bytes, &sum, Layout::of(4));
             let parts: usize = plan.groups.iter().flatten().map(|(_, grids)| grids.len()).sum();
             (plan.walked.len(), parts)
         });
@@ -310,7 +309,7 @@ mod tests {
                     *value *= scale / 30.0;
                 }
             });
-            let plan = Plan::within(1 << 20, &TreeSum { width: 4, base: 0.0, trees: vec![tree] });
+            let plan = Plan::within(1 << 20, &TreeSum { width: 4, base: 0.0, trees: vec![tree] }, Layout::of(4));
             assert_eq!(plan.walked.len(), walked, "{scale:e}");
         }
     }
@@ -338,7 +337,7 @@ mod tests {
     fn finding_parts_takes_bounded_work_and_the_trees_after_that_are_walked() {
         let begun = std::time::Instant::now();
         let sum = TreeSum { width: 1, base: 0.0, trees: (0..2_000).map(|_| chain(500)).collect() };
-        let plan = Plan::within(usize::MAX >> 1, &sum);
+        let plan = Plan::within(usize::MAX >> 1, &sum, Layout::of(1));
         assert!(!plan.walked.is_empty() && plan.walked.len() < 2_000, "{} walked", plan.walked.len());
         assert!(begun.elapsed().as_secs() < 120, "{:?}", begun.elapsed());
     }

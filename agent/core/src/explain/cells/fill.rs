@@ -35,7 +35,7 @@ pub(super) fn filled(
             table.cells_of(&part.grid, &mut numbers);
             let axes = &part.grid.axes;
             let lane = |feature: u32| match layout {
-                Layout::Narrow(_) => feature as usize,
+                Layout::Narrow(_) | Layout::Packed(_) => feature as usize,
                 Layout::Wide => table.axes.partition_point(|axis| axis.feature < feature),
             };
             let lane_of: Vec<usize> = axes.iter().map(|axis| lane(axis.feature)).collect();

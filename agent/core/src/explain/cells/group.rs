@@ -9,6 +9,7 @@ use std::hint::black_box;
 
 use super::fill::filled;
 use super::grid::{ascending, rank, representatives};
+use super::packed::{self, Packed, Sums};
 use super::table::{Table, similar};
 use crate::model::tree::Tree;
 
@@ -19,13 +20,15 @@ pub(super) const BLOCK: usize = 8;
 pub(super) const NARROW: usize = 8;
 
 /// One number for each table of a block.
-type Block = [u16; BLOCK];
+pub(super) type Block = [u16; BLOCK];
 
 /// How cells are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
     /// A number for each of the model's features, which are so many: adding a cell is one wide addition.
     Narrow(usize),
+    /// The same with fewer digits in fewer bytes.
+    Packed(usize),
     /// A number for each of the table's axes.
     Wide,
 }
@@ -35,22 +38,30 @@ impl Layout {
         if width <= NARROW { Self::Narrow(width) } else { Self::Wide }
     }
 
+    /// For large tables; `None` where there are too many features for it.
+    pub(super) fn packed(width: usize) -> Option<Self> {
+        (width <= packed::LANES).then_some(Self::Packed(width))
+    }
+
     /// Numbers to a cell of a table with so many axes.
     pub(super) fn lanes(self, axes: usize) -> usize {
         match self {
-            Self::Narrow(width) => width,
+            Self::Narrow(width) | Self::Packed(width) => width,
             Self::Wide => axes,
         }
     }
 
     pub(super) fn cell_bytes(self, cells: usize, axes: usize) -> usize {
-        cells * self.lanes(axes) * size_of::<f32>()
+        match self {
+            Self::Packed(_) => cells * size_of::<packed::Cell>(),
+            Self::Narrow(_) | Self::Wide => cells * self.lanes(axes) * size_of::<f32>(),
+        }
     }
 
     /// What adding a cell of a table with so many axes takes, to compare with others.
     pub(super) fn time(self, axes: usize) -> f64 {
         match self {
-            Self::Narrow(_) => 1.0,
+            Self::Narrow(_) | Self::Packed(_) => 1.0,
             Self::Wide => 1.0 + axes as f64 / 2.0,
         }
     }
@@ -61,6 +72,10 @@ impl Layout {
         let starts = tables.next_multiple_of(BLOCK) * size_of::<u32>();
         match self {
             Self::Narrow(_) => padding + starts + tables.next_multiple_of(BLOCK) * size_of::<u16>(),
+            Self::Packed(_) => {
+                let cell = size_of::<packed::Cell>();
+                cell + packed::RUNS_BYTES + starts + tables.next_multiple_of(BLOCK) * size_of::<u16>()
+            }
             Self::Wide => padding + 2 * starts + axes * size_of::<u32>(),
         }
     }
@@ -125,6 +140,11 @@ enum Cells {
         /// Per table with how many cells of zeros it begins: for a row in one of them nothing is read.
         leading: Vec<Block>,
     },
+    Packed {
+        packed: Packed,
+        /// As above.
+        leading: Vec<Block>,
+    },
     Wide {
         numbers: Vec<f32>,
         /// Of all tables, one after the other.
@@ -141,31 +161,51 @@ pub(super) struct Scratch {
     numbers: Vec<Block>,
     /// Per row the sums of a narrow model.
     sums: Vec<[f64; NARROW]>,
+    /// Per row the sums of a run of packed tables.
+    packed: Vec<Sums>,
 }
 
 impl Group {
     /// Fills tables of trees.
-    pub(super) fn new(trees: &[Tree], mut tables: Vec<Table>, width: usize, background: &[f32]) -> Self {
-        let layout = Layout::of(width);
+    pub(super) fn new(
+        trees: &[Tree],
+        mut tables: Vec<Table>,
+        layout: Layout,
+        width: usize,
+        background: &[f32],
+    ) -> Self {
         tables.iter_mut().for_each(|table| table.arrange(background, width));
         let (numbers, starts) = filled(trees, &tables, layout, background, width);
-        let zeros = (numbers.len() - NARROW) as u32;
+        let leading = || {
+            let leading = starts.iter().zip(&tables).map(|(&start, table)| {
+                let cells = numbers[start as usize..].chunks_exact(width).take(table.cells);
+                // Fits, as the numbers of cells do.
+                cells.take_while(|cell| cell.iter().all(|&value| value == 0.0)).count() as u16
+            });
+            leading.collect::<Vec<u16>>()
+        };
+        // Those that mostly add nothing together at the end, so that they are passed over together.
+        let nothing = |leading: &[u16], table: usize| {
+            background.chunks_exact(width).filter(|row| tables[table].number(row) < leading[table]).count()
+        };
+        // What a table's start is divided by, and where a cell of zeros is.
+        let mut places = (1, numbers.len() - NARROW);
         let (cells, order) = match layout {
             Layout::Narrow(_) => {
-                let leading = starts.iter().zip(&tables).map(|(&start, table)| {
-                    let cells = numbers[start as usize..].chunks_exact(width).take(table.cells);
-                    // Fits, as the numbers of cells do.
-                    cells.take_while(|cell| cell.iter().all(|&value| value == 0.0)).count() as u16
-                });
-                let leading: Vec<u16> = leading.collect();
-                // Those that mostly add nothing together at the end, so that they are passed over together.
-                let nothing = |table: usize| {
-                    background.chunks_exact(width).filter(|row| tables[table].number(row) < leading[table]).count()
-                };
+                let leading = leading();
                 let mut order: Vec<usize> = (0..tables.len()).collect();
-                order.sort_by_cached_key(|&table| nothing(table));
+                order.sort_by_cached_key(|&table| nothing(&leading, table));
                 let leading = blocks(order.iter().map(|&table| leading[table]), 1);
                 (Cells::Narrow { numbers, leading }, order)
+            }
+            Layout::Packed(_) => {
+                let leading = leading();
+                let cells = starts.iter().zip(&tables).map(|(&start, table)| (start as usize, table.cells));
+                let cells: Vec<(usize, usize)> = cells.collect();
+                let (packed, order) = Packed::new(&numbers, &cells, width, |table| nothing(&leading, table));
+                places = (width, packed.cells.len() - 1);
+                let leading = blocks(order.iter().map(|&table| leading[table]), 1);
+                (Cells::Packed { packed, leading }, order)
             }
             Layout::Wide => {
                 let order = similar(&tables, width);
@@ -178,7 +218,7 @@ impl Group {
                 (Cells::Wide { ends: blocks(ends, features.len() as u32), numbers, features }, order)
             }
         };
-        let starts = blocks(order.iter().map(|&table| starts[table]), zeros);
+        let starts = blocks(order.iter().map(|&table| starts[table] / places.0 as u32), places.1 as u32);
         let tables: Vec<&Table> = order.iter().map(|&table| &tables[table]).collect();
         let ranks: Vec<Ranks> = (0..width as u32).filter_map(|feature| Ranks::new(feature, &tables)).collect();
         Self { width, ranks, starts, cells }
@@ -188,11 +228,20 @@ impl Group {
         let ranks: usize = self.ranks.iter().map(Ranks::bytes).sum();
         let cells = match &self.cells {
             Cells::Narrow { numbers, leading } => size_of_val(&numbers[..]) + size_of_val(&leading[..]),
+            Cells::Packed { packed, leading } => packed.bytes() + size_of_val(&leading[..]),
             Cells::Wide { numbers, features, ends } => {
                 size_of_val(&numbers[..]) + size_of_val(&features[..]) + size_of_val(&ends[..])
             }
         };
         ranks + cells + size_of_val(&self.starts[..])
+    }
+
+    /// How far an attribution can be off, beside what float32 cannot hold.
+    pub(super) fn off(&self) -> f64 {
+        match &self.cells {
+            Cells::Packed { packed, .. } => packed.off,
+            Cells::Narrow { .. } | Cells::Wide { .. } => 0.0,
+        }
     }
 
     /// Adds the attributions of flat rows to their sums.
@@ -214,6 +263,25 @@ impl Group {
                 }
                 for (sums, attributions) in scratch.sums.iter().zip(attributions.chunks_exact_mut(self.width)) {
                     attributions.iter_mut().zip(sums).for_each(|(attribution, sum)| *attribution += sum);
+                }
+            }
+            Cells::Packed { packed, leading } => {
+                let mut first = 0;
+                for run in &packed.runs {
+                    scratch.packed.clear();
+                    scratch.packed.resize(rows.len() / self.width, Sums::default());
+                    for block in first..run.end {
+                        let (starts, leading) = (&self.starts[block], &leading[block]);
+                        for (numbers, sums) in scratch.numbers.chunks_exact(blocks).zip(&mut scratch.packed) {
+                            sums.add(&packed.cells, starts, &numbers[block], leading);
+                        }
+                    }
+                    first = run.end;
+                    for (sums, attributions) in scratch.packed.iter().zip(attributions.chunks_exact_mut(self.width)) {
+                        for (attribution, sum) in attributions.iter_mut().zip(sums.lanes()) {
+                            *attribution += sum as f64 * run.step;
+                        }
+                    }
                 }
             }
             Cells::Wide { numbers: cells, features, ends } => {

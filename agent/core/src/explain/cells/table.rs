@@ -37,7 +37,13 @@ pub(super) struct Part {
 }
 
 /// Trees, and their parts in tables that take no more than `spare` bytes more than the parts alone.
-pub(super) fn tables(trees: Vec<(Tree, Vec<Grid>)>, price: f64, spare: usize, width: usize) -> (Vec<Tree>, Vec<Table>) {
+pub(super) fn tables(
+    trees: Vec<(Tree, Vec<Grid>)>,
+    price: f64,
+    spare: usize,
+    width: usize,
+    layout: Layout,
+) -> (Vec<Tree>, Vec<Table>) {
     let mut kept = Vec::with_capacity(trees.len());
     let mut tables = Vec::new();
     for (index, (tree, grids)) in trees.into_iter().enumerate() {
@@ -50,7 +56,7 @@ pub(super) fn tables(trees: Vec<(Tree, Vec<Grid>)>, price: f64, spare: usize, wi
     }
     // Above all cuts, and NaN, are ranks too.
     let ranks: Vec<usize> = cuts.into_iter().map(|cuts| ascending(cuts).len() + 2).collect();
-    let market = Market { price: price.max(LEAST_PRICE), ranks: &ranks, layout: Layout::of(width) };
+    let market = Market { price: price.max(LEAST_PRICE), ranks: &ranks, layout };
     (kept, market.joined(tables, spare))
 }
 
