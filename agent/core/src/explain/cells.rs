@@ -180,15 +180,35 @@ mod tests {
         assert_eq!(found, alone.collect::<Vec<f64>>());
     }
 
+    fn is_packed(trees: Vec<Tree>, background: &[f32]) -> bool {
+        let tables = TreeTables::new(&TreeSum { width: WIDTH, base: 0.0, trees }, background).unwrap();
+        assert!(tables.bytes() <= MOST_BYTES);
+        tables.groups.iter().any(|group| group.off() > 0.0)
+    }
+
     #[test]
     fn tables_are_packed_where_they_are_large() {
-        let is_packed = |trees: Vec<Tree>| {
-            let sum = TreeSum { width: WIDTH, base: 0.0, trees };
-            let tables = TreeTables::new(&sum, &rows(30, 37)).unwrap();
-            assert!(tables.bytes() <= MOST_BYTES);
-            tables.groups.iter().any(|group| group.off() > 0.0)
+        assert!(is_packed((0..120).map(tree).collect(), &rows(30, 37)), "large tables");
+        assert!(!is_packed((0..4).map(tree).collect(), &rows(30, 37)), "small tables");
+    }
+
+    /// Per tree another that asks for the next feature and takes away what the first adds: nothing is left where all features have
+    /// one value, while the features get large shares of both signs.
+    fn opposed(factor: f64) -> Vec<Tree> {
+        let times = |tree: &Tree, next: u32, factor: f64| {
+            let node = |node: &Node| match *node {
+                Node::Leaf(value) => Node::Leaf(value * factor),
+                Node::Split(split) => Node::Split(Split { feature: (split.feature + next) % WIDTH as u32, ..split }),
+            };
+            Tree { nodes: tree.nodes.iter().map(node).collect() }
         };
-        assert!(is_packed((0..120).map(tree).collect()), "large tables");
-        assert!(!is_packed((0..4).map(tree).collect()), "small tables");
+        (0..60).map(tree).flat_map(|tree| [times(&tree, 0, factor), times(&tree, 1, -factor)]).collect()
+    }
+
+    #[test]
+    fn tables_are_not_packed_where_that_would_be_too_coarse_for_the_outputs() {
+        let background: Vec<f32> = (0..30).flat_map(|row| [row as f32 / 30.0; WIDTH]).collect();
+        assert!(is_packed(opposed(1.0), &background));
+        assert!(!is_packed(opposed(1e3), &background));
     }
 }

@@ -85,6 +85,12 @@ impl Packed {
 }
 
 impl Cell {
+    /// Some bits of it, to have read it.
+    #[inline]
+    pub(super) fn touched(&self) -> u64 {
+        self.0[0]
+    }
+
     /// What rounding takes from one number the next gets, so that together they are right to half a step. What is nothing
     /// stays so.
     fn of(numbers: &[f32], step: f64) -> Self {
