@@ -36,6 +36,7 @@ def test_the_configuration_is_right_as_it_is():
     done("check", "--config", paths.DEMO)
 
 
+@pytest.mark.alone
 def test_a_first_alert_with_its_reason_within_a_minute(demo):
     """Counted from the start of the process; the page shows the same as the API."""
     began = time.monotonic()

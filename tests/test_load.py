@@ -96,6 +96,7 @@ def seconds_each(bundle, folder) -> float:
     return (seconds(41) - seconds(1)) / 40
 
 
+@pytest.mark.alone
 def test_under_overload_alerts_are_explained_within_a_second_and_the_rest_is_thinned(daemon, slow_bundle, tmp_path):
     """The demo, with more rows than can be explained: 99.9 % of alerts, and predictions as quick as ever."""
     each = seconds_each(slow_bundle, tmp_path)

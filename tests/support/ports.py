@@ -4,9 +4,19 @@ import itertools
 import os
 import socket
 
-# Below the range from which the kernel takes ports for outgoing connections: a port handed out here is not taken away
-# while its server is down. The process id keeps two runs on one machine apart.
-_NEXT = itertools.count(20_000 + os.getpid() * 37 % 10_000)
+
+
+def _first() -> int:
+    """Below the range from which the kernel takes ports for outgoing connections: a port handed out here is not taken
+    away while its server is down. The process id keeps two runs on one machine apart, the number that pytest-xdist gives
+    the processes of one run keeps those."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if not worker:
+        return 20_000 + os.getpid() * 37 % 10_000
+    return 20_000 + os.getppid() * 37 % 5_000 + 3_000 * (int(worker.removeprefix("gw")) % 3)
+
+
+_NEXT = itertools.count(_first())
 
 
 def free() -> int:
