@@ -47,6 +47,42 @@ def test_acknowledging(gateway, alert):
     assert after["state"] in ("acknowledged", "normal")
 
 
+def test_a_token_says_who_it_is(gateway, alert, tmp_path):
+    """In place of the terminal's own user; from a file that is named on the line or in the environment."""
+
+    def token(name: str, role: str) -> str:
+        file = tmp_path / name
+        file.write_text(gateway.configured("users", "add", name, "--role", role, "--token").out)
+        return str(file)
+
+    scripts, lamp = token("scripts", "technician"), token("lamp", "viewer")
+    refused = gateway.verb("alerts", "ack", alert["id"], "--token-file", lamp)
+    assert refused.code == 77 and "lamp is viewer" in one_sentence(refused.err)
+    assert gateway.verb("alerts", "list", EXPLAIND_TOKEN_FILE=lamp).code == 0
+    assert gateway.verb("alerts", "ack", alert["id"], EXPLAIND_TOKEN_FILE=scripts).code == 0
+    assert gateway.get(f"alerts/{alert['id']}")["acknowledged_by"] == "scripts"
+    gateway.configured("users", "remove", "scripts")
+    refused = gateway.verb("alerts", "list", "--token-file", scripts)
+    assert refused.code == 77 and "token" in one_sentence(refused.err), "revoked"
+
+
+def test_shells_complete_and_manuals_are_written(tmp_path):
+    """bash takes the completions and offers the verbs; man has a page for every verb."""
+    script = tmp_path / "explaind.bash"
+    script.write_text(done("completions", "bash").out)
+    ask = f"source {script}; COMP_WORDS=(explaind alerts ''); COMP_CWORD=2; _explaind explaind '' alerts; echo ${{COMPREPLY[@]}}"
+    offered = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=30, check=True).stdout.split()
+    assert {"list", "show", "ack"} <= set(offered)
+    assert "#compdef explaind" in done("completions", "zsh").out
+    assert ".TH explaind 1" in done("man").out
+    done("man", "--out", tmp_path / "man")
+    pages = {page.name for page in (tmp_path / "man").iterdir()}
+    assert {"explaind.1", "explaind-alerts.1", "explaind-alerts-ack.1", "explaind-bundle-create.1"} <= pages
+    assert "explaind-verify-bundle.1" not in pages
+    refused = explaind("man", "--out", script)
+    assert refused.code == 74 and str(script) in one_sentence(refused.err)
+
+
 @pytest.mark.parametrize("verb", [("alerts", "show"), ("alerts", "ack")])
 @pytest.mark.parametrize("name", [UNKNOWN, "not-an-id"])
 def test_an_unknown_alert_is_one_sentence(gateway, verb, name):

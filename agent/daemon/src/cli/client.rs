@@ -8,7 +8,7 @@ use explaind_core::explain::words::Language;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT_LANGUAGE, CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT_LANGUAGE, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::failure::{DATA, FORBIDDEN, Failure, IO, MISSING, UNAVAILABLE};
+use crate::secret::Secret;
 
 /// Longest wait for an answer: longer than the daemon lets anybody wait.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -31,6 +32,9 @@ pub(crate) struct Peer {
     /// The daemon's socket
     #[arg(long, value_name = "PATH", global = true, conflicts_with = "config")]
     pub(crate) socket: Option<PathBuf>,
+    /// A file with the token that `explaind users add --token` printed, for whoever the socket does not know
+    #[arg(long, value_name = "FILE", global = true, env = "EXPLAIND_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 impl Peer {
@@ -43,8 +47,21 @@ impl Peer {
             Some(socket) => socket.clone(),
             None => by_config(self.config.as_deref())?,
         };
-        Client::new(socket)
+        let mut client = Client::new(socket)?;
+        client.token = self.token_file.as_deref().map(token).transpose()?;
+        Ok(client)
     }
+}
+
+/// The header with the token in a file.
+fn token(file: &Path) -> Result<HeaderValue, Failure> {
+    let read = Secret::File(file.to_owned()).read().map_err(|fault| Failure::new(MISSING, fault))?;
+    let mut header = HeaderValue::from_str(&format!("Bearer {}", read.trim())).ok().filter(|_| !read.trim().is_empty());
+    if let Some(header) = &mut header {
+        header.set_sensitive(true);
+    }
+    let wrong = || format!("{} holds no token; put there what `explaind users add --token` prints", file.display());
+    header.ok_or_else(|| Failure::new(DATA, wrong()))
 }
 
 /// The language of the terminal, as browsers tell theirs.
@@ -72,6 +89,7 @@ impl Answer {
 /// A client of one daemon. Each request takes a connection of its own.
 pub(crate) struct Client {
     socket: PathBuf,
+    token: Option<HeaderValue>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -82,7 +100,7 @@ impl Client {
             .enable_all()
             .build()
             .map_err(|error| Failure::new(IO, format!("cannot start: {error}")))?;
-        Ok(Self { socket, runtime })
+        Ok(Self { socket, token: None, runtime })
     }
 
     /// Asks for a resource.
@@ -118,7 +136,7 @@ impl Client {
 
     fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Failure> {
         let body = body.map_or_else(String::new, Value::to_string);
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(HOST, "localhost")
@@ -126,6 +144,9 @@ impl Client {
             .header(ACCEPT_LANGUAGE, language())
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| Failure::new(DATA, format!("\"{path}\" cannot be asked for: {error}")))?;
+        if let Some(token) = &self.token {
+            request.headers_mut().insert(AUTHORIZATION, token.clone());
+        }
         self.runtime.block_on(async {
             match timeout(PATIENCE, self.exchange(request)).await {
                 Ok(answer) => answer,
@@ -231,6 +252,22 @@ mod tests {
         assert_eq!(refused(StatusCode::FORBIDDEN, &Value::Null).code, FORBIDDEN);
         assert_eq!(refused(StatusCode::SERVICE_UNAVAILABLE, &problem).code, UNAVAILABLE);
         assert_eq!(refused(StatusCode::UNPROCESSABLE_ENTITY, &problem).code, DATA);
+    }
+
+    #[test]
+    fn a_token_is_one_line_of_a_file_and_never_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "abc123\n").unwrap();
+        let header = token(&file).unwrap();
+        assert_eq!(header.to_str().unwrap(), "Bearer abc123");
+        assert!(!format!("{header:?}").contains("abc123"));
+        for content in ["", "\n", "two\nlines\n"] {
+            std::fs::write(&file, content).unwrap();
+            let failure = token(&file).unwrap_err();
+            assert!(failure.code == DATA && failure.sentence.contains("holds no token"), "{}", failure.sentence);
+        }
+        assert_eq!(token(&folder.path().join("none")).unwrap_err().code, MISSING);
     }
 
     #[test]

@@ -12,13 +12,14 @@ mod models;
 mod password;
 mod print;
 mod run;
+mod shell;
 mod status;
 mod users;
 mod verify_bundle;
 
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub(crate) use self::failure::Failure;
 use crate::config::{DEFAULT_PATH, Gateway};
@@ -60,6 +61,10 @@ enum Verb {
     Buffer(buffer::Args),
     /// Manage who may sign in
     Users(users::Args),
+    /// Print what a shell needs to complete the verbs and options
+    Completions(shell::Completions),
+    /// Print the manual page, or write those of all verbs
+    Man(shell::Man),
     /// Check a bundle within limits, as the daemon has it done before it believes one
     #[command(hide = true)]
     VerifyBundle(verify_bundle::Args),
@@ -82,6 +87,8 @@ pub(crate) fn main() -> Result<(), Failure> {
         Verb::Bundle(args) => bundle::run(args, socket),
         Verb::Buffer(args) => buffer::run(args),
         Verb::Users(args) => users::run(args, state_dir),
+        Verb::Completions(args) => shell::completions(args, Arguments::command()),
+        Verb::Man(args) => shell::man(args, Arguments::command()),
         Verb::VerifyBundle(args) => verify_bundle::run(args),
     }
 }
@@ -104,8 +111,6 @@ fn gateway(config: Option<&Path>) -> Result<Gateway, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -130,6 +135,9 @@ mod tests {
             "models list --json --socket /x",
             "models --config /x stop --model a --reason b",
             "models release --gateway --config /x",
+            "alerts ack 01890000-0000-7000-8000-000000000000 --socket /x --token-file /y",
+            "completions bash",
+            "man --out /x",
         ] {
             let words = std::iter::once("explaind").chain(line.split(' '));
             assert!(Arguments::try_parse_from(words).is_ok(), "{line}");

@@ -32,7 +32,7 @@ pub(crate) fn run(
     lines.iter().try_for_each(|line| print::line(line))
 }
 
-/// Objects as indented keys, arrays of objects as one line each: whatever the daemon has to say is shown.
+/// Objects as indented keys, arrays of objects as tables: whatever the daemon has to say is shown.
 pub(super) fn outline(value: &Value, depth: usize, lines: &mut Vec<String>) {
     let indent = "  ".repeat(depth);
     let Value::Object(members) = value else {
@@ -47,22 +47,37 @@ pub(super) fn outline(value: &Value, depth: usize, lines: &mut Vec<String>) {
             }
             Value::Array(items) if items.iter().any(Value::is_object) => {
                 lines.push(format!("{indent}{key}"));
-                lines.extend(items.iter().map(|item| format!("{indent}  {}", item_line(item))));
+                lines.extend(table(items).into_iter().map(|line| format!("{indent}  {line}")));
             }
             _ => lines.push(format!("{indent}{key}: {}", short(value))),
         }
     }
 }
 
-fn item_line(item: &Value) -> String {
-    let Value::Object(members) = item else { return short(item) };
-    let name = ["name", "id", "stream"].into_iter().find(|key| members.contains_key(*key));
-    let rest = members.iter().filter(|(key, value)| Some(key.as_str()) != name && !value.is_null());
-    let mut text = name.map(|key| short(&members[key])).unwrap_or_default();
-    for (key, value) in rest {
-        text.push_str(&format!("  {key} {}", short(value)));
+/// Columns under the members' names: what an item is called first, what consists of more last, what nobody has not at all.
+fn table(items: &[Value]) -> Vec<String> {
+    let mut keys: Vec<&str> = Vec::new();
+    for (key, value) in items.iter().filter_map(Value::as_object).flatten() {
+        if !value.is_null() && !keys.contains(&key.as_str()) {
+            keys.push(key);
+        }
     }
-    text.trim_start().to_owned()
+    let is_compound = |key: &str| items.iter().any(|item| item[key].is_object() || item[key].is_array());
+    keys.sort_by_key(|key| match *key {
+        "name" | "id" | "stream" => 0,
+        key if is_compound(key) => 2,
+        _ => 1,
+    });
+    let cell = |item: &Value, key: &str| item.get(key).map_or_else(|| "-".to_owned(), short);
+    let mut rows: Vec<Vec<String>> = vec![keys.iter().map(|&key| key.to_owned()).collect()];
+    rows.extend(items.iter().map(|item| keys.iter().map(|key| cell(item, key)).collect()));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..keys.len()).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
 }
 
 fn short(value: &Value) -> String {
@@ -82,9 +97,12 @@ mod tests {
     #[test]
     fn whatever_the_daemon_says_is_shown() {
         let status = serde_json::json!({
-            "buffer": { "bytes": 5, "streams": [{ "stream": "alerts", "records": 2 }] },
+            "buffer": { "bytes": 5, "streams": [{ "records": 2, "stream": "alerts" }] },
             "gateway": { "id": "line-3" },
-            "sources": [{ "name": "plc", "up": true, "error": null }],
+            "sources": [
+                { "error": null, "faults": { "torque": "gone" }, "name": "plc", "up": false },
+                { "error": null, "name": "floor", "rate": 12, "up": true },
+            ],
         });
         let mut lines = Vec::new();
         outline(&status, 0, &mut lines);
@@ -94,11 +112,14 @@ mod tests {
                 "buffer",
                 "  bytes: 5",
                 "  streams",
-                "    alerts  records 2",
+                "    stream  records",
+                "    alerts  2",
                 "gateway",
                 "  id: line-3",
                 "sources",
-                "  plc  up yes",
+                "  name   up   rate  faults",
+                "  plc    no   -     {\"torque\":\"gone\"}",
+                "  floor  yes  12    -",
             ]
         );
     }

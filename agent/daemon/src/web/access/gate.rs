@@ -93,7 +93,7 @@ fn demand(parts: &Parts, least: UserRole) -> Result<Actor, Problem> {
         ))),
         None => match parts.extensions.get::<Peer>() {
             Some(Peer::Socket { name, .. }) => Err(Problem::forbidden(format!(
-                "on the socket only root and the daemon's own user are let in, not {name}; use sudo"
+                "on the socket only root and the daemon's own user are let in, not {name}; use sudo, or a token (--token-file)"
             ))),
             _ => Err(Problem::new(StatusCode::UNAUTHORIZED, "nobody is signed in; sign in at /sign-in")),
         },
