@@ -68,7 +68,7 @@ fn table(items: &[Value]) -> Vec<String> {
         key if is_compound(key) => 2,
         _ => 1,
     });
-    let cell = |item: &Value, key: &str| item.get(key).map_or_else(|| "-".to_owned(), short);
+    let cell = |item: &Value, key: &str| item.get(key).map_or_else(|| "-".to_owned(), |value| cut(short(value)));
     let mut rows: Vec<Vec<String>> = vec![keys.iter().map(|&key| key.to_owned()).collect()];
     rows.extend(items.iter().map(|item| keys.iter().map(|key| cell(item, key)).collect()));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -80,12 +80,21 @@ fn table(items: &[Value]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
+/// A digest by its beginning, as people tell them apart; `--json` has the whole.
+fn cut(text: String) -> String {
+    let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_digest { format!("{}…", &text[..12]) } else { text }
+}
+
 fn short(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         Value::String(text) => text.clone(),
+        Value::Array(items) if !items.is_empty() && items.iter().all(|item| !item.is_object() && !item.is_array()) => {
+            items.iter().map(short).collect::<Vec<_>>().join(", ")
+        }
         other => other.to_string(),
     }
 }
@@ -100,8 +109,8 @@ mod tests {
             "buffer": { "bytes": 5, "streams": [{ "records": 2, "stream": "alerts" }] },
             "gateway": { "id": "line-3" },
             "sources": [
-                { "error": null, "faults": { "torque": "gone" }, "name": "plc", "up": false },
-                { "error": null, "name": "floor", "rate": 12, "up": true },
+                { "error": null, "faults": { "torque": "gone" }, "name": "plc", "up": false, "key": "ab".repeat(32) },
+                { "error": null, "name": "floor", "rate": 12, "signals": ["a", "b"], "up": true },
             ],
         });
         let mut lines = Vec::new();
@@ -117,9 +126,9 @@ mod tests {
                 "gateway",
                 "  id: line-3",
                 "sources",
-                "  name   up   rate  faults",
-                "  plc    no   -     {\"torque\":\"gone\"}",
-                "  floor  yes  12    -",
+                "  name   key            up   rate  faults             signals",
+                "  plc    abababababab…  no   -     {\"torque\":\"gone\"}  -",
+                "  floor  -              yes  12    -                  a, b",
             ]
         );
     }
