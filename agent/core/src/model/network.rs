@@ -1,7 +1,11 @@
 //! Networks, run by tract: two plans per model, one for single rows and one for batches.
 //!
-//! tract panics on some malformed files, so loading and running are fenced. What a fence cannot hold (a file that asks
-//! for more memory than there is) is what signatures are for.
+//! tract panics on some malformed files, so loading and running are fenced. What a fence cannot hold is a file that asks for
+//! more memory than there is, or for more work than can be waited for: that is counted beforehand ([`limits`]).
+
+mod guarded;
+mod limits;
+mod recurrent;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,8 +13,10 @@ use tract_onnx::pb::type_proto::{self, Value};
 use tract_onnx::pb::{GraphProto, ModelProto, TensorShapeProto, TypeProto, tensor_shape_proto};
 use tract_onnx::prelude::*;
 
+use self::limits::Refusal;
 use super::affine;
 use super::error::ModelError;
+use super::graph::tensor;
 use super::halves::Cut;
 use super::operators;
 
@@ -165,6 +171,7 @@ fn prune(model: &ModelProto, tensor: &str, shape: &[usize]) -> Result<ModelProto
         return Err(format!("nothing in the model computes \"{tensor}\"; export the model again"));
     }
     check_operators(graph)?;
+    check_stored(graph, &mut 0, 0)?;
     operators::guard_casts(graph);
     graph.value_info.clear();
     graph.node.iter_mut().flat_map(|node| &mut node.attribute).for_each(|attribute| {
@@ -191,7 +198,7 @@ fn forget_symbols(graph: &mut GraphProto) {
 }
 
 fn check_operators(graph: &GraphProto) -> Result<(), String> {
-    let known = operators::framework().op_register.0;
+    let known = &guarded::plain().op_register.0;
     match graph.node.iter().find(|node| !known.contains_key(&node.op_type)) {
         Some(node) => Err(format!(
             "the operator {} is not supported; export the model without it",
@@ -199,6 +206,29 @@ fn check_operators(graph: &GraphProto) -> Result<(), String> {
         )),
         None => Ok(()),
     }
+}
+
+/// Checks what is stored, in loops and branches too, and counts it.
+fn check_stored(graph: &GraphProto, count: &mut usize, depth: usize) -> Result<(), String> {
+    if depth > limits::MOST_DEPTH {
+        return Err(format!(
+            "the model has loops or branches in each other, more than {} deep; export it without them",
+            limits::MOST_DEPTH
+        ));
+    }
+    *count = count.saturating_add(graph.node.len()).saturating_add(graph.initializer.len());
+    if *count > limits::MOST_OPERATORS {
+        return Err(format!(
+            "the model has {count} operators and stored tensors or more, and may have {}; export a smaller model",
+            limits::MOST_OPERATORS
+        ));
+    }
+    graph.initializer.iter().try_for_each(|stored| tensor::check(stored, &stored.name))?;
+    for attribute in graph.node.iter().flat_map(|node| &node.attribute) {
+        attribute.t.iter().chain(&attribute.tensors).try_for_each(|stored| tensor::check(stored, &attribute.name))?;
+        attribute.g.iter().chain(&attribute.graphs).try_for_each(|graph| check_stored(graph, count, depth + 1))?;
+    }
+    Ok(())
 }
 
 fn check_shape(declared: Option<&TypeProto>, shape: &[usize]) -> Result<(), String> {
@@ -256,17 +286,25 @@ fn plan(model: &ModelProto, shape: &[usize], batch: usize) -> Result<(Plan, Vec<
     }
     let build = || -> TractResult<(Plan, Vec<usize>)> {
         let dims: TVec<usize> = std::iter::once(batch).chain(shape.iter().copied()).collect();
-        let model = operators::framework()
+        limits::start_counting();
+        let model = guarded::framework()
             .with_ignore_value_info(true)
             .model_for_proto_model(&model)?
             .with_input_fact(0, f32::fact(&*dims).into())?
-            .into_optimized()?;
+            .into_typed()?;
+        limits::check(&model)?;
+        let model = model.into_optimized()?;
+        // Optimising makes tensors of its own, such as those that convolutions are unrolled into.
+        limits::check(&model)?;
         let output = model.output_fact(0)?.shape.as_concrete().map(<[usize]>::to_vec);
         let output = output.ok_or_else(|| TractError::msg("the size of the output depends on the input's values"))?;
         Ok((model.into_runnable()?, output))
     };
     let (plan, output) =
-        build().map_err(|error| format!("tract cannot run it ({}); export the model again", reason(&error)))?;
+        build().map_err(|error| match error.chain().find_map(|cause| cause.downcast_ref::<Refusal>()) {
+            Some(refusal) => refusal.to_string(),
+            None => format!("tract cannot run it ({}); export the model again", reason(&error)),
+        })?;
     match output.split_first() {
         Some((&rows, rest)) if rows == batch => Ok((plan, rest.to_vec())),
         _ => {
