@@ -390,6 +390,7 @@ impl Explainer {
                     spreading.over_time(feature, share, budget, random)?
                 }
             };
+            check_spread(&intervals, found.shares[feature])?;
             explanation.attributions[feature].intervals = intervals;
         }
         explanation.evaluations += questions.asked();
@@ -405,6 +406,16 @@ fn check(found: &Found, made: f64, largest: f64) -> Result<(), ExplainError> {
     let finite = gap.is_finite() && size.is_finite() && found.standard_errors.iter().all(|error| error.is_finite());
     let exact = found.method != Method::Sampling;
     if finite && (!exact || gap <= most) { Ok(()) } else { Err(ExplainError::Unsound { gap, most }) }
+}
+
+/// Refuses stretches of time whose shares are no numbers.
+fn check_spread(intervals: &[IntervalShare], share: f64) -> Result<(), ExplainError> {
+    let finite = |interval: &IntervalShare| interval.value.is_finite() && interval.standard_error.is_finite();
+    if intervals.iter().all(finite) {
+        return Ok(());
+    }
+    let gap = (intervals.iter().map(|interval| interval.value).sum::<f64>() - share).abs();
+    Err(ExplainError::Unsound { gap, most: NOTHING + UNSOUND * share.abs() })
 }
 
 /// What the randomness of one explanation follows from: the model, its background, and the input.

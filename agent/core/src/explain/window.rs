@@ -163,6 +163,7 @@ impl Visit {
 
 #[cfg(test)]
 mod tests {
+    use super::super::check_spread;
     use super::*;
 
     #[test]
@@ -227,5 +228,31 @@ mod tests {
                 assert!((interval.standard_error - standard_error / 6.0).abs() < 1e-9, "{interval:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_spread_over_time() {
+        // The output is none where the last of 12 steps is above 0: in the row, and in no background row.
+        let odd = |x: &[f32]| if x[11] > 0.0 { f64::NAN } else { 1.0 };
+        let ask = |rows: &[f32]| -> Result<Vec<f64>, ExplainError> { Ok(rows.chunks_exact(12).map(odd).collect()) };
+        let background = [0.0; 8 * 12];
+        let mixing = Mixing { players: Players::of_window(1, 12), background: &background, sums: None };
+        let mut questions = Questions::new(12, &ask);
+        let mut spreading = Spreading { explained: &mixing.with(&[1.0; 12]), questions: &mut questions };
+        let mut spread = |value: f64, standard_error: f64| {
+            let share = Share { value, standard_error };
+            spreading.over_time(0, share, 70, &mut Random::new([1; 32])).expect("answers")
+        };
+        let refused = |found: Result<(), ExplainError>| matches!(found, Err(ExplainError::Unsound { .. }));
+        assert!(refused(check_spread(&spread(1.0, 0.0), 1.0)), "no stretch has a part of what is no number");
+
+        let of = |value: f64, standard_error: f64| IntervalShare { from: 0, to: 1, value, standard_error };
+        assert_eq!(check_spread(&[of(1.0, 0.0), of(2.0, 0.1)], 3.0), Ok(()));
+        for interval in [of(f64::NAN, 0.0), of(f64::INFINITY, 0.0), of(1.0, f64::NAN)] {
+            assert!(refused(check_spread(&[of(1.0, 0.0), interval], 3.0)));
+        }
+        let values = added_up(&Players::of_window(1, 12), &[vec![1.0; 11], vec![f64::NAN]].concat(), 0);
+        assert!(refused(check_spread(&values, 12.0)));
+        assert_eq!(that_matter(&[0.5, f64::NAN]), [1], "it is looked into, and refused");
     }
 }
