@@ -223,4 +223,29 @@ mod tests {
         let wrong = Halves { weights: vec![1.0; 4], ..halves };
         assert!(!agrees(&wrong));
     }
+
+    #[test]
+    fn what_is_no_number_stays_so_in_the_second_half() {
+        let rows = include_str!("../../../../tests/models/ai4i-mlp/background.csv").lines().skip(1);
+        let rows: Vec<f32> = rows.flat_map(|row| row.split(',')).map(|cell| cell.parse().expect("a number")).collect();
+        let network = Network::load(&decode(DENSE), "probability", &[6]).expect("a network");
+        let halves = Halves::of(&network, 0, &rows).expect("answers").expect("halves");
+        assert!(halves.tail.is_some());
+        let sums: Vec<f32> = halves.at_anchor().iter().map(|&sum| sum as f32).collect();
+        for place in 0..sums.len() {
+            for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for count in [1, 9, 64] {
+                    let mut many = sums.repeat(count);
+                    many[(count - 1) * sums.len() + place] = odd;
+                    let (found, rest) = (halves.explained(&many), halves.by_rest(&many).expect("answers"));
+                    if odd.is_nan() {
+                        assert_eq!(found, Err(ModelError::NonFinite), "at {place} of {count}");
+                        assert!(rest.iter().any(|value| value.is_nan()), "at {place} of {count}");
+                    } else if let (Ok(found), true) = (found, rest.iter().all(|value| value.is_finite())) {
+                        assert!(agree(&rest, &found, BOUNDED), "{odd} at {place} of {count}: {found:?} for {rest:?}");
+                    }
+                }
+            }
+        }
+    }
 }

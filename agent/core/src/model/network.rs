@@ -4,14 +4,20 @@
 //! more memory than there is, or for more work than can be waited for: that is counted beforehand ([`limits`]).
 
 mod guarded;
+mod honest;
 mod limits;
+#[cfg(test)]
+mod nonfinite;
 mod recurrent;
+#[cfg(test)]
+mod timing;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tract_onnx::pb::type_proto::{self, Value};
 use tract_onnx::pb::{GraphProto, ModelProto, TensorShapeProto, TypeProto, tensor_shape_proto};
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::optim::Optimizer;
 
 use self::limits::Refusal;
 use super::affine;
@@ -287,15 +293,18 @@ fn plan(model: &ModelProto, shape: &[usize], batch: usize) -> Result<(Plan, Vec<
     let build = || -> TractResult<(Plan, Vec<usize>)> {
         let dims: TVec<usize> = std::iter::once(batch).chain(shape.iter().copied()).collect();
         limits::start_counting();
-        let model = guarded::framework()
+        let mut model = guarded::framework()
             .with_ignore_value_info(true)
             .model_for_proto_model(&model)?
             .with_input_fact(0, f32::fact(&*dims).into())?
             .into_typed()?;
         limits::check(&model)?;
-        let model = model.into_optimized()?;
+        Optimizer::prop_consts().optimize(&mut model)?;
+        honest::before(&mut model)?;
+        let mut model = model.into_optimized()?;
         // Optimising makes tensors of its own, such as those that convolutions are unrolled into.
         limits::check(&model)?;
+        honest::after(&mut model);
         let output = model.output_fact(0)?.shape.as_concrete().map(<[usize]>::to_vec);
         let output = output.ok_or_else(|| TractError::msg("the size of the output depends on the input's values"))?;
         Ok((model.into_runnable()?, output))
