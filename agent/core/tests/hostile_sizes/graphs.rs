@@ -200,7 +200,7 @@ pub(crate) fn of_stored_tensors() -> Vec<Case> {
         name: "c".to_owned(),
         data_type: DataType::Float as i32,
         dims: dims.to_vec(),
-        raw_data: vec![0; raw].into(),
+        raw_data: vec![0; raw],
         ..Default::default()
     };
     let with = |tensor: TensorProto| file(13, graph(&["x"], nodes("Add x c > y"), "y", vec![tensor]));

@@ -14,6 +14,11 @@ pub(crate) fn large_by_one_operator() -> Vec<Case> {
             of_image(&format!("Resize image _ _ sizes > big | {nearest}"), "sizes=1,1,17179869184"),
         ),
         (
+            "Resize to sizes of 31 bits",
+            Some(VALUES),
+            of_image(&format!("Resize image _ _ sizes > big | {nearest}"), "sizes=1,1,2000000000"),
+        ),
+        (
             "Resize by scales",
             Some(VALUES),
             of_image(&format!("Resize image _ scales > big | {nearest}"), "scales~1,1,4e9"),
