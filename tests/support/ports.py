@@ -5,7 +5,6 @@ import os
 import socket
 
 
-
 def _first() -> int:
     """Below the range from which the kernel takes ports for outgoing connections: a port handed out here is not taken
     away while its server is down. The process id keeps two runs on one machine apart, the number that pytest-xdist gives
