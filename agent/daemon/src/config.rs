@@ -1,6 +1,7 @@
 //! Reads TOML, composes each part's own `Config`, and checks what only shows when they are seen together.
 
 mod models;
+mod publish;
 pub(crate) mod read;
 
 use std::collections::{BTreeMap, HashSet};
@@ -25,7 +26,7 @@ use crate::{buffer, registry, rollout, source, sync, web};
 /// Where the service looks when no `--config` is given.
 pub(crate) const DEFAULT_PATH: &str = "/etc/explaind/explaind.toml";
 /// The tables that a configuration may have.
-const SECTIONS: [&str; 8] = ["asset", "buffer", "gateway", "model", "registry", "source", "sync", "web"];
+const SECTIONS: [&str; 9] = ["asset", "buffer", "gateway", "model", "publish", "registry", "source", "sync", "web"];
 /// The shortest interval at which an asset is predicted.
 const SHORTEST_EVERY: Duration = Duration::from_millis(10);
 
@@ -152,6 +153,8 @@ pub(crate) struct Settings {
     pub(crate) sync: sync::Config,
     pub(crate) buffer: buffer::Config,
     pub(crate) web: web::Config,
+    /// Absent: results go to no broker.
+    pub(crate) publish: Option<crate::publish::Config>,
     /// SHA-256 of the effective configuration.
     pub(crate) digest: String,
     layers: Layers,
@@ -210,6 +213,7 @@ impl Reader {
         let registry = merged.get("registry").map(|table| self.registry(table.clone())).transpose()?;
         let following = self.following(merged.get("registry"))?;
         self.check_models(&models, &assets, registry.is_some())?;
+        let publish = self.publish()?;
         let digest = self.digest();
         Ok(Settings {
             gateway,
@@ -222,6 +226,7 @@ impl Reader {
             buffer: self.checked("buffer", buffer::Config::check)?,
             web: self
                 .checked("web", |config: &web::Config| config.check().map_err(|error| (error.key, error.message)))?,
+            publish,
             digest,
             layers: self.layers,
         })

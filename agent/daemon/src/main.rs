@@ -1,7 +1,9 @@
 //! explaind: machine learning on factory gateways that explains itself.
 
+mod address;
 mod app;
 mod backoff;
+mod broker;
 mod buffer;
 mod change;
 mod cli;
@@ -14,6 +16,7 @@ mod folder;
 mod lookout;
 mod mailbox;
 mod pace;
+mod publish;
 mod question;
 mod registry;
 mod rollout;

@@ -39,6 +39,11 @@ pub(crate) struct Metrics {
     dropped: Family<Labels<2>, Counter>,
     sync_lag: Family<Labels<1>, Gauge<f64, AtomicU64>>,
     alerts: Family<Labels<2>, Gauge>,
+    publish_connected: Gauge,
+    publish_waiting: Gauge,
+    published: Family<Labels<1>, Counter>,
+    publish_dropped: Family<Labels<1>, Counter>,
+    publish_commands: Family<Labels<1>, Counter>,
     registry: Arc<Registry>,
 }
 
@@ -68,6 +73,11 @@ impl Metrics {
             dropped: Family::default(),
             sync_lag: Family::default(),
             alerts: Family::default(),
+            publish_connected: Gauge::default(),
+            publish_waiting: Gauge::default(),
+            published: Family::default(),
+            publish_dropped: Family::default(),
+            publish_commands: Family::default(),
             registry: Arc::default(),
         };
         registry.register("source_up", "Whether data flows from the source", metrics.source_up.clone());
@@ -123,8 +133,34 @@ impl Metrics {
         );
         registry.register("sync_lag_seconds", "Age of the oldest record not uploaded", metrics.sync_lag.clone());
         registry.register("alerts", "Open alerts", metrics.alerts.clone());
+        metrics.register_publish(&mut registry);
         metrics.registry = Arc::new(registry);
         metrics
+    }
+
+    fn register_publish(&self, registry: &mut Registry) {
+        registry.register(
+            "publish_connected",
+            "Whether the broker that results go to is connected",
+            self.publish_connected.clone(),
+        );
+        registry.register("publish_waiting", "Messages that wait for the broker", self.publish_waiting.clone());
+        registry.register(
+            "publish_messages",
+            "Messages that the broker acknowledged: status, alert, prediction",
+            self.published.clone(),
+        );
+        registry.register(
+            "publish_dropped_messages",
+            "Not told to the broker: full, too many predictions waited; stopped, no time was left; behind, announcements \
+             that went by too quickly",
+            self.publish_dropped.clone(),
+        );
+        registry.register(
+            "publish_commands",
+            "Acknowledgements from the broker, by what became of them",
+            self.publish_commands.clone(),
+        );
     }
 
     /// Whether data flows from a source.
@@ -222,6 +258,31 @@ impl Metrics {
     pub(crate) fn alerts(&self, state: &str, priority: &str, count: usize) {
         let labels = [("state", state.to_owned()), ("priority", priority.to_owned())];
         self.alerts.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Whether the broker that results go to is connected.
+    pub(crate) fn publish_connected(&self, connected: bool) {
+        self.publish_connected.set(connected.into());
+    }
+
+    /// Messages that wait for the broker.
+    pub(crate) fn publish_waiting(&self, count: usize) {
+        self.publish_waiting.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// The broker acknowledged a message of this kind.
+    pub(crate) fn published(&self, kind: &str) {
+        self.published.get_or_create(&[("kind", kind.to_owned())]).inc();
+    }
+
+    /// Messages were given up.
+    pub(crate) fn publish_dropped(&self, reason: &str, count: u64) {
+        self.publish_dropped.get_or_create(&[("reason", reason.to_owned())]).inc_by(count);
+    }
+
+    /// What became of an acknowledgement from the broker.
+    pub(crate) fn publish_command(&self, outcome: &str) {
+        self.publish_commands.get_or_create(&[("outcome", outcome.to_owned())]).inc();
     }
 
     /// The Prometheus text format.

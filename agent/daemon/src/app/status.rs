@@ -8,7 +8,7 @@ use crate::config::{Asset, Settings};
 use crate::driver::LastPredictions;
 use crate::rollout::Rollout;
 use crate::source::Sources;
-use crate::{clock, sync};
+use crate::{clock, publish, sync};
 
 /// Everything that the status is made of.
 pub(super) struct Report {
@@ -20,6 +20,7 @@ pub(super) struct Report {
     buffer: Buffer,
     last: LastPredictions,
     sync: sync::Status,
+    publish: Option<publish::Status>,
 }
 
 impl Report {
@@ -30,7 +31,7 @@ impl Report {
         sources: Sources,
         buffer: Buffer,
         last: LastPredictions,
-        sync: sync::Status,
+        (sync, publish): (sync::Status, Option<publish::Status>),
     ) -> Self {
         let gateway = json!({
             "id": settings.gateway.id,
@@ -47,6 +48,7 @@ impl Report {
             buffer,
             last,
             sync,
+            publish,
         }
     }
 
@@ -76,6 +78,7 @@ impl Report {
             "models": self.rollout.models(),
             "buffer": self.buffer.stat(),
             "sync": if self.registry { json!(self.sync.snapshot()) } else { json!({"state": "off"}) },
+            "publish": self.publish.as_ref().map_or_else(|| json!({"state": "off"}), publish::Status::json),
             "assets": self.assets(),
         })
     }

@@ -7,7 +7,7 @@ use super::print;
 use crate::config::{DEFAULT_PATH, Settings};
 use crate::registry::Registry;
 use crate::registry::models::Wanted;
-use crate::{app, source};
+use crate::{app, publish, source};
 
 /// What to check.
 #[derive(clap::Args)]
@@ -15,7 +15,7 @@ pub(super) struct Args {
     /// The configuration
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PATH)]
     config: PathBuf,
-    /// Also connect to each source and to the registry
+    /// Also connect to each source, to the registry and to the broker for results
     #[arg(long)]
     probe: bool,
 }
@@ -32,6 +32,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         settings.assets.len(),
         settings.models.len()
     ))?;
+    if let Some(publish) = &settings.publish {
+        for line in publish.describe(&settings.gateway.id, settings.assets.len()) {
+            print::line(&line)?;
+        }
+    }
     if args.probe { probe(&settings) } else { Ok(()) }
 }
 
@@ -69,6 +74,15 @@ fn probe(settings: &Settings) -> Result<(), Failure> {
                         away.push(format!("{}@{alias}", model.name));
                     }
                 }
+            }
+        }
+    }
+    if let Some(config) = &settings.publish {
+        match runtime.block_on(publish::probe(config, &settings.gateway.id)) {
+            Ok(found) => print::line(&format!("publish: {found}"))?,
+            Err(error) => {
+                print::line(&format!("publish: {error}"))?;
+                away.push("publish".to_owned());
             }
         }
     }

@@ -27,7 +27,8 @@ const PROBE: Duration = Duration::from_secs(10);
 /// Signals that a probe names.
 const PROBE_NAMES: usize = 20;
 
-/// The running sources.
+/// The running sources. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Sources(Vec<Watch>);
 
 impl Sources {

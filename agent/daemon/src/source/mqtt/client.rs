@@ -1,14 +1,13 @@
 //! The connection to the broker: our own supervisor drives rumqttc's event loop and subscribes anew every time.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use explaind_core::domain::sample::{Quality, Sample, SignalId};
 use explaind_core::domain::time::Now;
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS,
-    StateError, SubAck, SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
+    AsyncClient, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS, SubAck, SubscribeFilter,
+    SubscribeReasonCode,
 };
 use tokio::time::timeout;
 
@@ -18,8 +17,6 @@ use crate::clock;
 use crate::source::link::{Ending, Link};
 use crate::source::{bad_sample, sample, status};
 
-/// A silent broker is found out within twice this time.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// The largest message taken in; a larger one ends the connection.
 const LARGEST_PACKET: usize = 4 << 20;
 /// Topics in one SUBSCRIBE, which brokers limit too.
@@ -66,7 +63,12 @@ impl Session<'_> {
     async fn serve(&mut self) -> Result<(), Ending> {
         loop {
             // While this waits for the driver the socket is not read, and the broker holds messages back.
-            match self.events.poll().await.map_err(|error| Ending::Lost(self.explain(&error)))? {
+            match self
+                .events
+                .poll()
+                .await
+                .map_err(|error| Ending::Lost(self.config.broker.explain(&error, self.granted > 0)))?
+            {
                 Event::Incoming(Packet::ConnAck(_)) => self.subscribe()?,
                 Event::Outgoing(Outgoing::Subscribe(packet)) => {
                     if let Some(group) = self.unsent.pop_front() {
@@ -76,7 +78,7 @@ impl Session<'_> {
                 Event::Incoming(Packet::SubAck(answer)) => self.subscribed(&answer)?,
                 Event::Incoming(Packet::Publish(message)) => self.take_in(&message).await?,
                 Event::Incoming(Packet::Disconnect) => {
-                    return Err(Ending::Lost(format!("{} ended the connection", self.config.url.0)));
+                    return Err(Ending::Lost(format!("{} ended the connection", self.config.broker.address())));
                 }
                 Event::Incoming(_) | Event::Outgoing(_) => {}
             }
@@ -89,9 +91,9 @@ impl Session<'_> {
         for group in topics.chunks(TOPICS_AT_ONCE) {
             let filters = group.iter().map(|topic| SubscribeFilter::new((*topic).to_owned(), QoS::AtLeastOnce));
             // The queue was made long enough for all groups.
-            self.client
-                .try_subscribe_many(filters)
-                .map_err(|error| Ending::Lost(format!("cannot subscribe at {}: {error}", self.config.url.0)))?;
+            self.client.try_subscribe_many(filters).map_err(|error| {
+                Ending::Lost(format!("cannot subscribe at {}: {error}", self.config.broker.address()))
+            })?;
             self.unsent.push_back(group.to_vec());
         }
         Ok(())
@@ -111,7 +113,7 @@ impl Session<'_> {
         let answered = self.unsent.is_empty() && self.asked.is_empty();
         if answered && self.granted == 0 {
             let reason = "refuses every subscription; look at the broker's access rules";
-            return Err(Ending::Lost(format!("{} {reason}", self.config.url.0)));
+            return Err(Ending::Lost(format!("{} {reason}", self.config.broker.address())));
         }
         self.link.waiting("connected and subscribed; no message has arrived yet");
         Ok(())
@@ -142,35 +144,6 @@ impl Session<'_> {
             let _ = timeout(GOODBYE, gone).await;
         }
     }
-
-    fn explain(&self, error: &ConnectionError) -> String {
-        let address = &self.config.url.0;
-        match error {
-            ConnectionError::ConnectionRefused(ConnectReturnCode::BadUserNamePassword) => {
-                format!("{address} refuses the user name or password")
-            }
-            ConnectionError::ConnectionRefused(ConnectReturnCode::NotAuthorized) => {
-                format!("{address} lets only known users in; check username and password_file")
-            }
-            ConnectionError::ConnectionRefused(code) => format!("{address} refuses the connection: {code:?}"),
-            ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => {
-                format!("no answer from {address} in time")
-            }
-            ConnectionError::MqttState(StateError::AwaitPingResp) => format!("{address} has fallen silent"),
-            ConnectionError::MqttState(StateError::ConnectionAborted) => format!("{address} closed the connection"),
-            ConnectionError::MqttState(StateError::Deserialization(rumqttc::Error::PayloadSizeLimitExceeded(size))) => {
-                format!("a message of {size} bytes came from {address}; the limit is {LARGEST_PACKET}")
-            }
-            ConnectionError::MqttState(StateError::Deserialization(error)) => {
-                let hint =
-                    if self.granted == 0 { "; is it an MQTT broker, and does it want TLS (mqtts://)?" } else { "" };
-                format!("lost {address}: {error}{hint}")
-            }
-            ConnectionError::Io(error) => format!("cannot connect to {address}: {error}"),
-            ConnectionError::Tls(error) => format!("no trusted TLS connection to {address}: {error}"),
-            error => format!("lost {address}: {error}"),
-        }
-    }
 }
 
 fn is_goodbye(event: &Event) -> bool {
@@ -178,23 +151,15 @@ fn is_goodbye(event: &Event) -> bool {
 }
 
 fn options(config: &Config, source: &str) -> Result<MqttOptions, Ending> {
-    let address = &config.url.0;
     // A name of its own for each run: two clients with the same one throw each other out for ever.
-    let id = config.client_id.clone().unwrap_or_else(|| {
-        let random = clock::random();
-        format!("explaind-{source}-{:02x}{:02x}{:02x}{:02x}", random[0], random[1], random[2], random[3])
-    });
-    let mut options = MqttOptions::new(id, address.bracketed_host(), address.port);
-    options.set_keep_alive(KEEP_ALIVE).set_max_packet_size(LARGEST_PACKET, LARGEST_PACKET);
-    if let Some(username) = &config.username {
-        let password = config.password().map(|secret| secret.read()).transpose()?;
-        options.set_credentials(username, password.unwrap_or_default());
-    }
-    if config.url.is_tls() {
-        let tls = crate::tls::configuration(config.ca_file.as_deref())?;
-        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(tls))));
-    }
-    Ok(options)
+    let id = config.broker.client_id().map_or_else(
+        || {
+            let random = clock::random();
+            format!("explaind-{source}-{:02x}{:02x}{:02x}{:02x}", random[0], random[1], random[2], random[3])
+        },
+        str::to_owned,
+    );
+    Ok(config.broker.options(id, LARGEST_PACKET)?)
 }
 
 fn read_out(

@@ -3,31 +3,23 @@
 mod client;
 mod payload;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use toml::Table;
 
-use super::keys::{self, Address, Name};
+use super::keys::Name;
 use super::{ConfigError, check_names};
-use crate::secret::Secret;
+use crate::broker::Broker;
 
 pub(super) use self::client::run;
 use self::payload::Pointer;
 
 /// Settings of a `type = "mqtt"` source.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub(crate) struct Config {
-    url: Url,
-    /// What the broker knows this client as; made from the source's name where it is not given.
-    client_id: Option<String>,
-    username: Option<String>,
-    password_file: Option<PathBuf>,
-    password_credential: Option<String>,
-    /// Certificates that vouch for the broker, in PEM; the system's where it is not given.
-    ca_file: Option<PathBuf>,
-    #[serde(default, rename = "signal")]
+    /// Where, and who we are there; its client id is made from the source's name where none is given.
+    broker: Broker,
     signals: Vec<Signal>,
 }
 
@@ -41,31 +33,6 @@ struct Signal {
     /// Where in a JSON payload the time is; absent: the time of arrival.
     time_pointer: Option<Pointer>,
     unit: Option<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "String")]
-struct Url(Address);
-
-impl TryFrom<String> for Url {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let address = Address::parse(&text, &[("mqtt", 1883), ("mqtts", 8883)])?;
-        if address.path.len() > 1 {
-            return Err(format!("\"{text}\" has a path, which MQTT has no use for; leave it out"));
-        }
-        if address.scheme == "mqtts" && address.host.contains(':') {
-            return Err(format!("\"{text}\" names an IPv6 address; with TLS give the host name in the certificate"));
-        }
-        Ok(Self(address))
-    }
-}
-
-impl Url {
-    fn is_tls(&self) -> bool {
-        self.0.scheme == "mqtts"
-    }
 }
 
 /// One topic, without wildcards.
@@ -92,46 +59,30 @@ impl TryFrom<String> for Topic {
     }
 }
 
+/// What of the table is not about the broker.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Own {
+    #[serde(default, rename = "signal")]
+    signals: Vec<Signal>,
+}
+
 impl Config {
-    pub(super) fn parse(table: Table, base: &Path) -> Result<Self, ConfigError> {
-        let mut config: Self = super::read(table)?;
-        check_names(config.signals.iter().map(|signal| &signal.name))?;
-        for path in [&mut config.password_file, &mut config.ca_file].into_iter().flatten() {
-            keys::anchor(path, base);
-        }
-        if config.password_file.is_some() && config.password_credential.is_some() {
-            return Err(ConfigError::at("password_credential", "give it or password_file, not both"));
-        }
-        if config.username.is_none() && config.password().is_some() {
-            return Err(ConfigError::at("username", "is missing; a password is of no use without it"));
-        }
-        if config.ca_file.is_some() && !config.url.is_tls() {
-            return Err(ConfigError::at("ca_file", "is of no use without TLS; write the url with mqtts://"));
-        }
-        if config.client_id.as_ref().is_some_and(|id| id.is_empty() || id.len() > 256) {
-            return Err(ConfigError::at("client_id", "must have between 1 and 256 bytes"));
-        }
-        Ok(config)
+    pub(super) fn parse(mut table: Table, base: &Path) -> Result<Self, ConfigError> {
+        let own: Table = table.remove("signal").map(|signals| ("signal".to_owned(), signals)).into_iter().collect();
+        let broker = Broker::parse(table, base).map_err(|(key, message)| ConfigError::at(key, message))?;
+        let Own { signals } = super::read(own)?;
+        check_names(signals.iter().map(|signal| &signal.name))?;
+        Ok(Self { broker, signals })
     }
 
     /// The files that it names can be read.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        if let (Some(_), Some(secret)) = (&self.password_file, self.password()) {
-            secret.read().map_err(|message| ConfigError::at("password_file", message))?;
-        }
-        if let Some(path) = &self.ca_file {
-            crate::tls::roots(path).map_err(|message| ConfigError::at("ca_file", message))?;
-        }
-        Ok(())
+        self.broker.check().map_err(|(key, message)| ConfigError::at(key, message))
     }
 
     pub(super) fn signals(&self) -> Vec<(String, Option<String>)> {
         self.signals.iter().map(|signal| (signal.name.to_string(), signal.unit.clone())).collect()
-    }
-
-    fn password(&self) -> Option<Secret> {
-        let file = self.password_file.clone().map(Secret::File);
-        file.or_else(|| self.password_credential.clone().map(Secret::Credential))
     }
 }
 
@@ -144,15 +95,6 @@ mod tests {
     }
 
     const SIGNAL: &str = "[[signal]]\nname='x'\ntopic='plant/x'";
-
-    #[test]
-    fn paths_are_relative_to_the_configuration() {
-        let config =
-            parse(&format!("url='mqtts://b'\nusername='u'\npassword_file='p'\nca_file='/ca'\n{SIGNAL}")).unwrap();
-        assert_eq!(config.password_file.as_deref(), Some(Path::new("/etc/explaind/p")));
-        assert_eq!(config.ca_file.as_deref(), Some(Path::new("/ca")));
-        assert_eq!(config.check().unwrap_err().path, "password_file");
-    }
 
     #[test]
     fn every_wrong_key_is_named() {
