@@ -2,6 +2,7 @@
 
 mod bundles;
 mod page;
+mod results;
 mod service;
 mod status;
 
@@ -16,7 +17,6 @@ use explaind_core::domain::sample::SourceEvent;
 use explaind_core::model::Model;
 use explaind_core::pipeline::alarm::OpenAlert;
 use explaind_core::pipeline::{Follows, Made, Pipeline};
-use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -30,15 +30,14 @@ use crate::condition::Board;
 use crate::config::{ConfigError, Settings};
 use crate::driver::{Driver, Explanations, Gathered, LastPredictions, Progress};
 use crate::explainer::{self, Prepared, Queue};
-use crate::mailbox::{Mailbox, mailbox};
+use crate::mailbox::mailbox;
 use crate::pace::{Host, Paces};
 use crate::question::Questions;
 use crate::registry::Registry;
 use crate::rollout::Rollout;
-use crate::source::Sources;
 use crate::telemetry::Metrics;
 use crate::vitals::Vitals;
-use crate::{clock, lookout, publish, rollout, source, sync, timekeeper};
+use crate::{clock, lookout, rollout, source, sync, timekeeper};
 
 /// Events between sources and driver. Full: sources wait, so nothing is dropped unseen.
 const EVENTS: usize = 1024;
@@ -244,7 +243,7 @@ async fn live(
     let told = Box::new(move || told.conditions());
     let looking = tokio::spawn(lookout::run(buffer.clone(), sync_status.clone(), syncs, told, conditions, stop));
     let told = (mail.clone(), rollout.clone(), sources.clone());
-    let (publishing, publish_status) = spawn_publish(&settings, &buffer, &metrics, told, &stop_rest).unzip();
+    let (publishing, publish_status) = results::spawn(&settings, &buffer, &metrics, told, &stop_rest).unzip();
     let statuses = (sync_status, publish_status);
     let status = status::Report::new(&settings, rollout.clone(), sources, buffer.clone(), last, statuses);
     let asked = queue.clone();
@@ -449,34 +448,6 @@ fn spawn_sync(
     let running =
         sync::run(buffer.clone(), registry, settings.sync.clone(), metrics.clone(), status.clone(), stop.clone());
     (Some(tokio::spawn(running)), status)
-}
-
-/// Publishing, where a broker is configured. Its status says what is stopped here, and what data does not come from.
-fn spawn_publish(
-    settings: &Settings,
-    buffer: &Buffer,
-    metrics: &Metrics,
-    (mailbox, rollout, sources): (Mailbox, Rollout, Sources),
-    stop: &CancellationToken,
-) -> Option<(JoinHandle<()>, publish::Status)> {
-    let config = settings.publish.clone()?;
-    let about = move || {
-        let down = sources.statuses().into_iter().filter(|source| !source.up && !source.finished);
-        json!({
-            "stopped": rollout.stopped(),
-            "sources_down": down.map(|source| source.name.to_string()).collect::<Vec<_>>(),
-        })
-    };
-    let ways = publish::Ways {
-        gateway: settings.gateway.id.as_str().into(),
-        assets: settings.assets.iter().map(|asset| Arc::clone(&asset.id)).collect(),
-        buffer: buffer.clone(),
-        mailbox,
-        metrics: metrics.clone(),
-        about: Box::new(about),
-        stop: stop.clone(),
-    };
-    Some(publish::spawn(config, ways))
 }
 
 /// Explanations, as the rollout has them prepared.

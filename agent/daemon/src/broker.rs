@@ -139,6 +139,9 @@ impl Broker {
             ConnectionError::ConnectionRefused(ConnectReturnCode::NotAuthorized) => {
                 format!("{address} lets only known users in; check username and password_file")
             }
+            ConnectionError::ConnectionRefused(ConnectReturnCode::BadClientId) => {
+                format!("{address} refuses the client id; give another client_id, of at most 23 letters and digits")
+            }
             ConnectionError::ConnectionRefused(code) => format!("{address} refuses the connection: {code:?}"),
             ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => {
                 format!("no answer from {address} in time")

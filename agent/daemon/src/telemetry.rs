@@ -39,7 +39,7 @@ pub(crate) struct Metrics {
     dropped: Family<Labels<2>, Counter>,
     sync_lag: Family<Labels<1>, Gauge<f64, AtomicU64>>,
     alerts: Family<Labels<2>, Gauge>,
-    publish_connected: Gauge,
+    publish_connected: Family<Labels<1>, Gauge>,
     publish_waiting: Gauge,
     published: Family<Labels<1>, Counter>,
     publish_dropped: Family<Labels<1>, Counter>,
@@ -73,7 +73,7 @@ impl Metrics {
             dropped: Family::default(),
             sync_lag: Family::default(),
             alerts: Family::default(),
-            publish_connected: Gauge::default(),
+            publish_connected: Family::default(),
             publish_waiting: Gauge::default(),
             published: Family::default(),
             publish_dropped: Family::default(),
@@ -261,8 +261,8 @@ impl Metrics {
     }
 
     /// Whether the broker that results go to is connected.
-    pub(crate) fn publish_connected(&self, connected: bool) {
-        self.publish_connected.set(connected.into());
+    pub(crate) fn publish_connected(&self, broker: &str, connected: bool) {
+        self.publish_connected.get_or_create(&[("broker", broker.to_owned())]).set(connected.into());
     }
 
     /// Messages that wait for the broker.

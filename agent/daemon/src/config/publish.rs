@@ -26,7 +26,7 @@ impl Reader {
         }
         let config = Config::parse(table, &self.base).map_err(|(key, message)| wrong(&key, message))?;
         config.check().map_err(|(key, message)| wrong(&key, message))?;
-        let id = config.client_id().map(|id| Value::from(id));
+        let id = config.client_id().map(Value::from);
         if id.is_some() && sources.iter().any(|source| is_mqtt(source) && source.get("client_id") == id.as_ref()) {
             let message = "a source has the same; the broker would throw one of the two out, again and again";
             return Err(wrong("client_id", message.to_owned()));

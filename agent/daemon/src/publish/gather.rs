@@ -14,6 +14,7 @@ use explaind_core::explain::words::Language;
 use serde_json::Value;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -57,22 +58,36 @@ impl Due {
     }
 }
 
+/// What is told of each machine's alerts.
+type Told = Vec<(Arc<str>, String)>;
+
+/// Alerts that are being read, and of which machines.
+struct Reading {
+    due: Due,
+    told: JoinHandle<Told>,
+}
+
 impl Gatherer {
     /// Gathers until it is told to stop, and then what is left.
     pub(super) async fn run(&self, stop: &CancellationToken) {
         let mut news = self.buffer.subscribe();
-        let mut due = Due::everything();
-        let mut refresh_at = Instant::now();
+        let (mut due, mut reading) = (Due::everything(), None);
+        let mut read_at = Instant::now();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                // What is timed goes first, or a busy gateway would starve it; neither takes long.
+                // What is timed goes first, or a busy gateway would starve it; none of it takes long.
                 biased;
                 () = stop.cancelled() => break,
-                () = sleep_until(refresh_at), if !due.is_empty() => {
-                    due = self.refresh(due).await;
-                    refresh_at = Instant::now() + AGAIN;
+                told = finished(&mut reading) => {
+                    if self.tell(reading.take(), told, &mut due) {
+                        continue;
+                    }
+                    read_at = Instant::now() + AGAIN;
+                }
+                () = sleep_until(read_at), if !due.is_empty() && reading.is_none() => {
+                    reading = Some(self.read(std::mem::take(&mut due)));
                 }
                 _ = look.tick() => self.look(),
                 heard = news.recv() => {
@@ -83,16 +98,16 @@ impl Gatherer {
                         Err(RecvError::Closed) => break,
                     }
                     if was_empty {
-                        refresh_at = Instant::now() + GATHER;
+                        read_at = Instant::now() + GATHER;
                     }
                 }
             }
         }
-        self.finish(&mut news, due).await;
+        self.finish(&mut news, due, reading).await;
     }
 
     /// Takes what was announced last.
-    async fn finish(&self, news: &mut Receiver<Arc<Record>>, mut due: Due) {
+    async fn finish(&self, news: &mut Receiver<Arc<Record>>, mut due: Due, mut reading: Option<Reading>) {
         loop {
             match news.try_recv() {
                 Ok(record) => self.take(&record, &mut due),
@@ -100,8 +115,14 @@ impl Gatherer {
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             }
         }
+        if reading.is_some() {
+            let told = finished(&mut reading).await;
+            self.tell(reading, told, &mut due);
+        }
         if !due.is_empty() {
-            self.refresh(due).await;
+            let mut reading = Some(self.read(std::mem::take(&mut due)));
+            let told = finished(&mut reading).await;
+            self.tell(reading, told, &mut due);
         }
     }
 
@@ -144,13 +165,11 @@ impl Gatherer {
         self.shared.news.notify_one();
     }
 
-    /// Reads the alerts of these machines, and says what changed. What could not be read is still due.
-    async fn refresh(&self, due: Due) -> Due {
-        let before = if due.everything { self.shared.outbox().alert_topics() } else { Vec::new() };
+    /// Begins to read the alerts of these machines: from the store, so on a thread that may wait.
+    fn read(&self, due: Due) -> Reading {
         let (buffer, language) = (self.buffer.clone(), self.language);
-        let Due { everything, assets } = due;
-        let wanted = assets.clone();
-        let read = tokio::task::spawn_blocking(move || {
+        let (everything, wanted) = (due.everything, due.assets.clone());
+        let told = tokio::task::spawn_blocking(move || {
             let (mut assets, alerts) = (wanted, buffer.alerts());
             if everything {
                 let open = alerts.iter().filter(|alert| alert.state.is_open());
@@ -159,27 +178,43 @@ impl Gatherer {
             let evidence = |id| buffer.get(id).ok().flatten();
             payload::alerts(assets, alerts, language, &evidence)
         });
-        let told = match read.await {
+        Reading { due, told }
+    }
+
+    /// Says what was read. What could not be read is due again, and `false`.
+    fn tell(&self, reading: Option<Reading>, told: Result<Told, JoinError>, due: &mut Due) -> bool {
+        let Some(Reading { due: read, .. }) = reading else { return true };
+        let told = match told {
             Ok(told) => told,
             Err(error) => {
                 tracing::error!(%error, "the alerts could not be read for the broker; trying again");
-                return Due { everything, assets };
+                due.everything |= read.everything;
+                due.assets.extend(read.assets);
+                return false;
             }
         };
-        let mut cleared: BTreeSet<String> = before.into_iter().collect();
         let mut outbox = self.shared.outbox();
+        let mut over: BTreeSet<String> = if read.everything { outbox.alert_topics() } else { BTreeSet::new() };
         for (asset, payload) in told {
             let topic = self.shared.topics.alert(&asset);
-            cleared.remove(&topic);
+            over.remove(&topic);
             outbox.alert(topic, payload);
         }
-        for topic in cleared {
+        for topic in over {
             outbox.alert(topic, String::new());
         }
         drop(outbox);
         self.shared.ready.cancel();
         self.shared.news.notify_one();
-        Due::default()
+        true
+    }
+}
+
+/// Waits for what is being read; for ever where nothing is.
+async fn finished(reading: &mut Option<Reading>) -> Result<Told, JoinError> {
+    match reading {
+        Some(reading) => (&mut reading.told).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -254,7 +289,7 @@ mod tests {
 
         // The next run finds it open, and sees it close.
         let told = self::told(&buffer, |shared| {
-            assert_eq!(shared.outbox().alert_topics(), [expected[0]]);
+            assert_eq!(shared.outbox().alert_topics().into_iter().collect::<Vec<_>>(), [expected[0]]);
             for (from, to) in [(Unacknowledged, Acknowledged), (Acknowledged, Normal)] {
                 buffer.append(vec![transition(2, Some(alert), (from, to), None, Some("ada"))]).unwrap();
             }
@@ -275,8 +310,9 @@ mod tests {
         for _ in 0..3 {
             buffer.append((0..500).map(|n| prediction(n, 65.0)).collect()).unwrap();
         }
-        runtime.block_on(gatherer.finish(&mut news, Due::default()));
-        assert_eq!(shared.outbox().alert_topics(), ["explaind/line-3/press-7/alert"]);
+        runtime.block_on(gatherer.finish(&mut news, Due::default(), None));
+        let topics: Vec<_> = shared.outbox().alert_topics().into_iter().collect();
+        assert_eq!(topics, ["explaind/line-3/press-7/alert"]);
         let shown = shared.status.json();
         assert_eq!(shown["dropped"], 1501 - 1024, "{shown}");
     }

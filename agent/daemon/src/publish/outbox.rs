@@ -7,7 +7,7 @@
 //!
 //! A message counts as published when the broker has acknowledged it, never when the client library has taken it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
 /// Predictions that wait for the broker. With one more the oldest is dropped.
@@ -119,7 +119,7 @@ impl Outbox {
     }
 
     /// The topics of alerts that the broker is to keep something under.
-    pub(super) fn alert_topics(&self) -> Vec<String> {
+    pub(super) fn alert_topics(&self) -> BTreeSet<String> {
         let kept =
             self.states.iter().filter(|(topic, state)| **topic != self.status_topic && !state.payload.is_empty());
         kept.map(|(topic, _)| topic.clone()).collect()
@@ -335,7 +335,7 @@ mod tests {
             rig.deliver().is_empty() && rig.outbox.is_done(),
             "nothing is new, and what never was needs no clearing"
         );
-        assert_eq!(rig.outbox.alert_topics(), ["b/alert"]);
+        assert_eq!(rig.outbox.alert_topics().into_iter().collect::<Vec<_>>(), ["b/alert"]);
         rig.outbox.alert("b/alert".into(), String::new());
         assert_eq!(rig.deliver(), ["b/alert=!"]);
         assert!(rig.outbox.alert_topics().is_empty());

@@ -309,7 +309,7 @@ pub(super) async fn look(config: &Config, gateway: &str, acknowledge: Option<Str
                     break answer;
                 }
             };
-            if answer.return_codes.iter().any(|code| *code == SubscribeReasonCode::Failure) {
+            if answer.return_codes.contains(&SubscribeReasonCode::Failure) {
                 return Err(format!("connected, but the broker refuses the subscription to {topic}"));
             }
             format!("connected, and subscribed to {topic}")

@@ -54,7 +54,7 @@ pub(super) enum Acknowledge {
 
 impl Status {
     pub(super) fn new(broker: String, acknowledge: bool, metrics: Metrics) -> Self {
-        metrics.publish_connected(false);
+        metrics.publish_connected(&broker, false);
         let state = State {
             broker,
             connected_since: None,
@@ -101,7 +101,7 @@ impl Status {
         state.connected_since = Some(clock::now().utc);
         state.error = None;
         state.logged = None;
-        self.metrics.publish_connected(true);
+        self.metrics.publish_connected(&state.broker, true);
         tracing::info!(broker = state.broker, "results go to the broker");
     }
 
@@ -126,7 +126,7 @@ impl Status {
         if state.acknowledge != Acknowledge::Off {
             state.acknowledge = Acknowledge::Not("not connected");
         }
-        self.metrics.publish_connected(false);
+        self.metrics.publish_connected(&state.broker, false);
     }
 
     /// The broker's word on commands.
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!((&shown["acknowledge"], &shown["connected_since"]), (&json!("not connected"), &Value::Null));
         let text = status.metrics.text();
         for line in [
-            "explaind_publish_connected 0",
+            "explaind_publish_connected{broker=\"mqtt://b:1883\"} 0",
             "explaind_publish_messages_total{kind=\"alert\"} 1",
             "explaind_publish_dropped_messages_total{reason=\"full\"} 3",
             "explaind_publish_commands_total{outcome=\"malformed\"} 1",
