@@ -11,6 +11,8 @@ pub(super) const LARGEST: usize = 8 << 10;
 /// The longest name that somebody may claim, and the longest comment, in characters.
 const LONGEST_AUTHOR: usize = 64;
 const LONGEST_COMMENT: usize = 2000;
+/// The longest description of what is wrong, in characters.
+const LONGEST_FAULT: usize = 200;
 
 /// "I have seen it", said from afar.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,7 +72,10 @@ impl Acknowledgement {
         if payload.len() > LARGEST {
             return Err(Fault::TooLarge(payload.len()));
         }
-        let raw: Raw = serde_json::from_slice(payload).map_err(|error| Fault::Malformed(error.to_string()))?;
+        let raw: Raw = serde_json::from_slice(payload).map_err(|error| {
+            // It may quote what was sent.
+            Fault::Malformed(tidy(&error.to_string()).chars().take(LONGEST_FAULT).collect())
+        })?;
         let author = tidy(&raw.author);
         if author.is_empty() {
             return Err(Fault::Malformed("the author is empty".to_owned()));
@@ -143,5 +148,7 @@ mod tests {
             assert!(fault.to_string().contains("alert_id"), "{fault}");
         }
         assert!(Acknowledgement::read(&[0xFF, 0xFE], false).is_err());
+        let chatty = read(&format!(r#"{{"alert_id":"{}"}}"#, "a\\u001b".repeat(900))).unwrap_err().to_string();
+        assert!(chatty.chars().count() < 300 && !chatty.contains(char::is_control), "{chatty}");
     }
 }

@@ -200,6 +200,24 @@ mod tests {
     }
 
     #[test]
+    fn a_storm_makes_no_large_message_and_the_gateways_own_alert_says_what_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let buffer = open(folder.path());
+        let mut storm: Vec<_> = (0..500).map(|n| transition(n, None, (Normal, Unacknowledged), None, None)).collect();
+        if let Body::Alert(own) = &mut storm[0].body {
+            (own.asset, own.model) = (GATEWAY.into(), Condition::BufferFull.as_str().into());
+        }
+        buffer.append(storm).unwrap();
+        let told = alerts([GATEWAY.into(), "press-7".into()], buffer.alerts(), Language::English, &|_| None);
+        let own = json(&told[0].1);
+        assert_eq!(own["sentence"], words::gateway(Language::English, Condition::BufferFull));
+        assert_eq!((&own["model"], &own["others"]), (&json!("buffer_full"), &json!([])));
+        let alert = json(&told[1].1);
+        assert_eq!((&alert["open"], alert["others"].as_array().map(Vec::len)), (&json!(499), Some(MOST_OTHERS)));
+        assert!(told[1].1.len() < 8192);
+    }
+
+    #[test]
     fn the_sentence_is_the_one_that_technicians_read() {
         let folder = tempfile::tempdir().unwrap();
         let buffer = open(folder.path());
