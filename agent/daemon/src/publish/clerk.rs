@@ -3,6 +3,7 @@
 //! It has a task and a bounded queue of its own, since an answer takes as long as the disk does, and the connection must not
 //! wait for that.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use explaind_core::domain::command::Refusal;
@@ -22,6 +23,8 @@ pub(super) const MOST_WAITING: usize = 64;
 /// has checked who sends them.
 const AT_ONCE: u32 = 1000;
 const EVERY: Duration = Duration::from_secs(1);
+/// Commands that are remembered, to know them again.
+const REMEMBERED: usize = 64;
 
 /// Who carries them out.
 pub(super) struct Clerk {
@@ -34,11 +37,16 @@ impl Clerk {
     /// Works until no more can come.
     pub(super) async fn run(self, mut asked: mpsc::Receiver<Acknowledgement>) {
         let mut allowance = Allowance::new(AT_ONCE, EVERY, Instant::now());
+        let mut done: VecDeque<Acknowledgement> = VecDeque::new();
         while let Some(acknowledgement) = asked.recv().await {
-            if self.buffer.alert(acknowledgement.alert_id).is_some_and(|alert| is_repeated(&acknowledgement, &alert)) {
+            let alert = self.buffer.alert(acknowledgement.alert_id);
+            if alert.is_some_and(|alert| is_repeated(&acknowledgement, &alert, &done)) {
                 self.status.accepted("repeated");
             } else if allowance.take(Instant::now()) {
-                self.carry_out(&acknowledgement).await;
+                if self.carry_out(&acknowledgement).await {
+                    done.truncate(REMEMBERED - 1);
+                    done.push_front(acknowledgement);
+                }
             } else {
                 let reason = format!("more than {AT_ONCE} commands at once, or one a second for long");
                 self.status.refused("too_many", &reason);
@@ -46,24 +54,26 @@ impl Clerk {
         }
     }
 
-    async fn carry_out(&self, acknowledgement: &Acknowledgement) {
-        let outcome = match self.mailbox.send(acknowledgement.command()).await {
+    /// Whether it is done, or was done before; either way it is on record.
+    async fn carry_out(&self, acknowledgement: &Acknowledgement) -> bool {
+        let (done, outcome) = match self.mailbox.send(acknowledgement.command()).await {
             Ok(_) => {
                 self.status.accepted("done");
-                "done".to_owned()
+                (true, "done".to_owned())
             }
             // Somebody else was quicker: what was asked for is the case, and that this one asked too is on record.
             Err(refusal @ Refusal::UnknownAlert(_)) if self.buffer.alert(acknowledgement.alert_id).is_some() => {
                 self.status.accepted("closed");
-                format!("{refusal}; it is closed already")
+                (true, format!("{refusal}; it is closed already"))
             }
             Err(refusal) => {
                 let code = if matches!(refusal, Refusal::UnknownAlert(_)) { "unknown_alert" } else { "failed" };
                 self.status.refused(code, &refusal.to_string());
-                refusal.to_string()
+                (false, refusal.to_string())
             }
         };
         self.note(acknowledgement, outcome).await;
+        done
     }
 
     /// Stores the audit record. When that fails, the log has it.
@@ -92,10 +102,11 @@ impl Clerk {
 }
 
 /// Whether the very same was said before and changes nothing now: brokers and control systems send things twice.
-fn is_repeated(acknowledgement: &Acknowledgement, alert: &Alert) -> bool {
-    !awaits(alert)
-        && alert.acknowledged_by.as_deref() == Some(&acknowledgement.author)
-        && alert.comment == acknowledgement.comment
+fn is_repeated(acknowledgement: &Acknowledgement, alert: &Alert, done: &VecDeque<Acknowledgement>) -> bool {
+    // The first to acknowledge is known from the records, also after a restart; the others are remembered.
+    let was_first =
+        alert.acknowledged_by.as_deref() == Some(&acknowledgement.author) && alert.comment == acknowledgement.comment;
+    !awaits(alert) && (was_first || done.contains(acknowledgement))
 }
 
 /// How often something may be done: many times at once, and then once in a while.
@@ -212,13 +223,14 @@ mod tests {
         let buffer = open(folder.path());
         let id = raise(&buffer, Unacknowledged);
         let twice = seen(id, "ada", Some("on my way"));
-        let status = drive(&buffer, vec![twice.clone(), twice.clone(), twice, seen(id, "bob", None)]);
+        let status =
+            drive(&buffer, vec![twice.clone(), twice.clone(), twice, seen(id, "bob", None), seen(id, "bob", None)]);
         let alert = buffer.alert(id).unwrap();
         assert_eq!((alert.state, alert.acknowledged_by.as_deref()), (Acknowledged, Some("mqtt:ada")));
         let of = |who: &str| (format!("mqtt:{who}"), id.to_string(), "done".to_owned());
         assert_eq!(audited(&buffer), [of("ada"), of("bob")]);
         let shown = status.json();
-        assert_eq!((&shown["commands_done"], &shown["commands_refused"]), (&4.into(), &0.into()));
+        assert_eq!((&shown["commands_done"], &shown["commands_refused"]), (&5.into(), &0.into()));
     }
 
     #[test]
