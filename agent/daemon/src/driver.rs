@@ -389,8 +389,14 @@ impl<E: Explanations> Driver<E> {
         comment: Option<String>,
         now: Now,
     ) -> Result<Done, Refusal> {
-        let transition =
-            self.pipeline.acknowledgement(alert_id, author, comment).ok_or(Refusal::UnknownAlert(alert_id))?;
+        let transition = match self.pipeline.acknowledgement(alert_id, author.clone(), comment.clone()) {
+            Some(transition) => transition,
+            // Somebody else was quicker, and it is closed by now: that this person saw it, too, is on record all the same.
+            None => {
+                let known = self.buffer.alert(alert_id).ok_or(Refusal::UnknownAlert(alert_id))?;
+                known.seen_after_all(author, comment)
+            }
+        };
         let state = transition.to;
         let record = NewRecord { id: clock::mint(now), at: now, body: Body::Alert(transition.clone()) };
         // What waits for another try came first, and stays first. Only where there is no room for it, and it is of other

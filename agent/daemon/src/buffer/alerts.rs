@@ -48,6 +48,26 @@ pub(crate) struct Alert {
     pub(super) first_sequence: u64,
 }
 
+impl Alert {
+    /// Somebody says that they have seen it, once it is closed. It changes nothing, and is a record all the same.
+    pub(crate) fn seen_after_all(&self, author: String, comment: Option<String>) -> AlertTransition {
+        AlertTransition {
+            alert_id: self.id,
+            asset: Arc::clone(&self.asset),
+            model: Arc::clone(&self.model),
+            prediction_id: None,
+            from: AlarmState::Normal,
+            to: AlarmState::Normal,
+            suppression: self.suppression,
+            priority: self.priority,
+            author: Some(author),
+            comment,
+            reason: "acknowledged".to_owned(),
+            raised: None,
+        }
+    }
+}
+
 /// All open alerts, and the last closed ones.
 #[derive(Debug, Default)]
 pub(super) struct Book {
@@ -59,6 +79,13 @@ pub(super) struct Book {
 impl Book {
     /// Takes in one transition. They must come in the order of their sequence.
     pub(super) fn apply(&mut self, sequence: u64, at: Now, transition: &AlertTransition) {
+        if !transition.from.is_open() && !transition.to.is_open() {
+            // Seen once more after it was closed: it keeps its place on the list, and who saw it first.
+            if let Some(alert) = self.closed.iter_mut().rfind(|alert| alert.id == transition.alert_id) {
+                alert.changed_at = at.utc;
+            }
+            return;
+        }
         let earlier = self.open.remove(&transition.alert_id).or_else(|| self.take_closed(transition.alert_id));
         let mut alert = earlier.unwrap_or_else(|| begun(sequence, at, transition));
         let held = matches!(transition.from, AlarmState::Unacknowledged | AlarmState::Acknowledged);
@@ -200,6 +227,27 @@ mod tests {
         };
         book.apply(4, at(4), &own);
         assert_eq!((book.oldest_needed(false), book.oldest_needed(true)), (Some(4), None), "it makes room for itself");
+    }
+
+    #[test]
+    fn who_sees_it_once_it_is_closed_moves_nothing_and_is_not_taken_for_the_first() {
+        use AlarmState::{Acknowledged, Normal, Unacknowledged};
+        let mut book = Book::default();
+        for id in [1, 2] {
+            book.apply(1, at(1), &step(id, Normal, Unacknowledged, None));
+            book.apply(2, at(2), &step(id, Unacknowledged, Acknowledged, Some("ada")));
+            book.apply(3, at(3), &step(id, Acknowledged, Normal, None));
+        }
+        let first = book.find(Uuid::from_u128(1)).unwrap();
+        let late = first.seen_after_all("ben".into(), Some("me too".into()));
+        assert_eq!((late.from, late.to, late.author.as_deref()), (Normal, Normal, Some("ben")));
+        book.apply(4, at(4), &late);
+        let now = book.find(Uuid::from_u128(1)).unwrap();
+        assert_eq!((now.changed_at, now.acknowledged_by.as_deref()), (at(4).utc, Some("ada")));
+        assert_eq!((&now.comment, now.cleared_at, book.list().len()), (&first.comment, first.cleared_at, 2));
+        assert_eq!(book.list()[1].id, first.id, "in its place");
+        book.apply(5, at(5), &step(99, Normal, Normal, Some("ben")));
+        assert_eq!(book.list().len(), 2, "of what is no longer kept it makes nothing");
     }
 
     #[test]

@@ -19,12 +19,7 @@ pub(crate) async fn acknowledge(web: &Shared, actor: &Actor, id: Uuid, comment: 
 
 async fn carry_out(web: &Shared, author: String, id: Uuid, comment: Option<String>) -> Result<(), Problem> {
     let command = Command::Acknowledge { alert_id: id, author: author.clone(), comment };
-    let outcome = match web.mailbox.send(command).await {
-        Ok(_) => Ok(()),
-        // Somebody else was quicker and the alert is closed by now: what was asked for is the case.
-        Err(Refusal::UnknownAlert(_)) if web.buffer.alert(id).is_some() => return Ok(()),
-        Err(refusal) => Err(refusal),
-    };
+    let outcome = web.mailbox.send(command).await.map(drop);
     let result = outcome.as_ref().map_or_else(ToString::to_string, |()| "done".to_owned());
     audit::note(web, &author, "acknowledge", &id.to_string(), &result).await;
     Ok(outcome?)

@@ -46,6 +46,31 @@ async fn acknowledging_changes_the_alert_and_makes_no_label() {
 }
 
 #[tokio::test]
+async fn two_who_acknowledge_the_same_alert_are_both_on_record_even_if_the_first_closes_it() {
+    let rig = Rig::new().await;
+    let (alert, ..) = rig.raise("press-7");
+    rig.clear(alert);
+    let (first, second) = (rig.sign_in("technician").await, rig.sign_in("engineer").await);
+    let path = format!("/api/v1/alerts/{alert}/acknowledge");
+    let closed = first.post(&path, &json!({ "comment": "seen" })).await.json();
+    assert_eq!((&closed["state"], &closed["acknowledged_by"]), (&json!("normal"), &json!("technician")));
+    let late = second.post(&path, &json!({ "comment": "seen as well" })).await;
+    assert_eq!(late.status, StatusCode::OK, "{}", late.text);
+    assert_eq!(late.json()["acknowledged_by"], "technician", "who was first");
+    let said = rig.records(Stream::Alerts).into_iter().filter_map(|record| match record.body {
+        Content::Alert(change) => Some((change.author?, change.comment?)),
+        other => panic!("{other:?}"),
+    });
+    let named = |who: &str, comment: &str| (who.to_owned(), comment.to_owned());
+    assert_eq!(said.collect::<Vec<_>>(), [named("technician", "seen"), named("engineer", "seen as well")]);
+    let audited = rig.records(Stream::Audit).into_iter().filter_map(|record| match record.body {
+        Content::Audit(audit) if audit.action == "acknowledge" => Some((audit.actor, audit.outcome)),
+        _ => None,
+    });
+    assert_eq!(audited.collect::<Vec<_>>(), [named("technician", "done"), named("engineer", "done")]);
+}
+
+#[tokio::test]
 async fn feedback_is_bound_to_exactly_what_was_judged() {
     let rig = Rig::new().await;
     let (alert, prediction, explanation) = rig.raise("press-7");

@@ -187,6 +187,20 @@ impl Rig {
         (alert, prediction, explanation)
     }
 
+    /// Stores that an alert's condition is gone.
+    pub(super) fn clear(&self, id: Uuid) {
+        let (now, alert) = (clock::now(), self.web.buffer.alert(id).unwrap());
+        let change = AlertTransition {
+            from: alert.state,
+            to: alert.state.clear(),
+            author: None,
+            reason: "probability 0.1 below 0.4".into(),
+            ..alert.seen_after_all(String::new(), None)
+        };
+        let record = NewRecord { id: clock::mint(now), at: now, body: Content::Alert(change) };
+        self.web.buffer.append(vec![record]).unwrap();
+    }
+
     /// Stores an alert of the gateway's own.
     pub(super) fn raise_own(&self, rule: &str) -> Uuid {
         let (now, alert) = (clock::now(), clock::mint(clock::now()));
@@ -364,8 +378,14 @@ const COUNTERFACTUALS: &str = r#"{"outcome":"found","clear":"below 0.4","alterna
 async fn drive(buffer: Buffer, mut letters: tokio::sync::mpsc::Receiver<crate::mailbox::Letter>) {
     while let Some(letter) = letters.recv().await {
         let Command::Acknowledge { alert_id, author, comment } = letter.command else { panic!("{:?}", letter.command) };
-        let answer = match buffer.alert(alert_id).filter(|alert| alert.state.is_open()) {
+        let answer = match buffer.alert(alert_id) {
             None => Err(Refusal::UnknownAlert(alert_id)),
+            Some(alert) if !alert.state.is_open() => {
+                let at = clock::now();
+                let body = Content::Alert(alert.seen_after_all(author, comment));
+                buffer.append(vec![NewRecord { id: clock::mint(at), at, body }]).unwrap();
+                Ok(Done::Acknowledged { state: alert.state })
+            }
             Some(alert) => {
                 let at = clock::now();
                 let change = AlertTransition {
