@@ -22,6 +22,7 @@ SERIES = [
     "explaind_disk_written_bytes_total",
     'explaind_sync_lag_seconds{stream="predictions"}',
     'explaind_alerts{priority="high",state="unacknowledged"}',
+    'explaind_alarms_last_hour{asset="press-7"}',
 ]
 
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use explaind_core::domain::alert::{AlarmState, Priority, Raised, Suppression};
+use explaind_core::domain::alert::{AlarmState, Cover, Priority, Raised};
 use explaind_core::domain::prediction::{Digest, Outcome, Role};
 use explaind_core::domain::reason::Reason;
 use explaind_core::domain::record::NewRecord;
@@ -17,7 +17,7 @@ use explaind_core::domain::sample::Sample;
 use explaind_core::domain::time::Now;
 use explaind_core::model::Model;
 use explaind_core::model::manifest::Threshold;
-use explaind_core::pipeline::alarm::OpenAlert;
+use explaind_core::pipeline::alarm::Remembered;
 use explaind_core::pipeline::{ActiveWhen, AssetPlan, Fallback, Stops, Wish};
 use press::{
     Bench, DECISION, FAILING, FEATURES, HEALTHY, at, model, packed, predictions, press, sample, samples, signal,
@@ -94,14 +94,14 @@ fn roles(records: &[NewRecord]) -> Vec<(Role, String)> {
     predictions(records).iter().map(|made| (made.role, made.model_version.to_string())).collect()
 }
 
-fn open(state: AlarmState) -> OpenAlert {
-    OpenAlert {
-        id: Uuid::from_u128(77),
+fn open(state: AlarmState) -> Remembered {
+    Remembered {
         asset: "press-7".into(),
         model: "press-failure".into(),
-        state,
-        suppression: Suppression::None,
         priority: Priority::High,
+        open: Some((Uuid::from_u128(77), state)),
+        cover: Cover::default(),
+        shelved_for: Duration::ZERO,
     }
 }
 
@@ -122,7 +122,7 @@ fn without_its_model_the_rule_decides_over_the_same_alert() {
     assert_eq!(seen, [("plc/torque_nm", Some(60.7)), ("plc/air_temperature_k", Some(298.4))]);
     let Outcome::Predicted(output) = &made.outcome else { panic!("{:?}", made.outcome) };
     assert_eq!((output.value, &output.label, output.probability), (1.0, &None, None));
-    assert_eq!((made.alert, records.len()), (Some(alert.alert_id), 1), "it holds on");
+    assert_eq!((made.alert, records.len()), (alert.alert_id, 1), "it holds on");
     assert_eq!(bench.made[0].wish, Wish::Skip(Reason::Rule));
 
     assert_eq!(bench.take(&samples(HEALTHY, at(4)), at(4)).len(), 1, "not so fast");
@@ -186,7 +186,7 @@ fn without_model_and_rule_predictions_are_withheld_with_the_samples_and_clear_no
     running(&mut bench, Some(plain("1.0.0")), at(101));
     bench.take(&samples(HEALTHY, at(101)), at(101));
     let cleared = bench.take(&samples(HEALTHY, at(103)), at(103));
-    assert_eq!((transitions(&cleared)[0].alert_id, cleared.len()), (Uuid::from_u128(77), 2));
+    assert_eq!((transitions(&cleared)[0].alert_id, cleared.len()), (Some(Uuid::from_u128(77)), 2));
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn what_is_stopped_says_so_the_rule_goes_on_and_with_the_whole_gateway_not_even_
     let made = predictions(&records)[0];
     let Outcome::Withheld(reason) = &made.outcome else { panic!("{:?}", made.outcome) };
     assert_eq!(reason.to_string(), "stopped: ben: works on the line");
-    assert_eq!((&*made.model_version, made.inputs[4].value, made.alert), ("1.0.0", Some(HEALTHY[4]), Some(alert)));
+    assert_eq!((&*made.model_version, made.inputs[4].value, made.alert), ("1.0.0", Some(HEALTHY[4]), alert));
 
     bench.pipeline.stop(Stops::default());
     let records = bench.take(&samples(HEALTHY, at(41)), at(41));
@@ -249,7 +249,7 @@ fn another_model_takes_up_the_alert_and_one_that_raises_none_clears_it() {
     assert!(running(&mut bench, Some(model("2.0.0", shy, |_| "")), at(2)).is_empty());
     let records = bench.take(&samples(FAILING, at(2)), at(2));
     assert_eq!((roles(&records), records.len()), (vec![(Role::Champion, "2.0.0".to_owned())], 1), "it holds on");
-    assert_eq!(predictions(&records)[0].alert, Some(alert));
+    assert_eq!(predictions(&records)[0].alert, alert);
     let cleared = bench.take(&samples(HEALTHY, at(3)), at(3));
     assert_eq!((transitions(&cleared)[0].alert_id, transitions(&cleared)[0].priority), (alert, Priority::Low));
     assert!(transitions(&bench.take(&samples(FAILING, at(4)), at(4))).is_empty(), "by the new rule's delay");
@@ -260,7 +260,7 @@ fn another_model_takes_up_the_alert_and_one_that_raises_none_clears_it() {
     let change = transitions(&gone)[0];
     assert_eq!((gone.len(), change.alert_id, change.to), (1, alert, AlarmState::ReturnedUnacknowledged));
     assert_eq!((change.reason.as_str(), change.prediction_id), ("the model that runs now raises no alerts", None));
-    assert_ne!(gone[0].id, alert);
+    assert_ne!(Some(gone[0].id), alert);
     let records = bench.take(&samples(FAILING, at(11)), at(11));
     assert_eq!((records.len(), predictions(&records)[0].alert), (1, None));
 }

@@ -14,17 +14,20 @@ use std::time::Duration;
 
 use explaind_core::domain::record::{Body, Stream};
 use explaind_core::domain::sample::SourceEvent;
+use explaind_core::domain::time::{Moment, Now};
 use explaind_core::model::Model;
-use explaind_core::pipeline::alarm::OpenAlert;
+use explaind_core::pipeline::alarm::Remembered;
+use explaind_core::pipeline::shelf;
 use explaind_core::pipeline::{Follows, Made, Pipeline};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 pub(crate) use self::bundles::{check, load};
-use crate::buffer::{Buffer, BufferError, Machine, SessionInfo, unheard_of};
+use crate::buffer::{Buffer, BufferError, Machine, SessionInfo, Standing, unheard_of};
 use crate::change::changes;
 use crate::condition::Board;
 use crate::config::{ConfigError, Settings};
@@ -33,6 +36,7 @@ use crate::explainer::{self, Prepared, Queue};
 use crate::mailbox::mailbox;
 use crate::pace::{Host, Paces};
 use crate::question::Questions;
+use crate::rates::AlarmRates;
 use crate::registry::Registry;
 use crate::rollout::Rollout;
 use crate::telemetry::Metrics;
@@ -119,11 +123,12 @@ pub(crate) fn run(settings: Settings) -> Result<(), AppError> {
         .build()
         .map_err(io("starting the runtime"))?;
     let store = state_dir.join("buffer");
+    let boot_id = clock::boot_id();
     let session = SessionInfo {
         gateway: settings.gateway.id.as_str().into(),
         agent_version: env!("CARGO_PKG_VERSION").into(),
         config_digest: settings.digest.as_str().into(),
-        boot_id: clock::boot_id(),
+        boot_id,
         machine: Machine::here(),
         first: runtime.block_on(first_number(&settings, &store)),
     };
@@ -135,14 +140,16 @@ pub(crate) fn run(settings: Settings) -> Result<(), AppError> {
     let opened = rollout::open(&settings.gateway.id, &state_dir, &settings.models, &settings.following, &local, &asked)
         .map_err(|message| AppError::Bundle { folder: state_dir.join("models"), message })?;
     let plans = settings.assets.iter().map(|asset| (bundles::plan(asset), opened.champion_of(&asset.id))).collect();
-    let (mut pipeline, follows) = Pipeline::new(plans, open_alerts(&buffer), now, &mut || clock::mint(now));
+    let here = Moment { at: now, boot_id, synchronised: clock::synchronised() };
+    let (known, rates) = remembered(&buffer, here);
+    let (mut pipeline, follows) = Pipeline::new(plans, known, now, &mut || clock::mint(now));
     pipeline = pipeline.timed_by(clock::worked);
     for asset in &settings.assets {
         pipeline.shadow(&asset.id, opened.challenger_of(&asset.id));
     }
     pipeline.stop(opened.stops());
 
-    let result = runtime.block_on(live(settings, opened, buffer, (pipeline, follows), metrics));
+    let result = runtime.block_on(live(settings, opened, buffer, (pipeline, follows, rates), metrics));
     runtime.shutdown_timeout(DRAIN);
     result
 }
@@ -177,7 +184,7 @@ async fn live(
     settings: Settings,
     opened: rollout::Opened,
     buffer: Buffer,
-    (pipeline, follows): (Pipeline, Follows),
+    (pipeline, follows, rates): (Pipeline, Follows, AlarmRates),
     metrics: Metrics,
 ) -> Result<(), AppError> {
     let (events, events_in) = mpsc::channel(EVENTS);
@@ -205,6 +212,7 @@ async fn live(
         metrics: metrics.clone(),
         progress: progress.clone(),
         last: last.clone(),
+        rates: rates.clone(),
         conditions: conditions.clone(),
         // A buffer that takes nothing at present is no reason not to start: it is tried again with the next records.
         gathered: Gathered::default(),
@@ -245,7 +253,7 @@ async fn live(
     let told = (mail.clone(), rollout.clone(), sources.clone());
     let (publishing, publish_status) = results::spawn(&settings, &buffer, &metrics, told, &stop_rest).unzip();
     let statuses = (sync_status, publish_status);
-    let status = status::Report::new(&settings, rollout.clone(), sources, buffer.clone(), last, statuses);
+    let status = status::Report::new(&settings, rollout.clone(), sources, buffer.clone(), (last, rates), statuses);
     let asked = queue.clone();
     let ways =
         page::Ways { mailbox: mail, rollout: desk, questions: Questions::new(move |question| asked.ask(question)) };
@@ -463,15 +471,29 @@ impl rollout::Stage for Preparing {
     }
 }
 
-fn open_alerts(buffer: &Buffer) -> Vec<OpenAlert> {
-    let open = buffer.alerts().into_iter().filter(|alert| alert.state.is_open());
-    open.map(|alert| OpenAlert {
-        id: alert.id,
-        asset: alert.asset,
-        model: alert.model,
-        state: alert.state,
-        suppression: alert.suppression,
-        priority: alert.priority,
-    })
-    .collect()
+/// What the records tell of alarms: open occurrences, and what lies over alarms, for as long as it still is to.
+fn remembered(buffer: &Buffer, here: Moment) -> (Vec<Remembered>, AlarmRates) {
+    let standing = buffer.standing();
+    let is_shelved = |one: &Standing| one.cover.is_some_and(|(cover, _)| cover.shelved_until.is_some());
+    // Asked for only where it matters, since it may take two seconds: chrony's mark is not systemd's.
+    let asked = standing.iter().any(is_shelved) && !here.synchronised;
+    let synchronised = here.synchronised || (asked && clock::kernel_says() == Some(true));
+    let here = Moment { synchronised, ..here };
+    let known = standing.into_iter().map(|Standing { asset, model, priority, open, cover }| {
+        let left = cover.and_then(|(cover, told)| Some(shelf::left(cover.shelved_until?, &told, &here)));
+        let cover = cover.map(|(cover, _)| cover).unwrap_or_default();
+        Remembered { asset, model, priority, open, cover, shelved_for: left.unwrap_or_default() }
+    });
+    let known = known.collect();
+
+    let rates = AlarmRates::default();
+    let newest = buffer.latest(Stream::Alerts, None, LOOKED_AT).unwrap_or_default();
+    let alerts = buffer.alerts();
+    let holding = alerts.iter().filter(|alert| alert.state.holds()).map(|alert| {
+        // Of older ones only the wall clock tells.
+        let raised = Moment { at: Now { utc: alert.raised_at, ..here.at }, boot_id: Uuid::nil(), synchronised };
+        (&alert.asset, &alert.model, here.age(&raised))
+    });
+    rates.remember(newest.iter().rev(), holding, &here);
+    (known, rates)
 }

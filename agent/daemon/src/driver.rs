@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use explaind_core::domain::command::{Command, Done, Refusal};
+use explaind_core::domain::alert::AlertTransition;
+use explaind_core::domain::command::{Act, Command, Done, Refusal};
 use explaind_core::domain::prediction::{Outcome, Prediction, Role};
 use explaind_core::domain::record::{Body, NewRecord};
 use explaind_core::domain::sample::SourceEvent;
@@ -23,6 +24,7 @@ use crate::change::{Change, Order};
 use crate::clock;
 use crate::condition::Board;
 use crate::mailbox::Letter;
+use crate::rates::AlarmRates;
 use crate::telemetry::Metrics;
 use crate::vitals::Vitals;
 
@@ -117,6 +119,8 @@ pub(crate) struct Driver<E> {
     pub(crate) progress: Progress,
     /// For the status.
     pub(crate) last: LastPredictions,
+    /// How many alarms there are.
+    pub(crate) rates: AlarmRates,
     /// How the gateway itself is.
     pub(crate) conditions: Board,
     /// What is to be stored with what comes within a second.
@@ -146,7 +150,7 @@ impl Gathered {
     /// Time for which the others can still come; none when somebody waits for what is there.
     fn time_left(&self, now: Instant) -> Option<Duration> {
         let left = TOGETHER.saturating_sub(now.saturating_duration_since(self.since?));
-        let goes = self.all.records.len() >= GATHERED || !self.all.records.iter().all(is_prediction);
+        let goes = self.all.records.len() >= GATHERED || !self.all.records.iter().all(can_wait);
         Some(if goes { Duration::ZERO } else { left })
     }
 
@@ -196,6 +200,7 @@ impl<E: Explanations> Driver<E> {
     /// Makes alerts of what is wrong with the gateway itself.
     fn look(&mut self) {
         let now = clock::now();
+        self.rates.show(&self.metrics, now);
         let follows = self.pipeline.gateway(&self.conditions.read(), now, &mut || clock::mint(now));
         if !follows.records.is_empty() {
             self.store(follows);
@@ -363,10 +368,15 @@ impl<E: Explanations> Driver<E> {
     }
 
     fn count(&self, records: &[NewRecord]) {
+        let now = clock::now();
         for record in records {
-            if let Body::Prediction(prediction) = &record.body {
-                self.metrics.prediction(prediction);
-                self.last.note(prediction, record.at.utc);
+            match &record.body {
+                Body::Prediction(prediction) => {
+                    self.metrics.prediction(prediction);
+                    self.last.note(prediction, record.at.utc);
+                }
+                Body::Alert(change) => self.rates.note(change, record.at, now),
+                _ => {}
             }
         }
     }
@@ -375,6 +385,7 @@ impl<E: Explanations> Driver<E> {
         let now = clock::now();
         let result = match letter.command {
             Command::Acknowledge { alert_id, author, comment } => self.acknowledge(alert_id, author, comment, now),
+            Command::Alarm { alert_id, author, act } => self.alarm(alert_id, author, act, now),
             // They are the rollout's.
             Command::Rollback { .. } | Command::Stop { .. } | Command::Release { .. } => Err(Refusal::Busy),
         };
@@ -394,27 +405,46 @@ impl<E: Explanations> Driver<E> {
             // Somebody else was quicker, and it is closed by now: that this person saw it, too, is on record all the same.
             None => {
                 let known = self.buffer.alert(alert_id).ok_or(Refusal::UnknownAlert(alert_id))?;
-                known.seen_after_all(author, comment)
+                // What lies over the alarm is what the pipeline knows: the buffer may be a little behind.
+                let cover = self.pipeline.cover(&known.asset, &known.model);
+                AlertTransition { cover, ..known.seen_after_all(author, comment) }
             }
         };
         let state = transition.to;
+        self.carry_out(transition, now)?;
+        Ok(Done::Acknowledged { state })
+    }
+
+    fn alarm(&mut self, alert_id: Uuid, author: String, act: Act, now: Now) -> Result<Done, Refusal> {
+        let known = self.buffer.alert(alert_id).ok_or(Refusal::UnknownAlert(alert_id))?;
+        let transition = self.pipeline.asked((alert_id, &known.asset, &known.model), act, author, now)?;
+        self.carry_out(transition, now)?;
+        Ok(Done::Alarm)
+    }
+
+    /// Puts on disk what a person changes, and then lets it hold.
+    fn carry_out(&mut self, transition: AlertTransition, now: Now) -> Result<(), Refusal> {
+        if !self.gathered.all.records.iter().all(is_prediction) {
+            // Each record says all that lies over its alarm, so the order counts.
+            self.store_all();
+        }
         let record = NewRecord { id: clock::mint(now), at: now, body: Body::Alert(transition.clone()) };
         // What waits for another try came first, and stays first. Only where there is no room for it, and it is of other
-        // alerts, a person does not wait with it, nor share the reserve that is for people.
-        let of_others = self.retry.records.iter().all(|waits| alert_of(&waits.body) != Some(alert_id));
+        // alarms, a person does not wait with it, nor share the reserve that is for people.
+        let of_others = self.retry.records.iter().all(|waits| !is_of_alarm(&waits.body, &transition));
         let alone = of_others && self.buffer.fullness().is_some();
         let mut all = if alone { Follows::default() } else { std::mem::take(&mut self.retry) };
         all.records.push(record);
         let stored = self.append(&mut all);
         match stored {
             Ok(()) => {
-                self.pipeline.apply(&transition);
+                self.pipeline.apply(&transition, now);
                 self.stored(all);
-                Ok(Done::Acknowledged { state })
+                Ok(())
             }
             // It is as good as said: only a crash before the disk takes it undoes that, as the answer says.
             Err(error @ BufferError::Waiting(_)) => {
-                self.pipeline.apply(&transition);
+                self.pipeline.apply(&transition, now);
                 if alone {
                     self.retry.records.extend(all.records);
                 } else {
@@ -433,16 +463,22 @@ impl<E: Explanations> Driver<E> {
     }
 }
 
+/// Whether nobody waits for it: predictions, and that a machine without an alert was switched off or on.
+fn can_wait(record: &NewRecord) -> bool {
+    match &record.body {
+        Body::Prediction(_) => true,
+        Body::Alert(change) => change.alert_id.is_none() && change.author.is_none() && !change.cover.is_by_people(),
+        _ => false,
+    }
+}
+
 fn is_prediction(record: &NewRecord) -> bool {
     matches!(record.body, Body::Prediction(_))
 }
 
-/// The alert that a transition is of.
-fn alert_of(body: &Body) -> Option<Uuid> {
-    match body {
-        Body::Alert(transition) => Some(transition.alert_id),
-        _ => None,
-    }
+/// Whether it is of the same alarm.
+fn is_of_alarm(body: &Body, of: &AlertTransition) -> bool {
+    matches!(body, Body::Alert(change) if change.asset == of.asset && change.model == of.model)
 }
 
 /// The prediction that a transition names.
@@ -490,6 +526,13 @@ mod tests {
         gathered.add(follows(vec![transition(2, None, (Normal, Unacknowledged), None, None)]), after(800));
         assert_eq!(gathered.time_left(after(800)), Some(Duration::ZERO));
         assert_eq!((gathered.take().records.len(), gathered.time_left(after(800))), (4, None));
+        let mut off = transition(3, None, (Normal, Normal), None, None);
+        if let Body::Alert(change) = &mut off.body {
+            (change.alert_id, change.cover.by_design) = (None, true);
+        }
+        gathered.add(follows(vec![off]), begun);
+        assert_eq!(gathered.time_left(begun), Some(TOGETHER), "nobody waits to hear that a machine rests");
+        gathered.take();
         gathered.add(follows((0..512).map(|n| prediction(n, 65.0)).collect()), begun);
         assert_eq!(gathered.time_left(begun), Some(Duration::ZERO), "there is a bound");
     }

@@ -18,6 +18,7 @@ mod mailbox;
 mod pace;
 mod publish;
 mod question;
+mod rates;
 mod registry;
 mod rollout;
 mod secret;

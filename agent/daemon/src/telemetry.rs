@@ -44,6 +44,11 @@ pub(crate) struct Metrics {
     published: Family<Labels<1>, Counter>,
     publish_dropped: Family<Labels<1>, Counter>,
     publish_commands: Family<Labels<1>, Counter>,
+    alarms_last_hour: Family<Labels<1>, Gauge>,
+    alarms_chattering: Family<Labels<1>, Gauge>,
+    alarms_stale: Family<Labels<1>, Gauge>,
+    alarm_flood: Gauge,
+    alarm_nuisance: Family<Labels<1>, Gauge<f64, AtomicU64>>,
     registry: Arc<Registry>,
 }
 
@@ -78,6 +83,11 @@ impl Metrics {
             published: Family::default(),
             publish_dropped: Family::default(),
             publish_commands: Family::default(),
+            alarms_last_hour: Family::default(),
+            alarms_chattering: Family::default(),
+            alarms_stale: Family::default(),
+            alarm_flood: Gauge::default(),
+            alarm_nuisance: Family::default(),
             registry: Arc::default(),
         };
         registry.register("source_up", "Whether data flows from the source", metrics.source_up.clone());
@@ -134,6 +144,15 @@ impl Metrics {
         registry.register("sync_lag_seconds", "Age of the oldest record not uploaded", metrics.sync_lag.clone());
         registry.register("alerts", "Open alerts", metrics.alerts.clone());
         metrics.register_publish(&mut registry);
+        let last_hour = "Alarms raised within the last hour and shown";
+        registry.register("alarms_last_hour", last_hour, metrics.alarms_last_hour.clone());
+        let chattering = "Alarms that were raised three times within a minute";
+        registry.register("alarms_chattering", chattering, metrics.alarms_chattering.clone());
+        registry.register("alarms_stale", "Alarms that have held for a day", metrics.alarms_stale.clone());
+        let flood = "Whether more than ten alarms were raised within ten minutes, and not fewer than five since";
+        registry.register("alarm_flood", flood, metrics.alarm_flood.clone());
+        let nuisance = "Of the alerts that people judged right or false, the part that is false";
+        registry.register("alarm_nuisance_share", nuisance, metrics.alarm_nuisance.clone());
         metrics.registry = Arc::new(registry);
         metrics
     }
@@ -283,6 +302,24 @@ impl Metrics {
     /// What became of an acknowledgement from the broker.
     pub(crate) fn publish_command(&self, outcome: &str) {
         self.publish_commands.get_or_create(&[("outcome", outcome.to_owned())]).inc();
+    }
+
+    /// How many alarms one machine has.
+    pub(crate) fn alarm_rates(&self, asset: &str, last_hour: u64, chattering: usize, stale: usize) {
+        let labels = [("asset", asset.to_owned())];
+        self.alarms_last_hour.get_or_create(&labels).set(i64::try_from(last_hour).unwrap_or(i64::MAX));
+        self.alarms_chattering.get_or_create(&labels).set(i64::try_from(chattering).unwrap_or(i64::MAX));
+        self.alarms_stale.get_or_create(&labels).set(i64::try_from(stale).unwrap_or(i64::MAX));
+    }
+
+    /// Whether there are more alarms than people can answer.
+    pub(crate) fn alarm_flood(&self, is: bool) {
+        self.alarm_flood.set(is.into());
+    }
+
+    /// Which part of a machine's alerts people said was false.
+    pub(crate) fn alarm_nuisance(&self, asset: &str, share: f64) {
+        self.alarm_nuisance.get_or_create(&[("asset", asset.to_owned())]).set(share);
     }
 
     /// The Prometheus text format.

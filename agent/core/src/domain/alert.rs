@@ -1,14 +1,17 @@
 //! Alerts: what ISA-18.2 calls alarms. One open occurrence per (asset, decision rule).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::time::Timestamp;
+
 /// The asset that the gateway's own alerts belong to.
 pub const GATEWAY: &str = "_gateway";
 
-/// The state of one occurrence, after ISA-18.2.
+/// The state of one occurrence, after ISA-18.2. Stored by position: new ones go to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum AlarmState {
     /// Raised, and nobody has said yet that they saw it.
@@ -19,9 +22,23 @@ pub enum AlarmState {
     ReturnedUnacknowledged,
     /// Closed: the condition is gone and the alert was seen.
     Normal,
+    /// The condition is gone and nobody has seen it yet; it stays until a person resets it.
+    LatchedUnacknowledged,
+    /// The condition is gone and it was seen; it stays until a person resets it.
+    LatchedAcknowledged,
 }
 
 impl AlarmState {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Unacknowledged,
+        Self::Acknowledged,
+        Self::ReturnedUnacknowledged,
+        Self::LatchedUnacknowledged,
+        Self::LatchedAcknowledged,
+        Self::Normal,
+    ];
+
     /// The name used in records and listings.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -29,6 +46,8 @@ impl AlarmState {
             Self::Acknowledged => "acknowledged",
             Self::ReturnedUnacknowledged => "returned_unacknowledged",
             Self::Normal => "normal",
+            Self::LatchedUnacknowledged => "latched_unacknowledged",
+            Self::LatchedAcknowledged => "latched_acknowledged",
         }
     }
 
@@ -37,21 +56,31 @@ impl AlarmState {
         self != Self::Normal
     }
 
-    /// The condition holds (again).
-    #[must_use]
-    pub fn raise(self) -> Self {
-        match self {
-            Self::Normal | Self::ReturnedUnacknowledged | Self::Unacknowledged => Self::Unacknowledged,
-            Self::Acknowledged => Self::Acknowledged,
-        }
+    /// Whether the condition holds.
+    pub fn holds(self) -> bool {
+        matches!(self, Self::Unacknowledged | Self::Acknowledged)
     }
 
-    /// The condition is gone.
+    /// Whether nobody has said yet that they saw it.
+    pub fn is_unseen(self) -> bool {
+        matches!(self, Self::Unacknowledged | Self::ReturnedUnacknowledged | Self::LatchedUnacknowledged)
+    }
+
+    /// The condition holds (again). What is latched is raised anew, as the same occurrence.
     #[must_use]
-    pub fn clear(self) -> Self {
-        match self {
-            Self::Unacknowledged | Self::ReturnedUnacknowledged => Self::ReturnedUnacknowledged,
-            Self::Acknowledged | Self::Normal => Self::Normal,
+    pub fn raise(self) -> Self {
+        if self == Self::Acknowledged { Self::Acknowledged } else { Self::Unacknowledged }
+    }
+
+    /// The condition is gone. `latching`: it does not go with it.
+    #[must_use]
+    pub fn clear(self, latching: bool) -> Self {
+        match (self, latching) {
+            (Self::Unacknowledged, false) => Self::ReturnedUnacknowledged,
+            (Self::Unacknowledged, true) => Self::LatchedUnacknowledged,
+            (Self::Acknowledged, false) => Self::Normal,
+            (Self::Acknowledged, true) => Self::LatchedAcknowledged,
+            (gone, _) => gone,
         }
     }
 
@@ -61,17 +90,101 @@ impl AlarmState {
         match self {
             Self::Unacknowledged | Self::Acknowledged => Self::Acknowledged,
             Self::ReturnedUnacknowledged | Self::Normal => Self::Normal,
+            Self::LatchedUnacknowledged | Self::LatchedAcknowledged => Self::LatchedAcknowledged,
+        }
+    }
+
+    /// Somebody lets go what is latched.
+    ///
+    /// # Errors
+    /// While the condition holds, before it was acknowledged, and when it is not latched (OPC 10000-9, 5.8.5, demands the
+    /// first two).
+    pub fn reset(self) -> Result<Self, Unfit> {
+        match self {
+            Self::LatchedAcknowledged => Ok(Self::Normal),
+            Self::LatchedUnacknowledged => Err(Unfit::Unseen),
+            Self::Unacknowledged | Self::Acknowledged => Err(Unfit::Holds),
+            Self::ReturnedUnacknowledged | Self::Normal => Err(Unfit::NotLatched),
         }
     }
 }
 
-/// What lies over an alert's state and keeps it from the list.
+/// Longest time for which an alert can be shelved: a week, so that who comes back from leave finds it again. What must be
+/// quiet for longer is out of service, which an engineer answers for.
+pub const LONGEST_SHELVING: Duration = Duration::from_secs(7 * 86_400);
+
+/// Why an alarm cannot do what somebody asks of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// Reset, while the condition holds.
+    #[error("its condition still holds; it can be reset once that is gone")]
+    Holds,
+    /// Reset, before anybody has seen it.
+    #[error("nobody has seen it yet; acknowledge it first")]
+    Unseen,
+    /// Reset, and it is not latched.
+    #[error("it is not latched, so there is nothing to reset")]
+    NotLatched,
+    /// Shelved for no time, or for more than [`LONGEST_SHELVING`].
+    #[error("an alert is shelved for more than nothing and at most 7 days; for longer, take it out of service")]
+    Length,
+    /// Unshelved, and it is not shelved.
+    #[error("it is not shelved")]
+    NotShelved,
+    /// Taken out of service, and it is.
+    #[error("it is out of service already")]
+    OutOfService,
+    /// Put back in service, and it is not out of it.
+    #[error("it is not out of service")]
+    InService,
+    /// Nothing watches this any more.
+    #[error("nothing watches this any more, so it raises no alert")]
+    Unwatched,
+}
+
+/// What lies over an alarm and keeps it from the list. It belongs to the alarm, not to its occurrence, and the alarm's states
+/// go on below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Cover {
+    /// An engineer has taken it out of service.
+    pub out_of_service: bool,
+    /// Somebody has shelved it, until then.
+    pub shelved_until: Option<Timestamp>,
+    /// The machine is off: `active_when` does not hold.
+    pub by_design: bool,
+}
+
+impl Cover {
+    /// The one that is shown: what lasts longest and was decided by whom it took most.
+    pub fn shown(self) -> Suppression {
+        if self.out_of_service {
+            Suppression::OutOfService
+        } else if self.shelved_until.is_some() {
+            Suppression::Shelved
+        } else if self.by_design {
+            Suppression::ByDesign
+        } else {
+            Suppression::None
+        }
+    }
+
+    /// Whether a person has laid something over it.
+    pub fn is_by_people(self) -> bool {
+        self.out_of_service || self.shelved_until.is_some()
+    }
+}
+
+/// What lies over an alert's state, in a word. Stored by position: new ones go to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Suppression {
     /// Nothing.
     None,
     /// The machine is off: `active_when` does not hold.
     ByDesign,
+    /// Somebody has put it aside for a time.
+    Shelved,
+    /// An engineer has taken it out of service.
+    OutOfService,
 }
 
 impl Suppression {
@@ -80,6 +193,8 @@ impl Suppression {
         match self {
             Self::None => "none",
             Self::ByDesign => "by_design",
+            Self::Shelved => "shelved",
+            Self::OutOfService => "out_of_service",
         }
     }
 }
@@ -119,11 +234,11 @@ pub enum Raised {
     Below,
 }
 
-/// One change of an alert's state or suppression. An alert is the sum of its transitions.
+/// One change of an alarm: of its occurrence's state, or of what lies over it. An alert is the sum of its transitions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AlertTransition {
-    /// The occurrence; the id of the record that raised it.
-    pub alert_id: Uuid,
+    /// The occurrence, by the id of the record that raised it; `None` where something changes that lies over an alarm at rest.
+    pub alert_id: Option<Uuid>,
     /// The machine.
     pub asset: Arc<str>,
     /// The model whose decision rule this is, by its name in the configuration; of the gateway's own alerts the rule.
@@ -135,7 +250,7 @@ pub struct AlertTransition {
     /// The state after.
     pub to: AlarmState,
     /// What lies over it, after the change.
-    pub suppression: Suppression,
+    pub cover: Cover,
     /// How urgent it is.
     pub priority: Priority,
     /// Who brought the change, where a person did.
@@ -146,4 +261,15 @@ pub struct AlertTransition {
     pub reason: String,
     /// Which outputs are alarming, of the transition that raises.
     pub raised: Option<Raised>,
+    /// What happens if nobody does anything, and what is to be done, by the rule that raises, of the transition that raises.
+    pub guidance: Guidance,
+}
+
+/// What a technician is told beside the reason.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Guidance {
+    /// What happens if nobody does anything.
+    pub consequence: Option<Arc<str>>,
+    /// What is to be done.
+    pub response: Option<Arc<str>>,
 }

@@ -1,10 +1,11 @@
 //! The only way in which pages, terminals and brokers change the world: a command to the driver or to the rollout.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::alert::AlarmState;
+use super::alert::{AlarmState, Unfit};
 
 /// A change that somebody asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +18,15 @@ pub enum Command {
         author: String,
         /// What they add.
         comment: Option<String>,
+    },
+    /// Something else that people do to an alarm.
+    Alarm {
+        /// One of its occurrences, open or closed.
+        alert_id: Uuid,
+        /// Who asks.
+        author: String,
+        /// For what.
+        act: Act,
     },
     /// Back to the bundle before.
     Rollback {
@@ -47,6 +57,38 @@ pub enum Command {
     },
 }
 
+/// What people do to an alarm beside acknowledging it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Act {
+    /// Lets go an occurrence that is latched.
+    Reset {
+        /// What they add.
+        comment: Option<String>,
+    },
+    /// Puts the alarm aside for a time.
+    Shelve {
+        /// For how long.
+        length: Duration,
+        /// Why.
+        reason: String,
+    },
+    /// Takes it back from there.
+    Unshelve {
+        /// What they add.
+        comment: Option<String>,
+    },
+    /// Takes the alarm out of service, until it is put back.
+    OutOfService {
+        /// Why.
+        reason: String,
+    },
+    /// Puts it back in service.
+    InService {
+        /// What they add.
+        comment: Option<String>,
+    },
+}
+
 /// What a command led to, once it is on disk.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Done {
@@ -55,6 +97,8 @@ pub enum Done {
         /// The state after.
         state: AlarmState,
     },
+    /// The alarm is as was asked for.
+    Alarm,
     /// The bundle before decides again.
     RolledBack {
         /// Its version.
@@ -69,9 +113,12 @@ pub enum Done {
 /// Why a command was not carried out.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refusal {
-    /// No open alert has this id.
-    #[error("no open alert has the id {0}")]
+    /// No alert that is known has this id.
+    #[error("no alert has the id {0}")]
     UnknownAlert(Uuid),
+    /// The alarm cannot do that as it stands.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// There is no such model.
     #[error("there is no model \"{0}\" in the configuration")]
     UnknownModel(String),

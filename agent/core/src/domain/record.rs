@@ -10,11 +10,11 @@ use super::explanation::{Explanation, Settlement};
 use super::extra::Extra;
 use super::feedback::Feedback;
 use super::prediction::{Outcome, Prediction, Space};
-use super::time::Now;
+use super::time::{Moment, Now};
 
 /// The version of the column set of every stream. Columns are only ever added. To `predictions` version 2 added `intervals`
-/// and `errors`, version 3 `faithfulness`.
-pub const SCHEMA_VERSION: u16 = 3;
+/// and `errors`, version 3 `faithfulness`; to `alerts` version 4 added `shelved_until`, `consequence` and `response`.
+pub const SCHEMA_VERSION: u16 = 4;
 
 /// A sequence of records of one kind, numbered without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -162,6 +162,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// When it was made, as far as that tells anything about other times.
+    pub fn moment(&self) -> Moment {
+        Moment { at: self.at, boot_id: self.session.boot_id, synchronised: self.clock_synchronised }
+    }
+
     /// A prediction's explanation, where there is one.
     pub fn explanation(&self) -> Option<&Explanation> {
         self.settlement.as_ref()?.explanation()

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// A point in time: microseconds since 1970-01-01T00:00:00Z, without leap seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -36,5 +37,28 @@ impl Now {
     /// How long before this moment `earlier` was; zero when it was not before.
     pub fn since(&self, earlier: Now) -> Duration {
         self.monotonic.saturating_sub(earlier.monotonic)
+    }
+}
+
+/// A moment as a record tells of it, or the present one: what is needed to say how much lies between two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// What both clocks said.
+    pub at: Now,
+    /// Which boot of the machine it was.
+    pub boot_id: Uuid,
+    /// Whether the wall clock was known to be right.
+    pub synchronised: bool,
+}
+
+impl Moment {
+    /// How long before this moment `earlier` was, as well as is known: by time that passed within one boot, else by the wall
+    /// clock; zero when it was not before.
+    pub fn age(&self, earlier: &Moment) -> Duration {
+        if self.boot_id == earlier.boot_id {
+            return self.at.since(earlier.at);
+        }
+        let micros = self.at.utc.as_micros().saturating_sub(earlier.at.utc.as_micros());
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
     }
 }

@@ -30,6 +30,17 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Writes a duration in the largest unit in which it is a whole number: `8h`, `90m`.
+pub fn written(duration: Duration) -> String {
+    const UNITS: [(u64, char); 3] = [(86_400, 'd'), (3600, 'h'), (60, 'm')];
+    let seconds = duration.as_secs();
+    let whole = |(size, _): &(u64, char)| seconds > 0 && duration.subsec_nanos() == 0 && seconds.is_multiple_of(*size);
+    match UNITS.into_iter().find(whole) {
+        Some((size, unit)) => format!("{}{unit}", seconds / size),
+        None => format!("{}s", duration.as_secs_f64()),
+    }
+}
+
 /// Reads `"2GiB"`, `"500MB"`, `"4096"`: a number and B, kB, MB, GB, TB, KiB, MiB, GiB, TiB or nothing.
 ///
 /// # Errors
@@ -139,6 +150,16 @@ pub mod bytes_option {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_written_as_people_do() {
+        let written = |seconds| super::written(Duration::from_secs_f64(seconds));
+        assert_eq!(
+            [0.0, 1.5, 59.0, 60.0, 5400.0, 28_800.0, 604_800.0].map(written),
+            ["0s", "1.5s", "59s", "1m", "90m", "8h", "7d"]
+        );
+        assert_eq!(parse_duration(&written(28_800.0)).unwrap(), Duration::from_secs(28_800));
+    }
 
     #[test]
     fn durations_read_as_written_or_say_what_to_write() {

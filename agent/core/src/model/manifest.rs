@@ -17,7 +17,7 @@ use toml::de::DeTable;
 use super::bundle::MANIFEST;
 use super::card::Card;
 use super::error::{BundleError, Place};
-use crate::domain::alert::{Priority, Raised};
+use crate::domain::alert::{Guidance, Priority, Raised};
 use crate::domain::prediction::Space;
 
 /// The only form of manifest that this version reads.
@@ -203,10 +203,10 @@ pub struct Decision {
     pub off_delay: Duration,
     /// How urgent the alert is.
     pub priority: Priority,
-    /// What happens if nobody does anything.
-    pub consequence: Option<String>,
-    /// What the technician is to do.
-    pub response: Option<String>,
+    /// Whether the alert stays when its condition is gone, until a person resets it.
+    pub latching: bool,
+    /// What the technician is told beside the reason.
+    pub guidance: Guidance,
 }
 
 /// How explanations are made.
@@ -441,7 +441,8 @@ assets = ["press-7"]
             ("raise_above = 0.5\n", "", "key decision: the rule needs a threshold"),
             ("clear_below = 0.4", "clear_below = 0.6", "key decision.clear_below: 0.6 is above raise_above = 0.5"),
             ("clear_below = 0.4", "raise_below = 0.4", "key decision.raise_below: write raise_above or raise_below"),
-            ("latching = false", "latching = true", "key decision.latching: latching alerts are not supported"),
+            ("The spindle stops.", &"x".repeat(1001), "key decision.consequence: there are 1001 bytes of text"),
+            ("Change the tool.", " ", "key decision.response: write a sentence, or remove the key"),
             ("\"high\"", "\"urgent\"", "key decision.priority: unknown variant `urgent`"),
             ("background_rows = 50", "background_rows = 0", "key explanation.background_rows: 0 is out of bounds"),
             ("2027-02-28", "2027-02-29", "key card.expires: \"2027-02-29\" is no date"),

@@ -179,7 +179,11 @@ impl Asset {
         let alarm = alarm?;
         let silent = charge == Charge::Model && decision.is_none() && alarm.is_raised();
         self.decider = decision.map(|decision| {
-            alarm.set_priority(decision.priority);
+            if charge == Charge::Rule {
+                alarm.stand_in(&decision)
+            } else {
+                alarm.follow(&decision)
+            }
             Decider::new(decision, alarm.is_raised())
         });
         if silent { alarm.clear(None, "the model that runs now raises no alerts".to_owned()) } else { None }

@@ -73,7 +73,7 @@ impl Decider {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alert::Priority;
+    use crate::domain::alert::{Guidance, Priority};
     use crate::domain::time::Timestamp;
     use crate::model::manifest::Threshold;
 
@@ -88,8 +88,8 @@ mod tests {
             on_delay: Duration::from_secs(on),
             off_delay: Duration::from_secs(off),
             priority: Priority::High,
-            consequence: None,
-            response: None,
+            latching: false,
+            guidance: Guidance::default(),
         };
         Decider::new(rule, false)
     }

@@ -14,7 +14,9 @@ pub mod decide;
 mod engine;
 pub mod gateway;
 mod plan;
+pub mod rates;
 mod rule;
+pub mod shelf;
 pub mod validate;
 pub mod window;
 
@@ -23,11 +25,13 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use self::alarm::{Alarm, OpenAlert};
+use self::alarm::{Alarm, Remembered};
 use self::asset::{Asset, Said, Turn};
 pub use self::plan::{ActiveWhen, AssetPlan, Fallback, Stops, Trigger};
 use self::validate::Readings;
-use crate::domain::alert::{AlertTransition, GATEWAY, Priority, Suppression};
+use crate::domain::alert::{AlertTransition, Cover, GATEWAY, Priority, Unfit};
+use crate::domain::command::Act;
+use crate::domain::condition::Condition;
 use crate::domain::prediction::{ModelKey, Prediction, Role};
 use crate::domain::reason::Reason;
 use crate::domain::record::{Body, NewRecord};
@@ -91,16 +95,17 @@ impl Pipeline {
     /// Binds assets to their models, where they have one at present, and takes up the alarms where the records left them.
     /// Features are bound to signals by name; whether all have one is for the caller to see.
     ///
-    /// The transitions returned close the alerts of assets and rules that are no longer configured.
+    /// The transitions returned close the alerts of assets and rules that are no longer configured, and lift what lies over
+    /// them.
     pub fn new(
         plans: Vec<(AssetPlan, Option<Arc<Model>>)>,
-        open: Vec<OpenAlert>,
+        known: Vec<Remembered>,
         now: Now,
         mint: &mut dyn FnMut() -> Uuid,
     ) -> (Self, Follows) {
         let mut pipeline = Self {
             assets: Vec::new(),
-            alarms: open.into_iter().map(Alarm::restored).collect(),
+            alarms: known.into_iter().map(|known| Alarm::restored(known, now)).collect(),
             readings: Readings::default(),
             stops: Stops::default(),
             stopwatch: || Duration::ZERO,
@@ -127,7 +132,7 @@ impl Pipeline {
         for (alarm, _) in pipeline.alarms.iter_mut().zip(kept).filter(|(alarm, kept)| !watched(alarm, *kept)) {
             let reason = "the configuration no longer watches this";
             // Nothing would ever lift what lies over it, and nobody would see it.
-            let lifted = alarm.suppress(Suppression::None, reason);
+            let lifted = alarm.lift(reason);
             let cleared = if alarm.is_raised() { alarm.clear(None, reason.to_owned()) } else { None };
             follows.records.extend(lifted.into_iter().chain(cleared).map(|change| record(mint(), now, change)));
         }
@@ -144,12 +149,13 @@ impl Pipeline {
     fn alarm_of(&mut self, asset: &Arc<str>, model: &Arc<str>, rule: Option<&Decision>) -> usize {
         if let Some(index) = self.alarms.iter().position(|alarm| alarm.is_of(asset, model)) {
             if let (Some(alarm), Some(rule)) = (self.alarms.get_mut(index), rule) {
-                alarm.set_priority(rule.priority);
+                alarm.follow(rule);
             }
             return index;
         }
-        let priority = rule.map_or(Priority::Low, |rule| rule.priority);
-        self.alarms.push(Alarm::new(Arc::clone(asset), Arc::clone(model), priority));
+        let mut alarm = Alarm::new(Arc::clone(asset), Arc::clone(model), Priority::Low);
+        rule.into_iter().for_each(|rule| alarm.follow(rule));
+        self.alarms.push(alarm);
         self.alarms.len() - 1
     }
 
@@ -222,8 +228,11 @@ impl Pipeline {
     }
 
     /// Predicts the assets whose interval has passed. One that is late predicts once and takes up its rhythm from now.
+    /// Ends what was shelved for as long as it was to be.
     pub fn tick(&mut self, now: Now, mint: &mut dyn FnMut() -> Uuid) -> Follows {
         let mut follows = Follows::default();
+        let over = self.alarms.iter_mut().filter_map(|alarm| alarm.tick(now));
+        follows.records.extend(over.map(|transition| record(mint(), now, transition)));
         for index in 0..self.assets.len() {
             let Trigger::Every(interval) = self.assets[index].plan.trigger else { continue };
             match self.assets[index].due {
@@ -244,11 +253,9 @@ impl Pipeline {
 
     /// When [`Pipeline::tick`] has something to do next, as time since boot.
     pub fn next_tick(&self) -> Option<Duration> {
-        self.assets
-            .iter()
-            .filter(|asset| matches!(asset.plan.trigger, Trigger::Every(_)))
-            .map(|asset| asset.due.unwrap_or(Duration::ZERO))
-            .min()
+        let timed = self.assets.iter().filter(|asset| matches!(asset.plan.trigger, Trigger::Every(_)));
+        let predictions = timed.map(|asset| asset.due.unwrap_or(Duration::ZERO));
+        predictions.chain(self.alarms.iter().filter_map(Alarm::due)).min()
     }
 
     /// What acknowledging an alert changes; `None` when no open alert has this id. Nothing holds before
@@ -257,10 +264,42 @@ impl Pipeline {
         self.alarms.iter().find(|alarm| alarm.id() == Some(id))?.acknowledgement(author, comment)
     }
 
-    /// Takes in a transition that a person brought and that is on disk.
-    pub fn apply(&mut self, transition: &AlertTransition) {
-        if let Some(alarm) = self.alarms.iter_mut().find(|alarm| alarm.id() == Some(transition.alert_id)) {
-            alarm.apply(transition);
+    /// What this would change that somebody asks of an alarm: the one whose open occurrence has this id, or, where that is
+    /// closed, the one of this asset and model. Nothing holds before [`Pipeline::apply`] is told that it is on disk.
+    ///
+    /// # Errors
+    /// When there is no such alarm any more, or it cannot do that as it stands.
+    pub fn asked(
+        &mut self,
+        (id, asset, model): (Uuid, &Arc<str>, &Arc<str>),
+        act: Act,
+        author: String,
+        now: Now,
+    ) -> Result<AlertTransition, Unfit> {
+        let mut found = self.alarms.iter().position(|alarm| alarm.is_of(asset, model));
+        if found.is_none() && **asset == *GATEWAY {
+            // The gateway's own come into being when they are first raised, which may have been in an earlier run.
+            let own = Condition::named(model).ok_or(Unfit::Unwatched)?;
+            self.alarms.push(Alarm::new(Arc::clone(asset), Arc::clone(model), own.priority()));
+            found = Some(self.alarms.len() - 1);
+        }
+        let alarm = found.and_then(|index| self.alarms.get(index)).ok_or(Unfit::Unwatched)?;
+        if matches!(act, Act::Reset { .. }) && alarm.id() != Some(id) {
+            // That occurrence is closed, whatever the newest one does.
+            return Err(Unfit::NotLatched);
+        }
+        alarm.asked(act, author, now)
+    }
+
+    /// What lies over the alarm of that asset and model.
+    pub fn cover(&self, asset: &str, model: &str) -> Cover {
+        self.alarms.iter().find(|alarm| alarm.is_of(asset, model)).map(Alarm::cover).unwrap_or_default()
+    }
+
+    /// Takes in a transition that a person brought at this moment and that is on disk.
+    pub fn apply(&mut self, transition: &AlertTransition, now: Now) {
+        if let Some(alarm) = self.alarms.iter_mut().find(|alarm| alarm.is_of(&transition.asset, &transition.model)) {
+            alarm.apply(transition, now);
         }
     }
 
@@ -270,12 +309,7 @@ impl Pipeline {
         let Some(asset) = self.assets.get_mut(index) else { return false };
         let Some(running) = asset.is_running(&self.readings, now) else { return true };
         if let Some(alarm) = asset.alarm.and_then(|index| self.alarms.get_mut(index)) {
-            let switched = if running {
-                alarm.suppress(Suppression::None, "the machine runs again")
-            } else {
-                alarm.suppress(Suppression::ByDesign, "the machine is off")
-            };
-            follows.records.extend(switched.map(|transition| record(mint(), now, transition)));
+            follows.records.extend(alarm.switch(!running).map(|transition| record(mint(), now, transition)));
         }
         if !running {
             asset.rest();
@@ -304,7 +338,7 @@ impl Pipeline {
             follows.records.extend(transition.map(|transition| {
                 // An alert's id is the id of the record that began it.
                 let began = !transition.from.is_open();
-                record(if began { transition.alert_id } else { mint() }, now, transition)
+                record(transition.alert_id.filter(|_| began).unwrap_or_else(&mut *mint), now, transition)
             }));
         }
         if let Some(Said { prediction, took, .. }) = beside {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::plan::{ActiveWhen, Fallback};
 use super::validate::{DEFAULT_MAX_AGE, Readings, Row};
+use crate::domain::alert::Guidance;
 use crate::domain::prediction::{Outcome, Output};
 use crate::domain::sample::SignalId;
 use crate::domain::time::Now;
@@ -42,8 +43,8 @@ impl Rule {
             on_delay: Duration::ZERO,
             off_delay: OFF_DELAY,
             priority: self.fallback.priority,
-            consequence: None,
-            response: None,
+            latching: false,
+            guidance: Guidance::default(),
         }
     }
 

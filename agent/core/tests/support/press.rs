@@ -10,7 +10,7 @@ use explaind_core::domain::sample::{Quality, Sample, SignalId, Value};
 use explaind_core::domain::time::{Now, Timestamp};
 use explaind_core::model::Model;
 use explaind_core::model::pack::{self, PackInputs};
-use explaind_core::pipeline::alarm::OpenAlert;
+use explaind_core::pipeline::alarm::Remembered;
 use explaind_core::pipeline::{AssetPlan, Follows, Made, Pipeline, Trigger};
 use uuid::Uuid;
 
@@ -91,7 +91,7 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    pub(crate) fn start(plan: AssetPlan, model: Option<Arc<Model>>, open: Vec<OpenAlert>) -> (Self, Follows) {
+    pub(crate) fn start(plan: AssetPlan, model: Option<Arc<Model>>, open: Vec<Remembered>) -> (Self, Follows) {
         let mut ids = 0;
         let mut mint = || {
             ids += 1;

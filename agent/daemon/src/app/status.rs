@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::buffer::Buffer;
 use crate::config::{Asset, Settings};
 use crate::driver::LastPredictions;
+use crate::rates::AlarmRates;
 use crate::rollout::Rollout;
 use crate::source::Sources;
 use crate::{clock, publish, sync};
@@ -19,6 +20,7 @@ pub(super) struct Report {
     sources: Sources,
     buffer: Buffer,
     last: LastPredictions,
+    rates: AlarmRates,
     sync: sync::Status,
     publish: Option<publish::Status>,
 }
@@ -30,7 +32,7 @@ impl Report {
         rollout: Rollout,
         sources: Sources,
         buffer: Buffer,
-        last: LastPredictions,
+        (last, rates): (LastPredictions, AlarmRates),
         (sync, publish): (sync::Status, Option<publish::Status>),
     ) -> Self {
         let gateway = json!({
@@ -47,6 +49,7 @@ impl Report {
             sources,
             buffer,
             last,
+            rates,
             sync,
             publish,
         }
@@ -71,6 +74,7 @@ impl Report {
         let mut gateway = self.gateway.clone();
         gateway["clock_synchronised"] = clock::synchronised().into();
         gateway["stopped"] = self.rollout.stopped();
+        gateway["alarm_flood"] = self.rates.is_flood(clock::now()).into();
         gateway["now"] = clock::rfc3339(clock::now().utc).into();
         json!({
             "gateway": gateway,
@@ -85,7 +89,9 @@ impl Report {
 
     fn assets(&self) -> Value {
         let open: Vec<_> = self.buffer.alerts().into_iter().filter(|alert| alert.state.is_open()).collect();
+        let now = clock::now();
         let assets = self.assets.iter().map(|asset| {
+            let rates = self.rates.of(&asset.id, now);
             let last = self.last.of(&asset.id);
             json!({
                 "id": &*asset.id,
@@ -98,6 +104,9 @@ impl Report {
                 "role": last.as_ref().map(|last| last.role.as_str()),
                 "withheld": last.and_then(|last| last.withheld),
                 "open_alerts": open.iter().filter(|alert| alert.asset == asset.id).count(),
+                "alarms_last_hour": rates.last_hour,
+                "chattering": rates.chattering,
+                "stale": rates.stale,
             })
         });
         assets.collect()

@@ -333,7 +333,7 @@ impl Committer {
                 if let Body::Alert(transition) = &record.body {
                     alerted = true;
                     let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-                    book.apply(record.sequence, record.at, transition);
+                    book.apply(record.sequence, record.moment(), transition);
                 }
                 // Nobody may be listening.
                 let _ = self.announce.send(record);

@@ -467,7 +467,7 @@ fn book(base: &Base, cursor: &Cursor) -> Result<Book, BufferError> {
             if let Ok(record) = base.decode(Stream::Alerts, sequence, sealed)
                 && let Body::Alert(transition) = &record.body
             {
-                book.apply(sequence, record.at, transition);
+                book.apply(sequence, record.moment(), transition);
             }
         }
         if entries.len() < PAGE {

@@ -128,7 +128,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-pub(crate) use alerts::Alert;
+pub(crate) use alerts::{Alert, Standing};
 pub(crate) use bounds::Config;
 pub(crate) use error::BufferError;
 pub(crate) use inspect::{Finding, Offline, Part, Piece};
@@ -351,6 +351,11 @@ impl Buffer {
     /// All alerts that are open, the newest first, then up to 1000 closed ones, the last closed first.
     pub(crate) fn alerts(&self) -> Vec<Alert> {
         self.0.commit.alerts(alerts::Book::list)
+    }
+
+    /// Every alarm that has an open alert, or that something lies over.
+    pub(crate) fn standing(&self) -> Vec<Standing> {
+        self.0.commit.alerts(alerts::Book::standing)
     }
 
     /// The alert with this id, while it is open or among the last closed.

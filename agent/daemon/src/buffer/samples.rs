@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use explaind_core::domain::alert::{AlarmState, AlertTransition, Priority, Suppression};
+use explaind_core::domain::alert::{AlarmState, AlertTransition, Cover, Guidance, Priority};
 use explaind_core::domain::explanation::{Attribution, Explanation, Method, Settlement};
 use explaind_core::domain::extra::{Extra, Kind};
 use explaind_core::domain::feedback::{ExplanationVerdict, Feedback, UserRole, Verdict};
@@ -141,22 +141,23 @@ pub(crate) fn transition(
     let mut record = new(
         seconds,
         Body::Alert(AlertTransition {
-            alert_id: Uuid::nil(),
+            alert_id: None,
             asset: "press-7".into(),
             model: "press-failure".into(),
             prediction_id,
             from,
             to,
-            suppression: Suppression::None,
+            cover: Cover::default(),
             priority: Priority::High,
             author: author.map(str::to_owned),
             comment: None,
             reason: "probability 0.93 above 0.5".to_owned(),
             raised: None,
+            guidance: Guidance::default(),
         }),
     );
     if let Body::Alert(transition) = &mut record.body {
-        transition.alert_id = alert.unwrap_or(record.id);
+        transition.alert_id = alert.or(Some(record.id));
     }
     record
 }

@@ -9,7 +9,7 @@ use super::client::{Client, Peer, escaped};
 use super::failure::Failure;
 use super::print;
 
-/// List alerts, show one, acknowledge one.
+/// List alerts, show one, acknowledge, reset or shelve one, take one out of service.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -54,6 +54,50 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Let go an alert that is latched: its condition is gone, and it was acknowledged
+    Reset(Noted),
+    /// Put an alert aside for a time; it also stays aside when it is raised again
+    Shelve {
+        /// The alert's id
+        id: Uuid,
+        /// For how long, at most 7d
+        #[arg(long = "for", value_name = "TIME")]
+        length: String,
+        /// Why: those who will miss the alert read it
+        #[arg(long)]
+        reason: String,
+        /// Print the alert afterwards, as a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take an alert back from there
+    Unshelve(Noted),
+    /// Take an alert out of service until it is put back; for engineers
+    OutOfService {
+        /// The alert's id
+        id: Uuid,
+        /// Why: those who will miss the alert read it
+        #[arg(long)]
+        reason: String,
+        /// Print the alert afterwards, as a JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put it back in service; for engineers
+    InService(Noted),
+}
+
+/// An alert, and what is said with what is done to it.
+#[derive(Debug, clap::Args)]
+struct Noted {
+    /// The alert's id
+    id: Uuid,
+    /// What you want to add
+    #[arg(long)]
+    comment: Option<String>,
+    /// Print the alert afterwards, as a JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the verb. `by_config` finds the socket that a configuration names.
@@ -65,11 +109,38 @@ pub(crate) fn run(
     match &args.verb {
         Verb::List { open, asset, limit, json } => list(&client, *open, asset.as_deref(), *limit, *json),
         Verb::Show { id, json } => show(&client.get(&format!("/api/v1/alerts/{id}"))?, *json),
-        Verb::Ack { id, comment, json } => {
-            let body = json!({ "comment": comment });
-            let alert = client.post(&format!("/api/v1/alerts/{id}/acknowledge"), &body)?;
-            if *json { print::json(&alert) } else { print::line(&format!("{id} is {}", print::text(&alert, "state"))) }
+        Verb::Ack { id, comment, json } => change(&client, id, "acknowledge", &json!({ "comment": comment }), *json),
+        Verb::Reset(noted) => noted.change(&client, "reset"),
+        Verb::Shelve { id, length, reason, json } => {
+            change(&client, id, "shelve", &json!({ "for": length, "reason": reason }), *json)
         }
+        Verb::Unshelve(noted) => noted.change(&client, "unshelve"),
+        Verb::OutOfService { id, reason, json } => {
+            change(&client, id, "out-of-service", &json!({ "reason": reason }), *json)
+        }
+        Verb::InService(noted) => noted.change(&client, "in-service"),
+    }
+}
+
+impl Noted {
+    fn change(&self, client: &Client, verb: &str) -> Result<(), Failure> {
+        change(client, &self.id, verb, &json!({ "comment": self.comment }), self.json)
+    }
+}
+
+/// Does it, and says what the alert is then.
+fn change(client: &Client, id: &Uuid, verb: &str, body: &Value, json: bool) -> Result<(), Failure> {
+    let alert = client.post(&format!("/api/v1/alerts/{id}/{verb}"), body)?;
+    if json { print::json(&alert) } else { print::line(&format!("{id} is {}", standing(&alert))) }
+}
+
+/// The state, and what lies over it.
+fn standing(alert: &Value) -> String {
+    let [state, over, until] = ["state", "suppression", "shelved_until"].map(|key| print::text(alert, key));
+    match over.as_str() {
+        "" | "none" => state,
+        "shelved" => format!("{state}, shelved until {until}"),
+        _ => format!("{state}, {over}"),
     }
 }
 
@@ -90,7 +161,9 @@ fn list(client: &Client, open: bool, asset: Option<&str>, limit: u16, json: bool
 }
 
 fn row(alert: &Value) -> [String; 6] {
-    ["id", "asset", "state", "priority", "raised_at", "sentence"].map(|key| print::text(alert, key))
+    let [id, asset, priority, raised, sentence] =
+        ["id", "asset", "priority", "raised_at", "sentence"].map(|key| print::text(alert, key));
+    [id, asset, standing(alert), priority, raised, sentence]
 }
 
 fn show(alert: &Value, json: bool) -> Result<(), Failure> {
@@ -103,7 +176,12 @@ fn show(alert: &Value, json: bool) -> Result<(), Failure> {
         "model",
         "state",
         "suppression",
+        "shelved_until",
+        "suppressed_by",
+        "suppressed_because",
         "priority",
+        "consequence",
+        "response",
         "raised_at",
         "cleared_at",
         "acknowledged_by",
@@ -156,7 +234,18 @@ fn reason(feature: &Value) -> [String; 5] {
 mod tests {
     use serde_json::json;
 
-    use super::reason;
+    use super::{reason, standing};
+
+    #[test]
+    fn what_lies_over_an_alert_is_said_with_its_state() {
+        let mut alert = json!({ "state": "acknowledged", "suppression": "none", "shelved_until": null });
+        assert_eq!(standing(&alert), "acknowledged");
+        alert["suppression"] = json!("out_of_service");
+        assert_eq!(standing(&alert), "acknowledged, out_of_service");
+        alert["suppression"] = json!("shelved");
+        alert["shelved_until"] = json!("2026-11-28T08:00:00Z");
+        assert_eq!(standing(&alert), "acknowledged, shelved until 2026-11-28T08:00:00Z");
+    }
 
     #[test]
     fn reasons_have_the_digits_that_were_measured() {

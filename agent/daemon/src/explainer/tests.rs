@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use explaind_core::domain::alert::{AlarmState, AlertTransition, Priority, Raised, Suppression};
+use explaind_core::domain::alert::{AlarmState, AlertTransition, Cover, Guidance, Priority, Raised};
 use explaind_core::domain::explanation::Method;
 use explaind_core::domain::extra::{Cases, Counterfactuals, Kind, Outcome as Ended};
 use explaind_core::domain::figures::Figures;
@@ -98,18 +98,19 @@ impl Rig {
         let mut records = vec![NewRecord { id, at, body: Body::Prediction(prediction) }];
         if raises {
             let transition = AlertTransition {
-                alert_id: alert,
+                alert_id: Some(alert),
                 asset: asset.into(),
                 model: "press".into(),
                 prediction_id: Some(id),
                 from: AlarmState::Normal,
                 to: AlarmState::Unacknowledged,
-                suppression: Suppression::None,
+                cover: Cover::default(),
                 priority: Priority::High,
                 author: None,
                 comment: None,
                 reason: "probability 0.93 above 0.5".to_owned(),
                 raised: Some(Raised::Above),
+                guidance: Guidance::default(),
             };
             records.push(NewRecord { id: alert, at, body: Body::Alert(transition) });
         }

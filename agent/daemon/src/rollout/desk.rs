@@ -39,7 +39,9 @@ pub(super) async fn run(rollout: Rollout, mut letters: mpsc::Receiver<Letter>) {
             Command::Stop { model, author, reason } => rollout.stop(model, author, reason).await,
             Command::Release { model, author, reason } => rollout.release(model, &author, reason).await,
             // It is the driver's.
-            Command::Acknowledge { alert_id, .. } => Err(Refusal::UnknownAlert(alert_id)),
+            Command::Acknowledge { alert_id, .. } | Command::Alarm { alert_id, .. } => {
+                Err(Refusal::UnknownAlert(alert_id))
+            }
         };
         answer(to, done);
     }

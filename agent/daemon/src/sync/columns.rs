@@ -117,8 +117,8 @@ impl<'a> Columns<'a> {
     }
 
     fn alerts(&mut self) {
-        self.text("alert_id", |r| Some(alert(r)?.alert_id.to_string()));
-        self.text("suppression", |r| Some(alert(r)?.suppression.as_str()));
+        self.text("alert_id", |r| id(alert(r)?.alert_id));
+        self.text("suppression", |r| Some(alert(r)?.cover.shown().as_str()));
         self.text("prediction_id", |r| id(alert(r)?.prediction_id));
         self.text("asset", |r| Some(&*alert(r)?.asset));
         self.text("from_state", |r| Some(alert(r)?.from.as_str()));
@@ -128,6 +128,10 @@ impl<'a> Columns<'a> {
         self.text("comment", |r| alert(r)?.comment.as_deref());
         self.text("reason", |r| Some(alert(r)?.reason.as_str()));
         self.text("model", |r| Some(&*alert(r)?.model));
+        // Since schema version 4.
+        self.time("shelved_until", |r| alert(r)?.cover.shelved_until);
+        self.text("consequence", |r| alert(r)?.guidance.consequence.as_deref());
+        self.text("response", |r| alert(r)?.guidance.response.as_deref());
     }
 
     fn feedback(&mut self) {

@@ -168,9 +168,10 @@ impl Gathered {
             Body::Alert(change) => {
                 let news = json!({
                     "id": change.alert_id, "asset": change.asset, "state": change.to.as_str(),
-                    "suppression": change.suppression.as_str(), "priority": change.priority.as_str(),
+                    "suppression": change.cover.shown().as_str(), "priority": change.priority.as_str(),
                 });
-                self.alerts.insert(change.alert_id, news);
+                // Of an alarm at rest something changes that lies over it: that is news of its own.
+                self.alerts.insert(change.alert_id.unwrap_or(record.id), news);
             }
             Body::Feedback(feedback) => {
                 let news = json!({

@@ -6,6 +6,7 @@
 
 mod access;
 mod acknowledge;
+mod alarm;
 mod api;
 mod audit;
 mod collectors;

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use explaind_core::domain::alert::Unfit;
 use explaind_core::domain::command::Refusal;
 use serde_json::json;
 
@@ -106,6 +107,8 @@ impl From<Refusal> for Problem {
             Refusal::NothingToRollBackTo(_) | Refusal::CannotRelease(_) => {
                 Self::new(StatusCode::CONFLICT, refusal.to_string())
             }
+            Refusal::Unfit(Unfit::Length) => Self::unacceptable(refusal.to_string()),
+            Refusal::Unfit(_) => Self::new(StatusCode::CONFLICT, refusal.to_string()),
             Refusal::NotStored(_) | Refusal::Busy => Self::busy(refusal.to_string()),
         }
     }

@@ -1,9 +1,9 @@
 //! What people have said, found by the alert or the prediction they said it of.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use explaind_core::domain::feedback::Feedback;
+use explaind_core::domain::feedback::{Feedback, Verdict};
 use explaind_core::domain::record::{Body, Record, Stream};
 use explaind_core::domain::time::Timestamp;
 use uuid::Uuid;
@@ -95,6 +95,26 @@ impl Verdicts {
         all.sort_unstable_by_key(|said| said.sequence);
         all.dedup_by_key(|said| said.sequence);
         all.into_iter().map(|said| Said { revised: index.revised.contains(&said.id), ..said.clone() }).collect()
+    }
+
+    /// By machine, how many of its alerts people judged, and how many of those are false: by the verdict on each that was given
+    /// last and stands, unless that is that somebody is unsure.
+    pub(crate) fn judged(&self) -> BTreeMap<String, (usize, usize)> {
+        let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last: HashMap<Uuid, &Said> = HashMap::new();
+        for said in index.order.iter().filter_map(|id| index.all.get(id)) {
+            let judges = matches!(said.feedback.verdict, Some(Verdict::Confirm | Verdict::Reject | Verdict::Correct));
+            if let (Some(alert), true, false) = (said.feedback.alert_id, judges, index.revised.contains(&said.id)) {
+                last.insert(alert, said);
+            }
+        }
+        let mut all: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+        for said in last.values() {
+            let (judged, falsely) = all.entry(said.feedback.asset.clone()).or_default();
+            *judged += 1;
+            *falsely += usize::from(said.feedback.verdict == Some(Verdict::Reject));
+        }
+        all
     }
 
     /// Whether a later feedback took its place.

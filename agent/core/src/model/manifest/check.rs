@@ -1,10 +1,12 @@
 //! From the manifest as written to types that cannot be wrong.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{
     Adjustable, Decision, ExplanationSettings, Feature, InputSpec, Manifest, OutputKind, OutputSpec, Threshold, raw,
 };
+use crate::domain::alert::Guidance;
 use crate::domain::prediction::Space;
 use crate::model::card::{self, Card};
 
@@ -204,9 +206,6 @@ fn check_output(raw: raw::Output) -> Result<OutputSpec, Fault> {
 }
 
 fn check_decision(raw: raw::Decision, output: &OutputSpec) -> Result<Decision, Fault> {
-    if raw.latching {
-        return fault("decision.latching", "latching alerts are not supported in this version; remove the key");
-    }
     let given = [
         ("decision.raise_above", raw.raise_above),
         ("decision.raise_below", raw.raise_below),
@@ -254,9 +253,26 @@ fn check_decision(raw: raw::Decision, output: &OutputSpec) -> Result<Decision, F
         on_delay: raw.on_delay,
         off_delay: raw.off_delay,
         priority: raw.priority,
-        consequence: raw.consequence,
-        response: raw.response,
+        latching: raw.latching,
+        guidance: Guidance {
+            consequence: advice("decision.consequence", raw.consequence)?,
+            response: advice("decision.response", raw.response)?,
+        },
     })
+}
+
+/// Longest text that a technician is told beside the reason, in bytes: it is part of each record that raises.
+const LONGEST_ADVICE: usize = 1000;
+
+fn advice(key: &str, text: Option<String>) -> Result<Option<Arc<str>>, Fault> {
+    let Some(text) = text else { return Ok(None) };
+    if text.trim().is_empty() {
+        return fault(key, "write a sentence, or remove the key");
+    }
+    if text.len() > LONGEST_ADVICE {
+        return fault(key, format!("there are {} bytes of text; write at most {LONGEST_ADVICE}", text.len()));
+    }
+    Ok(Some(text.into()))
 }
 
 /// Longest text of a card, in bytes.

@@ -22,7 +22,7 @@ use explaind_core::domain::time::{Now, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use people::{StoredAlert, StoredFeedback};
+use people::{StoredAlarm, StoredAlert, StoredFeedback};
 use prediction::{PredictionFrame, StoredPrediction};
 use settlement::ExplanationFrame;
 pub(super) use settlement::{StoredSettlement, frame_of_settlement};
@@ -66,6 +66,8 @@ enum StoredBody {
     Raised(StoredAlert, Raised),
     /// Prediction, kind, content.
     Extra([u8; 16], Kind, String),
+    /// A change of an alarm that takes more to say.
+    Alarm(Box<StoredAlarm>),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,6 +109,7 @@ impl StoredRecord {
     pub(super) fn raised_by(&self) -> Option<Uuid> {
         match &self.body {
             StoredBody::Alert(alert) | StoredBody::Raised(alert, _) => alert.prediction(),
+            StoredBody::Alarm(alarm) => alarm.prediction(),
             _ => None,
         }
     }
@@ -140,6 +143,7 @@ impl StoredRecord {
             StoredBody::Prediction(stored) => Body::Prediction(stored.into_domain(frames)?),
             StoredBody::Alert(stored) => Body::Alert(stored.into_domain(None)),
             StoredBody::Raised(stored, raised) => Body::Alert(stored.into_domain(Some(raised))),
+            StoredBody::Alarm(stored) => Body::Alert(stored.into_domain()),
             StoredBody::Feedback(stored) => Body::Feedback(stored.into_domain()),
             StoredBody::Audit(stored) => Body::Audit(Audit {
                 actor: stored.actor,
@@ -171,9 +175,10 @@ impl StoredBody {
     fn of(body: &Body, frame: u32) -> Self {
         match body {
             Body::Prediction(prediction) => Self::Prediction(StoredPrediction::of(prediction, frame)),
-            Body::Alert(transition) => match transition.raised {
-                None => Self::Alert(StoredAlert::of(transition)),
-                Some(raised) => Self::Raised(StoredAlert::of(transition), raised),
+            Body::Alert(transition) => match (StoredAlert::of(transition), transition.raised) {
+                (Some(alert), None) => Self::Alert(alert),
+                (Some(alert), Some(raised)) => Self::Raised(alert, raised),
+                (None, _) => Self::Alarm(Box::new(StoredAlarm::of(transition))),
             },
             Body::Feedback(feedback) => Self::Feedback(Box::new(StoredFeedback::of(feedback))),
             Body::Audit(audit) => Self::Audit(StoredAudit {

@@ -1,6 +1,8 @@
 //! Alerts and feedback as they lie on disk.
 
-use explaind_core::domain::alert::{AlarmState, AlertTransition, Priority, Raised, Suppression};
+use std::sync::Arc;
+
+use explaind_core::domain::alert::{AlarmState, AlertTransition, Cover, Guidance, Priority, Raised, Suppression};
 use explaind_core::domain::feedback::{ExplanationVerdict, Feedback, UserRole, Verdict};
 use explaind_core::domain::prediction::Digest;
 use explaind_core::domain::time::Timestamp;
@@ -20,6 +22,28 @@ pub(super) struct StoredAlert {
     author: Option<String>,
     comment: Option<String>,
     reason: String,
+}
+
+/// A transition that says more than [`StoredAlert`] can: of an alarm at rest, below what people laid over it, or with what
+/// the technician is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct StoredAlarm {
+    alert_id: Option<[u8; 16]>,
+    asset: String,
+    model: String,
+    prediction_id: Option<[u8; 16]>,
+    from: AlarmState,
+    to: AlarmState,
+    out_of_service: bool,
+    shelved_until: Option<i64>,
+    by_design: bool,
+    priority: Priority,
+    author: Option<String>,
+    comment: Option<String>,
+    reason: String,
+    raised: Option<Raised>,
+    consequence: Option<String>,
+    response: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,20 +70,24 @@ pub(super) struct StoredFeedback {
 }
 
 impl StoredAlert {
-    pub(super) fn of(transition: &AlertTransition) -> Self {
-        Self {
-            alert_id: transition.alert_id.into_bytes(),
+    /// `None` where it takes a [`StoredAlarm`] to say it all.
+    pub(super) fn of(transition: &AlertTransition) -> Option<Self> {
+        if transition.cover.is_by_people() || transition.guidance != Guidance::default() {
+            return None;
+        }
+        Some(Self {
+            alert_id: transition.alert_id?.into_bytes(),
             asset: transition.asset.as_ref().to_owned(),
             model: transition.model.as_ref().to_owned(),
             prediction_id: transition.prediction_id.map(Uuid::into_bytes),
             from: transition.from,
             to: transition.to,
-            suppression: transition.suppression,
+            suppression: transition.cover.shown(),
             priority: transition.priority,
             author: transition.author.clone(),
             comment: transition.comment.clone(),
             reason: transition.reason.clone(),
-        }
+        })
     }
 
     pub(super) fn prediction(&self) -> Option<Uuid> {
@@ -68,18 +96,67 @@ impl StoredAlert {
 
     pub(super) fn into_domain(self, raised: Option<Raised>) -> AlertTransition {
         AlertTransition {
-            alert_id: Uuid::from_bytes(self.alert_id),
+            alert_id: Some(Uuid::from_bytes(self.alert_id)),
             asset: self.asset.into(),
             model: self.model.into(),
             prediction_id: self.prediction_id.map(Uuid::from_bytes),
             from: self.from,
             to: self.to,
-            suppression: self.suppression,
+            cover: Cover { by_design: self.suppression == Suppression::ByDesign, ..Cover::default() },
             priority: self.priority,
             author: self.author,
             comment: self.comment,
             reason: self.reason,
             raised,
+            guidance: Guidance::default(),
+        }
+    }
+}
+
+impl StoredAlarm {
+    pub(super) fn of(transition: &AlertTransition) -> Self {
+        let AlertTransition { cover, guidance, .. } = transition;
+        let owned = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
+        Self {
+            alert_id: transition.alert_id.map(Uuid::into_bytes),
+            asset: transition.asset.as_ref().to_owned(),
+            model: transition.model.as_ref().to_owned(),
+            prediction_id: transition.prediction_id.map(Uuid::into_bytes),
+            from: transition.from,
+            to: transition.to,
+            out_of_service: cover.out_of_service,
+            shelved_until: cover.shelved_until.map(Timestamp::as_micros),
+            by_design: cover.by_design,
+            priority: transition.priority,
+            author: transition.author.clone(),
+            comment: transition.comment.clone(),
+            reason: transition.reason.clone(),
+            raised: transition.raised,
+            consequence: owned(&guidance.consequence),
+            response: owned(&guidance.response),
+        }
+    }
+
+    pub(super) fn prediction(&self) -> Option<Uuid> {
+        self.prediction_id.map(Uuid::from_bytes)
+    }
+
+    pub(super) fn into_domain(self) -> AlertTransition {
+        let shelved_until = self.shelved_until.map(Timestamp::from_micros);
+        AlertTransition {
+            alert_id: self.alert_id.map(Uuid::from_bytes),
+            asset: self.asset.into(),
+            model: self.model.into(),
+            prediction_id: self.prediction_id.map(Uuid::from_bytes),
+            from: self.from,
+            to: self.to,
+            cover: Cover { out_of_service: self.out_of_service, shelved_until, by_design: self.by_design },
+            priority: self.priority,
+            author: self.author,
+            comment: self.comment,
+            reason: self.reason,
+            raised: self.raised,
+            guidance: Guidance { consequence: self.consequence.map(Arc::from), response: self.response.map(Arc::from) },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Pins the bytes: what older versions wrote must stay readable.
 
-use explaind_core::domain::alert::{AlarmState, Priority, Raised, Suppression};
+use explaind_core::domain::alert::{AlarmState, Cover, Guidance, Priority, Raised, Suppression};
 use explaind_core::domain::explanation::{Faithfulness, IntervalShare, Method, Settlement};
 use explaind_core::domain::feedback::{ExplanationVerdict, UserRole, Verdict};
 use explaind_core::domain::prediction::{Role, Space, Withheld};
@@ -41,6 +41,8 @@ fn every_body_survives_the_way_to_the_disk_and_back() {
         raising(1),
         extra(1, Uuid::from_u128(4)),
         in_space(),
+        at_rest(),
+        advised(),
     ];
     for record in records {
         let frame = frame_of(&record.body).unwrap_or(Frame::Session(Arc::new(session())));
@@ -64,6 +66,27 @@ fn raising(seconds: u64) -> NewRecord {
         transition(seconds, Some(Uuid::from_u128(2)), (AlarmState::Normal, AlarmState::Unacknowledged), None, None);
     if let Body::Alert(transition) = &mut record.body {
         transition.raised = Some(Raised::Below);
+    }
+    record
+}
+
+/// Shelved while nothing is open.
+fn at_rest() -> NewRecord {
+    let mut record = transition(1, None, (AlarmState::Normal, AlarmState::Normal), None, Some("ada"));
+    if let Body::Alert(transition) = &mut record.body {
+        transition.alert_id = None;
+        transition.cover =
+            Cover { out_of_service: true, shelved_until: Some(Timestamp::from_micros(7)), by_design: true };
+    }
+    record
+}
+
+/// Raised again from latched, with what is to be done.
+fn advised() -> NewRecord {
+    let mut record = raising(1);
+    if let Body::Alert(transition) = &mut record.body {
+        transition.from = AlarmState::LatchedAcknowledged;
+        transition.guidance = Guidance { consequence: Some("c".into()), response: Some("r".into()) };
     }
     record
 }
@@ -121,6 +144,8 @@ fn the_bytes_of_version_1_do_not_change() {
         hex(&postcard::to_allocvec(&StoredSettlement::of(&explained_further(), 6)).unwrap()),
         stored(fixed(extra(1, Uuid::from_u128(4)))),
         stored(fixed(in_space())),
+        stored(fixed(at_rest())),
+        stored(fixed(advised())),
     ];
     let golden: Vec<&str> = include_str!("version_1.golden").lines().collect();
     assert_eq!(all.join("\n"), golden.join("\n"));
@@ -133,8 +158,11 @@ fn positions_of_variants_do_not_change() {
     }
     let f = || "f".to_owned();
     use AlarmState::{Acknowledged, Normal, ReturnedUnacknowledged, Unacknowledged};
+    let latched = [AlarmState::LatchedUnacknowledged, AlarmState::LatchedAcknowledged];
     assert_eq!(positions(&[Unacknowledged, Acknowledged, ReturnedUnacknowledged, Normal]), [0, 1, 2, 3]);
-    assert_eq!(positions(&[Suppression::None, Suppression::ByDesign]), [0, 1]);
+    assert_eq!(positions(&latched), [4, 5]);
+    use Suppression::{ByDesign, OutOfService, Shelved};
+    assert_eq!(positions(&[Suppression::None, ByDesign, Shelved, OutOfService]), [0, 1, 2, 3]);
     assert_eq!(positions(&[Priority::Low, Priority::Medium, Priority::High, Priority::Critical]), [0, 1, 2, 3]);
     use Method::{Enumeration, Linear, Quadratic, Sampling, TreeShapley};
     assert_eq!(positions(&[TreeShapley, Enumeration, Linear, Quadratic, Sampling]), [0, 1, 2, 3, 4]);

@@ -15,6 +15,7 @@ use std::fs;
 use std::path::Path;
 
 use explaind_core::domain::alert::AlarmState::{Acknowledged, Normal, Unacknowledged};
+use explaind_core::domain::alert::Cover;
 use explaind_core::domain::explanation::Settlement;
 use explaind_core::domain::record::{Body, Record, Stream};
 use tokio::sync::broadcast::error::TryRecvError;
@@ -193,6 +194,51 @@ fn alerts_are_rebuilt() {
     let buffer = open(folder.path());
     assert_eq!(buffer.alerts(), before);
     assert_eq!(buffer.alert(id).unwrap().acknowledged_by.as_deref(), Some("ada"));
+}
+
+#[test]
+fn what_lies_over_an_alarm_at_rest_is_rebuilt() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = open(folder.path());
+    let mut aside = transition(3, None, (Normal, Normal), None, Some("ada"));
+    let cover = Cover { shelved_until: Some(at(90).utc), ..Cover::default() };
+    if let Body::Alert(change) = &mut aside.body {
+        (change.alert_id, change.cover, change.comment) = (None, cover, Some("spare part".into()));
+    }
+    buffer.append(vec![aside]).unwrap();
+    let before = buffer.standing();
+    assert_eq!((before.len(), before[0].open, before[0].cover.map(|(cover, _)| cover)), (1, None, Some(cover)));
+    drop(buffer);
+    let buffer = open(folder.path());
+    assert_eq!(buffer.standing(), before);
+    let raise = transition(4, None, (Normal, Unacknowledged), None, None);
+    let id = raise.id;
+    buffer.append(vec![raise]).unwrap();
+    assert_eq!(buffer.alert(id).unwrap().suppression.as_str(), "none", "each transition says what lies over it");
+}
+
+#[test]
+fn a_storm_of_10_000_raises_is_on_record_and_the_list_stays_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = open(folder.path());
+    for some in 0..100_u64 {
+        let mut storm = Vec::new();
+        for n in 0..100 {
+            let raise = transition(some * 100 + n, None, (Normal, Unacknowledged), None, None);
+            let id = Some(raise.id);
+            storm.push(raise);
+            // The last one stays open.
+            if some * 100 + n < 9_999 {
+                storm.push(transition(some * 100 + n, id, (Unacknowledged, Normal), None, None));
+            }
+        }
+        buffer.append(storm).unwrap();
+    }
+    let alerts = buffer.alerts();
+    assert_eq!((alerts.len(), alerts[0].state, alerts[1].state), (1_001, Unacknowledged, Normal));
+    assert_eq!(buffer.latest(Stream::Alerts, None, 1).unwrap()[0].sequence, 19_999);
+    drop(buffer);
+    assert_eq!(open(folder.path()).alerts(), alerts);
 }
 
 #[test]

@@ -1,21 +1,22 @@
-//! Alerts: the list, one with its story, and the acknowledgement.
+//! Alerts: the list, one with its story, and what people do to them.
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::Uri;
+use explaind_core::domain::command::Act;
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::body::OptionalBody;
+use super::body::{Body, OptionalBody};
 use super::{Page, base, forms, id, is, limit};
 use crate::buffer::Alert;
 use crate::web::Shared;
-use crate::web::access::{Technician, Viewer};
-use crate::web::acknowledge;
+use crate::web::access::{Actor, Engineer, Technician, Viewer};
 use crate::web::language::Reads;
 use crate::web::problem::Problem;
 use crate::web::story::Story;
+use crate::web::{acknowledge, alarm};
 
 /// Which alerts.
 #[derive(Deserialize)]
@@ -30,7 +31,16 @@ pub(crate) struct Wanted {
 }
 
 /// What `state` may be.
-const STATES: [&str; 6] = ["open", "closed", "unacknowledged", "acknowledged", "returned_unacknowledged", "normal"];
+const STATES: [&str; 8] = [
+    "open",
+    "closed",
+    "unacknowledged",
+    "acknowledged",
+    "returned_unacknowledged",
+    "latched_unacknowledged",
+    "latched_acknowledged",
+    "normal",
+];
 
 impl Wanted {
     fn fits(&self, alert: &Alert) -> bool {
@@ -107,5 +117,88 @@ pub(crate) async fn acknowledge(
 ) -> Result<Json<Value>, Problem> {
     let id = id(&text)?;
     acknowledge::acknowledge(&web, &actor, id, note.comment).await?;
+    show(State(web), Viewer(actor), language, Path(text)).await
+}
+
+/// Why, where that must be said.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Because {
+    reason: Option<String>,
+}
+
+/// For how long and why.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Aside {
+    #[serde(rename = "for")]
+    length: String,
+    reason: Option<String>,
+}
+
+/// Lets go what is latched.
+pub(crate) async fn reset(
+    State(web): State<Shared>,
+    Technician(actor): Technician,
+    language: Reads,
+    Path(text): Path<String>,
+    OptionalBody(note): OptionalBody<Note>,
+) -> Result<Json<Value>, Problem> {
+    change(web, actor, language, text, alarm::reset(note.comment)).await
+}
+
+/// Puts the alert's alarm aside for a time.
+pub(crate) async fn shelve(
+    State(web): State<Shared>,
+    Technician(actor): Technician,
+    language: Reads,
+    Path(text): Path<String>,
+    Body(aside): Body<Aside>,
+) -> Result<Json<Value>, Problem> {
+    change(web, actor, language, text, alarm::shelve(&aside.length, aside.reason)).await
+}
+
+/// Takes it back from there.
+pub(crate) async fn unshelve(
+    State(web): State<Shared>,
+    Technician(actor): Technician,
+    language: Reads,
+    Path(text): Path<String>,
+    OptionalBody(note): OptionalBody<Note>,
+) -> Result<Json<Value>, Problem> {
+    change(web, actor, language, text, alarm::unshelve(note.comment)).await
+}
+
+/// Takes the alert's alarm out of service.
+pub(crate) async fn out_of_service(
+    State(web): State<Shared>,
+    Engineer(actor): Engineer,
+    language: Reads,
+    Path(text): Path<String>,
+    Body(because): Body<Because>,
+) -> Result<Json<Value>, Problem> {
+    change(web, actor, language, text, alarm::out_of_service(because.reason)).await
+}
+
+/// Puts it back.
+pub(crate) async fn in_service(
+    State(web): State<Shared>,
+    Engineer(actor): Engineer,
+    language: Reads,
+    Path(text): Path<String>,
+    OptionalBody(note): OptionalBody<Note>,
+) -> Result<Json<Value>, Problem> {
+    change(web, actor, language, text, alarm::in_service(note.comment)).await
+}
+
+/// Asks for it, and shows the alert as it is then.
+async fn change(
+    web: Shared,
+    actor: Actor,
+    language: Reads,
+    text: String,
+    act: Result<Act, Problem>,
+) -> Result<Json<Value>, Problem> {
+    alarm::ask(&web, &actor, id(&text)?, act?).await?;
     show(State(web), Viewer(actor), language, Path(text)).await
 }

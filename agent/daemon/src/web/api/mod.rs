@@ -10,6 +10,7 @@ mod models;
 mod openapi;
 mod predictions;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -20,6 +21,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use explaind_core::domain::record::{Record, Stream};
 use serde::Serialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::access::Viewer;
@@ -48,6 +50,11 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/api/v1/alerts", get(alerts::list))
         .route("/api/v1/alerts/{id}", get(alerts::show))
         .route("/api/v1/alerts/{id}/acknowledge", post(alerts::acknowledge))
+        .route("/api/v1/alerts/{id}/reset", post(alerts::reset))
+        .route("/api/v1/alerts/{id}/shelve", post(alerts::shelve))
+        .route("/api/v1/alerts/{id}/unshelve", post(alerts::unshelve))
+        .route("/api/v1/alerts/{id}/out-of-service", post(alerts::out_of_service))
+        .route("/api/v1/alerts/{id}/in-service", post(alerts::in_service))
         .route("/api/v1/models", get(models::list))
         .route("/api/v1/models/{name}/{verb}", post(models::change))
         .route("/api/v1/gateway/{verb}", post(models::change_all))
@@ -82,12 +89,25 @@ async fn metrics(State(web): State<Shared>) -> Response {
     if let Some(bytes) = wear.disk_written_bytes {
         web.metrics.disk_written(bytes);
     }
+    for (asset, (judged, falsely)) in web.verdicts.judged() {
+        web.metrics.alarm_nuisance(&asset, falsely as f64 / judged as f64);
+    }
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     ([(CONTENT_TYPE, kind)], web.metrics.text()).into_response()
 }
 
-async fn status(State(web): State<Shared>, _: Viewer) -> Result<Json<serde_json::Value>, Problem> {
-    web.off_thread(|web| Ok((web.status)())).await.map(Json)
+async fn status(State(web): State<Shared>, _: Viewer) -> Result<Json<Value>, Problem> {
+    web.off_thread(|web| Ok(with_judged((web.status)(), &web.verdicts.judged()))).await.map(Json)
+}
+
+/// The status with what people said of each machine's alerts.
+fn with_judged(mut status: Value, judged: &BTreeMap<String, (usize, usize)>) -> Value {
+    for asset in status["assets"].as_array_mut().into_iter().flatten() {
+        let (judged, falsely) = asset["id"].as_str().and_then(|id| judged.get(id)).copied().unwrap_or_default();
+        asset["judged"] = judged.into();
+        asset["nuisance_share"] = if judged > 0 { (falsely as f64 / judged as f64).into() } else { Value::Null };
+    }
+    status
 }
 
 /// The id in a path.

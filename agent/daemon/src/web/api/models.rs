@@ -57,7 +57,7 @@ async fn carry_out(
     let (done, version) = match done {
         Done::RolledBack { version } => ("rolled_back", Some(version)),
         Done::Released => ("released", None),
-        Done::Stopped | Done::Acknowledged { .. } => ("stopped", None),
+        Done::Stopped | Done::Acknowledged { .. } | Done::Alarm => ("stopped", None),
     };
     Ok(Json(json!({
         "done": done,

@@ -28,6 +28,7 @@ struct Operation {
 
 const JSON: &str = "application/json";
 const PAGING: [(&str, &str); 2] = [("limit", "integer"), ("before", "string")];
+const COMMENT: Option<(&[&str], bool)> = Some((&["comment"], true));
 const REASON: Option<(&[&str], bool)> = Some((&["reason"], true));
 const FEEDBACK: [&str; 14] = [
     "prediction_id",
@@ -57,7 +58,7 @@ impl Operation {
     }
 }
 
-const OPERATIONS: [Operation; 25] = [
+const OPERATIONS: [Operation; 30] = [
     Operation {
         role: "",
         answer: ("200", "The process lives.", "text/plain"),
@@ -83,9 +84,37 @@ const OPERATIONS: [Operation; 25] = [
     Operation { errors: &[404], ..Operation::get("/api/v1/alerts/{id}", "One alert with its reasons") },
     Operation {
         role: "technician",
-        body: Some((&["comment"], true)),
+        body: COMMENT,
         errors: &[404, 422],
         ..Operation::post("/api/v1/alerts/{id}/acknowledge", "\"I have seen it\"; never a label")
+    },
+    Operation {
+        role: "technician",
+        body: COMMENT,
+        errors: &[404, 409, 422],
+        ..Operation::post("/api/v1/alerts/{id}/reset", "Lets go an alert that is latched, once it is acknowledged")
+    },
+    Operation {
+        role: "technician",
+        body: Some((&["for", "reason"], false)),
+        errors: &[404, 409, 422],
+        ..Operation::post("/api/v1/alerts/{id}/shelve", "Puts the alert's alarm aside for at most 7 days")
+    },
+    Operation {
+        role: "technician",
+        body: COMMENT,
+        errors: &[404, 409, 422],
+        ..Operation::post("/api/v1/alerts/{id}/unshelve", "Takes it back from there")
+    },
+    Operation {
+        body: Some((&["reason"], false)),
+        errors: &[404, 409, 422],
+        ..Operation::post("/api/v1/alerts/{id}/out-of-service", "Takes the alert's alarm out of service")
+    },
+    Operation {
+        body: COMMENT,
+        errors: &[404, 409, 422],
+        ..Operation::post("/api/v1/alerts/{id}/in-service", "Puts it back in service")
     },
     Operation::get("/api/v1/models", "Which models run, and why"),
     Operation {

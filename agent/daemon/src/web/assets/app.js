@@ -51,6 +51,10 @@
       const same = byKeyed(to, field.id);
       if (same) same.value = field.value;
     }
+    for (const ask of all(from, "details.ask[open]")) {
+      const same = byKeyed(to, ask.id);
+      if (same) same.open = true;
+    }
     // A card that closes under somebody's hand stays open as a row.
     if (from.open || (held && from.tagName !== to.tagName)) to.open = true;
     to.changedAt = from.dataset.prediction === to.dataset.prediction ? 0 : performance.now();

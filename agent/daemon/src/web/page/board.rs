@@ -2,12 +2,12 @@
 
 use std::cmp::Reverse;
 
-use explaind_core::domain::alert::{AlarmState, Suppression};
+use explaind_core::domain::alert::Suppression;
 use explaind_core::domain::condition::Condition;
 use explaind_core::explain::words::{Language, gateway};
 use maud::{Markup, html};
 
-use super::{card, models, words};
+use super::{aside, card, models, words};
 use crate::buffer::Alert;
 use crate::web::Web;
 use crate::web::access::Actor;
@@ -23,7 +23,9 @@ const CLOSED: usize = 20;
 pub(crate) struct Board {
     open: Vec<Story>,
     closed: Vec<Story>,
-    suppressed: Vec<Alert>,
+    /// What is put aside, or of a machine that is off.
+    hidden: Vec<Alert>,
+    language: Language,
     waiting: usize,
     total: usize,
     from: usize,
@@ -38,15 +40,15 @@ pub(crate) struct Board {
 impl Board {
     /// Gathers it for this reader, who then counts as having seen the explanations on it.
     pub(crate) fn gather(web: &Web, actor: &Actor, language: Language, from: usize) -> Result<Self, Problem> {
-        let (open, closed): (Vec<Alert>, Vec<Alert>) =
-            web.buffer.alerts().into_iter().partition(|alert| alert.state.is_open());
-        let (mut open, suppressed): (Vec<Alert>, Vec<Alert>) =
-            open.into_iter().partition(|alert| alert.suppression == Suppression::None);
+        let all = web.buffer.alerts();
+        let hidden = aside::hidden(&all);
+        let (mut open, closed): (Vec<Alert>, Vec<Alert>) = all.into_iter().partition(|alert| alert.state.is_open());
+        open.retain(|alert| alert.suppression == Suppression::None);
         // What nobody has seen comes first, then by urgency; within that the list stands still.
         open.sort_by_key(|alert| {
-            (alert.state == AlarmState::Acknowledged, Reverse(alert.priority), Reverse(alert.raised_at), alert.id)
+            (!alert.state.is_unseen(), Reverse(alert.priority), Reverse(alert.raised_at), alert.id)
         });
-        let waiting = open.iter().filter(|alert| alert.state != AlarmState::Acknowledged).count();
+        let waiting = open.iter().filter(|alert| alert.state.is_unseen()).count();
         let total = open.len();
         let from = if from < total { from } else { 0 };
         let tell = |alerts: Vec<Alert>, from: usize, most: usize| -> Result<Vec<Story>, Problem> {
@@ -63,7 +65,7 @@ impl Board {
         let sentence = || (language.code(), gateway(language, Condition::BufferFull));
         let full = web.buffer.fullness().filter(|_| broken.is_none()).map(|_| sentence());
         let halted = models::banner(web, language);
-        Ok(Self { open, closed, suppressed, waiting, total, from, broken, full, halted })
+        Ok(Self { open, closed, hidden, language, waiting, total, from, broken, full, halted })
     }
 
     /// Alerts that nobody has seen yet.
@@ -79,7 +81,7 @@ impl Board {
                 div .cards data-list="open" {
                     @for story in &self.open { (card::open(story, actor)) }
                 }
-                div data-part="more" { (self.more()) }
+                div data-part="more" { (self.more(actor)) }
                 section .closed aria-labelledby="closed-title" hidden[self.closed.is_empty()] data-part-hidden="closed" {
                     h2 #closed-title { "Closed lately" }
                     div .rows data-list="closed" {
@@ -118,7 +120,7 @@ impl Board {
         }
     }
 
-    fn more(&self) -> Markup {
+    fn more(&self, actor: &Actor) -> Markup {
         let rest = self.total.saturating_sub(self.from + self.open.len());
         html! {
             @if rest > 0 {
@@ -130,16 +132,7 @@ impl Board {
             @if self.from > 0 {
                 p .more { a .button href="/" { "Back to the first" } }
             }
-            @if !self.suppressed.is_empty() {
-                section .suppressed aria-label="Machines that are off" {
-                    @for alert in &self.suppressed {
-                        p {
-                            strong { (alert.asset) } " is off, so its alert of " (words::when(alert.raised_at))
-                            " waits (" (words::state(alert.state)) ")."
-                        }
-                    }
-                }
-            }
+            (aside::list(&self.hidden, self.language, actor))
         }
     }
 }

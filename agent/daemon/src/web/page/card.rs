@@ -2,13 +2,14 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use explaind_core::domain::alert::{AlarmState, Priority};
+use explaind_core::domain::alert::Priority;
 use explaind_core::domain::feedback::{UserRole, Verdict};
 use explaind_core::explain::words::{Picture, this_gateway};
 use maud::{Markup, PreEscaped, html};
 use uuid::Uuid;
 
-use super::{bars, tables, words};
+use super::alarm_words::Words;
+use super::{aside, bars, tables, words};
 use crate::web::access::Actor;
 use crate::web::feedback::LONGEST_COMMENT;
 use crate::web::story::Story;
@@ -26,7 +27,7 @@ pub(crate) fn open(story: &Story, actor: &Actor) -> Markup {
                 h2 #{ "h-" (id) } tabindex="-1" lang=[lang(story)] { (name(story)) }
                 p .meta { (words::priority(alert.priority)) " priority · " (words::when(alert.raised_at)) }
             }
-            p .state { (words::state(alert.state)) }
+            p .state lang=(story.language.code()) { (Words::of(story.language).state(alert.state)) }
         }
         p .newer hidden {
             "This alert was raised again meanwhile. "
@@ -92,9 +93,11 @@ fn body(story: &Story, actor: &Actor) -> Markup {
                 @if let Some(remedy) = story.would_clear() { p .remedy lang=(language) { (words::unbroken(&remedy)) } }
                 @if let Some(similar) = story.similar() { p .similar lang=(language) { (words::unbroken(&similar)) } }
                 p .reason { (words::sentence(&alert.reason)) (again(story)) }
+                (aside::guidance(story))
                 (said(story))
                 @if actor.role >= UserRole::Technician {
                     (form(story, actor))
+                    @if alert.state.is_open() { (aside::asides(story, actor)) }
                 }
             }
             @if story.own().is_none() { (reasons(story)) }
@@ -192,7 +195,6 @@ fn form(story: &Story, actor: &Actor) -> Markup {
         said.feedback.author == *actor.name && !said.revised && said.feedback.prediction_id == alert.prediction_id
     });
     let own = own.and_then(|said| said.feedback.verdict);
-    let waits = matches!(alert.state, AlarmState::Unacknowledged | AlarmState::ReturnedUnacknowledged);
     html! {
         form .act method="post" action={ "/alerts/" (id) "/feedback" } data-act {
             @if let Some(session) = &actor.session {
@@ -204,10 +206,11 @@ fn form(story: &Story, actor: &Actor) -> Markup {
             label for={ "comment-" (id) } { "Comment " span { "(optional)" } }
             textarea #{ "comment-" (id) } name="comment" rows="1" maxlength=(LONGEST_COMMENT) {}
             div .buttons {
-                @if waits {
+                @if alert.state.is_unseen() {
                     button #{ "seen-" (id) } .primary type="submit" formaction={ "/alerts/" (id) "/acknowledge" }
                         data-done="Acknowledged." { "Acknowledge" }
                 }
+                (aside::reset_button(story))
                 @if story.own().is_none() {
                     (verdict(id, Verdict::Confirm, own))
                     (verdict(id, Verdict::Reject, own))

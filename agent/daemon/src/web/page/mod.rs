@@ -1,5 +1,7 @@
 //! The technician's page: server-rendered, whole without scripts, live with them.
 
+mod alarm_words;
+mod aside;
 mod assets;
 mod bars;
 mod board;
@@ -33,6 +35,11 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/live", get(live))
         .route("/alerts/{id}/acknowledge", post(seen))
         .route("/alerts/{id}/feedback", post(said))
+        .route("/alerts/{id}/reset", post(aside::reset))
+        .route("/alerts/{id}/shelve", post(aside::shelve))
+        .route("/alerts/{id}/unshelve", post(aside::unshelve))
+        .route("/alerts/{id}/out-of-service", post(aside::out_of_service))
+        .route("/alerts/{id}/in-service", post(aside::in_service))
         .route("/models", get(models::show))
         .route("/models/{verb}", post(models::change))
         .route("/gateway/{verb}", post(models::change_all))
@@ -46,16 +53,9 @@ pub(crate) fn routes() -> Router<Shared> {
 struct Shown {
     #[serde(default)]
     from: usize,
+    /// One of the names that there are words for, so that no link can put words on the page.
     #[serde(default)]
-    done: Option<Done>,
-}
-
-/// What a form did, told on the page it leads to. An enumeration, so that no link can put words on the page.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Done {
-    Acknowledged,
-    Thanks,
+    done: String,
 }
 
 async fn home(
@@ -66,18 +66,19 @@ async fn home(
 ) -> Result<Markup, Problem> {
     web.off_thread(move |web| {
         let board = Board::gather(web, &actor, language, shown.from)?;
-        let done = shown.done.map(|done| match done {
-            Done::Acknowledged => "Acknowledged.",
-            Done::Thanks => "Noted, thank you.",
-        });
+        let done = match shown.done.as_str() {
+            "acknowledged" => Some(("Acknowledged.", "en")),
+            "thanks" => Some(("Noted, thank you.", "en")),
+            other => alarm_words::Words::of(language).done(other).map(|words| (words, language.code())),
+        };
         Ok(layout::page(
             web,
             &actor,
             language,
             layout::Place::Alerts(board.unacknowledged()),
             &html! {
-                @if let Some(done) = done {
-                    p .done role="status" { (done) }
+                @if let Some((done, language)) = done {
+                    p .done role="status" lang=(language) { (done) }
                 }
                 (board.render(&actor))
             },

@@ -1,6 +1,6 @@
 //! Numbers and names as people read them.
 
-use explaind_core::domain::alert::{AlarmState, Priority};
+use explaind_core::domain::alert::Priority;
 use explaind_core::domain::feedback::Verdict;
 use explaind_core::domain::time::Timestamp;
 use maud::{Markup, html};
@@ -24,16 +24,6 @@ pub(crate) fn priority(priority: Priority) -> &'static str {
         Priority::Medium => "Medium",
         Priority::High => "High",
         Priority::Critical => "Critical",
-    }
-}
-
-/// A state in few words.
-pub(crate) fn state(state: AlarmState) -> &'static str {
-    match state {
-        AlarmState::Unacknowledged => "Not seen yet",
-        AlarmState::Acknowledged => "Acknowledged",
-        AlarmState::ReturnedUnacknowledged => "Back to normal, not seen yet",
-        AlarmState::Normal => "Closed",
     }
 }
 

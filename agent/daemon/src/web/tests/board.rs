@@ -110,6 +110,28 @@ async fn listings_are_arrays_with_a_cursor() {
 }
 
 #[tokio::test]
+async fn which_part_of_a_machines_alerts_is_false_is_by_the_verdicts_that_stand() {
+    let rig = Rig::new().await;
+    let alerts: Vec<_> = (0..4).map(|_| rig.raise("press-7").0).collect();
+    let browser = rig.sign_in("technician").await;
+    let share = async || {
+        let asset = browser.get("/api/v1/status").await.json()["assets"][0].clone();
+        (asset["judged"].as_u64().unwrap(), asset["nuisance_share"].as_f64())
+    };
+    assert_eq!(share().await, (0, None));
+    let mut last = json!(null);
+    for (alert, verdict) in alerts.iter().zip(["confirm", "reject", "unsure", "reject"]) {
+        last = browser.post("/api/v1/feedback", &json!({ "alert_id": alert, "verdict": verdict })).await.json();
+    }
+    assert_eq!(share().await, (3, Some(2.0 / 3.0)));
+    let mind = json!({ "alert_id": alerts[3], "verdict": "confirm", "revises": last["id"] });
+    assert_eq!(browser.post("/api/v1/feedback", &mind).await.status, StatusCode::CREATED);
+    assert_eq!(share().await, (3, Some(1.0 / 3.0)));
+    let metrics = rig.send(get("/metrics", &[])).await.text;
+    assert!(metrics.contains("explaind_alarm_nuisance_share{asset=\"press-7\"} 0.333"), "{metrics}");
+}
+
+#[tokio::test]
 async fn an_error_is_a_page_for_people() {
     let rig = Rig::new().await;
     let browser = rig.sign_in("technician").await;

@@ -89,7 +89,7 @@ impl Desk {
                 *stop = Value::Null;
                 Ok(Done::Released)
             }
-            Command::Acknowledge { .. } => panic!("this goes to the driver"),
+            Command::Acknowledge { .. } | Command::Alarm { .. } => panic!("this goes to the driver"),
         }
     }
 }

@@ -49,7 +49,7 @@ async fn acknowledging_changes_the_alert_and_makes_no_label() {
 async fn two_who_acknowledge_the_same_alert_are_both_on_record_even_if_the_first_closes_it() {
     let rig = Rig::new().await;
     let (alert, ..) = rig.raise("press-7");
-    rig.clear(alert);
+    rig.clear(alert, false);
     let (first, second) = (rig.sign_in("technician").await, rig.sign_in("engineer").await);
     let path = format!("/api/v1/alerts/{alert}/acknowledge");
     let closed = first.post(&path, &json!({ "comment": "seen" })).await.json();

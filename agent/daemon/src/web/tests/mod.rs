@@ -1,6 +1,7 @@
 //! The router as a whole, in process: who gets in, what is refused, what ends up in the buffer.
 
 mod access;
+mod alarms;
 mod batches;
 mod board;
 mod desk;

@@ -9,8 +9,10 @@ use axum::http::header::{CONTENT_TYPE, HOST, SET_COOKIE};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::Response;
 use axum::{Extension, Router};
-use explaind_core::domain::alert::{AlarmState, AlertTransition, GATEWAY, Priority, Suppression};
-use explaind_core::domain::command::{Command, Done, Refusal};
+use explaind_core::domain::alert::{
+    AlarmState, AlertTransition, Cover, GATEWAY, Guidance, LONGEST_SHELVING, Priority, Unfit,
+};
+use explaind_core::domain::command::{Act, Command, Done, Refusal};
 use explaind_core::domain::explanation::{Attribution, Explanation, Method as Way, Settlement};
 use explaind_core::domain::extra::{Extra, Kind};
 use explaind_core::domain::feedback::UserRole;
@@ -18,6 +20,7 @@ use explaind_core::domain::figures::Figures;
 use explaind_core::domain::prediction::{Digest, Input, Outcome, Output, Prediction, Role, Space};
 use explaind_core::domain::record::{Body as Content, NewRecord, Record, Stream};
 use explaind_core::domain::sample::Quality;
+use explaind_core::domain::time::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -109,7 +112,7 @@ impl Rig {
             rollout,
             questions,
             metrics,
-            status: Arc::new(|| serde_json::json!({ "gateway": { "id": "line-3" } })),
+            status: Arc::new(|| serde_json::json!({ "gateway": { "id": "line-3" }, "assets": [{ "id": "press-7" }] })),
             models: Arc::new(move || shown.now()),
             ready: Arc::new(|| Ok(())),
             state_dir: folder.path().to_owned(),
@@ -164,18 +167,19 @@ impl Rig {
         let (now, explanation) = (clock::now(), clock::mint(clock::now()));
         let (prediction, alert) = (clock::mint(now), clock::mint(now));
         let change = AlertTransition {
-            alert_id: alert,
+            alert_id: Some(alert),
             asset: asset.into(),
             model: "press-failure".into(),
             prediction_id: Some(prediction),
             from: AlarmState::Normal,
             to: AlarmState::Unacknowledged,
-            suppression: Suppression::None,
+            cover: Cover::default(),
             priority: Priority::High,
             author: None,
             comment: None,
             reason: "probability 0.93 above 0.5".into(),
             raised: None,
+            guidance: Guidance::default(),
         };
         let records = vec![
             NewRecord { id: prediction, at: now, body: Content::Prediction(a_prediction(asset, alert)) },
@@ -188,11 +192,11 @@ impl Rig {
     }
 
     /// Stores that an alert's condition is gone.
-    pub(super) fn clear(&self, id: Uuid) {
+    pub(super) fn clear(&self, id: Uuid, latching: bool) {
         let (now, alert) = (clock::now(), self.web.buffer.alert(id).unwrap());
         let change = AlertTransition {
             from: alert.state,
-            to: alert.state.clear(),
+            to: alert.state.clear(latching),
             author: None,
             reason: "probability 0.1 below 0.4".into(),
             ..alert.seen_after_all(String::new(), None)
@@ -205,18 +209,19 @@ impl Rig {
     pub(super) fn raise_own(&self, rule: &str) -> Uuid {
         let (now, alert) = (clock::now(), clock::mint(clock::now()));
         let change = AlertTransition {
-            alert_id: alert,
+            alert_id: Some(alert),
             asset: GATEWAY.into(),
             model: rule.into(),
             prediction_id: None,
             from: AlarmState::Normal,
             to: AlarmState::Unacknowledged,
-            suppression: Suppression::None,
+            cover: Cover::default(),
             priority: Priority::High,
             author: None,
             comment: None,
             reason: "5 bytes are kept and 4 are allowed".into(),
             raised: None,
+            guidance: Guidance::default(),
         };
         self.web.buffer.append(vec![NewRecord { id: alert, at: now, body: Content::Alert(change) }]).unwrap();
         alert
@@ -374,41 +379,57 @@ const COUNTERFACTUALS: &str = r#"{"outcome":"found","clear":"below 0.4","alterna
     "Torque [Nm]","unit":"Nm","from":65.7,"to":52.5,"category":null,"and_beyond":true}],"distance":1.1,"output":0.21}],
     "searched":["Torque [Nm]"],"at_most":3,"evaluations":40,"budget":1024,"complete":true}"#;
 
-/// Acknowledges as the driver does.
+/// Does what people ask for as the driver does, as far as the buffer knows.
 async fn drive(buffer: Buffer, mut letters: tokio::sync::mpsc::Receiver<crate::mailbox::Letter>) {
     while let Some(letter) = letters.recv().await {
-        let Command::Acknowledge { alert_id, author, comment } = letter.command else { panic!("{:?}", letter.command) };
-        let answer = match buffer.alert(alert_id) {
-            None => Err(Refusal::UnknownAlert(alert_id)),
-            Some(alert) if !alert.state.is_open() => {
-                let at = clock::now();
-                let body = Content::Alert(alert.seen_after_all(author, comment));
-                buffer.append(vec![NewRecord { id: clock::mint(at), at, body }]).unwrap();
-                Ok(Done::Acknowledged { state: alert.state })
-            }
-            Some(alert) => {
-                let at = clock::now();
-                let change = AlertTransition {
-                    alert_id,
-                    asset: alert.asset.clone(),
-                    model: alert.model.clone(),
-                    prediction_id: None,
-                    from: alert.state,
-                    to: alert.state.acknowledge(),
-                    suppression: alert.suppression,
-                    priority: alert.priority,
-                    author: Some(author),
-                    comment,
-                    reason: "acknowledged".into(),
-                    raised: None,
-                };
-                let record = NewRecord { id: clock::mint(at), at, body: Content::Alert(change) };
-                buffer.append(vec![record]).unwrap();
-                Ok(Done::Acknowledged { state: alert.state.acknowledge() })
-            }
-        };
-        let _ = letter.answer.send(answer);
+        let done = carry_out(&buffer, letter.command);
+        let _ = letter.answer.send(done);
     }
+}
+
+fn carry_out(buffer: &Buffer, command: Command) -> Result<Done, Refusal> {
+    let (id, author, act) = match command {
+        Command::Acknowledge { alert_id, author, comment } => (alert_id, author, Err(comment)),
+        Command::Alarm { alert_id, author, act } => (alert_id, author, Ok(act)),
+        other => panic!("{other:?}"),
+    };
+    let alert = buffer.alert(id).ok_or(Refusal::UnknownAlert(id))?;
+    let (mut to, mut cover, at) = (alert.state, alert.cover, clock::now());
+    let comment = match act {
+        Err(comment) => {
+            to = to.acknowledge();
+            comment
+        }
+        Ok(Act::Reset { comment }) => {
+            to = to.reset()?;
+            comment
+        }
+        Ok(Act::Shelve { length, reason }) => {
+            if length > LONGEST_SHELVING {
+                return Err(Unfit::Length.into());
+            }
+            let micros = at.utc.as_micros() + i64::try_from(length.as_micros()).unwrap();
+            cover.shelved_until = Some(Timestamp::from_micros(micros));
+            Some(reason)
+        }
+        Ok(Act::Unshelve { comment }) => {
+            cover.shelved_until.take().ok_or(Unfit::NotShelved)?;
+            comment
+        }
+        Ok(Act::OutOfService { reason }) => {
+            cover.out_of_service = true;
+            Some(reason)
+        }
+        Ok(Act::InService { comment }) => {
+            cover.out_of_service = false;
+            comment
+        }
+    };
+    let alert_id = Some(id).filter(|_| alert.state.is_open() || cover == alert.cover);
+    let seen = alert.seen_after_all(author, comment);
+    let change = AlertTransition { alert_id, from: alert.state, to, cover, ..seen };
+    buffer.append(vec![NewRecord { id: clock::mint(at), at, body: Content::Alert(change) }]).unwrap();
+    Ok(Done::Acknowledged { state: to })
 }
 
 /// How long a test waits for something that must come.

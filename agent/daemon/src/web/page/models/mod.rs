@@ -86,7 +86,7 @@ async fn carry_out(
     Ok(Redirect::to(match rollout::ask(web, actor, verb, model, reason).await? {
         Done::RolledBack { .. } => "/models?done=rolled_back",
         Done::Released => "/models?done=released",
-        Done::Stopped | Done::Acknowledged { .. } => "/models?done=stopped",
+        Done::Stopped | Done::Acknowledged { .. } | Done::Alarm => "/models?done=stopped",
     }))
 }
 
