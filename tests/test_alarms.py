@@ -83,7 +83,7 @@ response = "Change the tool."
 WHY = "spare part comes tomorrow"
 
 
-def test_a_latched_and_a_shelved_alert_survive_kill_9(rests):
+def test_a_latched_and_a_shelved_alert_survive_kill_9(rests, tmp_path):
     """Latched stays until it is acknowledged and reset; shelved stays with its end, who and why."""
     gateway = rests(LATCHING)
     alert = in_state(gateway, "latched_unacknowledged")
@@ -93,6 +93,7 @@ def test_a_latched_and_a_shelved_alert_survive_kill_9(rests):
     shelved = gateway.verb("alerts", "shelve", alert["id"], "--for", "8h", "--reason", WHY)
     assert shelved.code == 0 and "shelved until" in shelved.out, shelved.err
 
+    bundles.write_rows(tmp_path / "recorded.csv", [bundles.harmless()] * 5)
     gateway.kill_and_restart()
 
     after = gateway.get(f"alerts/{alert['id']}")

@@ -61,6 +61,27 @@ def card(page: Page, alert: dict) -> Locator:
     return page.locator(f'[id="a-{alert["id"]}"]')
 
 
+def test_a_shelved_alert_leaves_the_list_and_comes_back(gateway, visits):
+    """Put aside on its card, with a time and a reason; taken back below the list, where everybody sees both."""
+    page = visits(gateway.url).page
+    sign_in(page)
+    alert = until(lambda: gateway.alerts()[0], "an alert")
+    one = card(page, alert)
+    one.get_by_text("Shelve", exact=True).click()
+    expect(one.get_by_text("Out of service", exact=True)).to_have_count(0)
+    one.get_by_label("For how long").select_option("1h")
+    one.get_by_label("Why").fill("spare part comes tomorrow")
+    one.get_by_role("button", name="Shelve it now").click()
+    expect(one).to_have_count(0)
+    hidden = page.get_by_role("region", name="Alerts that are not shown")
+    expect(hidden).to_contain_text("by technician")
+    expect(hidden).to_contain_text("spare part comes tomorrow")
+    assert gateway.get(f"alerts/{alert['id']}")["suppression"] == "shelved"
+    hidden.get_by_role("button", name=re.compile("Unshelve")).click()
+    expect(page.get_by_text("Unshelved.")).to_be_visible()
+    expect(card(page, alert)).to_be_visible()
+
+
 def test_a_card_says_what_would_clear_the_alert_in_the_language_of_its_reader(gateway, visits):
     """It comes by itself, after the reasons; here to a browser that prefers German."""
     page = visits(gateway.url, extra_http_headers={"Accept-Language": "de-AT,de;q=0.9"}).page

@@ -1,5 +1,6 @@
 //! From settings to parts: loads, checks that all fits, joins by channels, spawns, waits, drains.
 
+mod alarms;
 mod bundles;
 mod page;
 mod results;
@@ -14,20 +15,16 @@ use std::time::Duration;
 
 use explaind_core::domain::record::{Body, Stream};
 use explaind_core::domain::sample::SourceEvent;
-use explaind_core::domain::time::{Moment, Now};
 use explaind_core::model::Model;
-use explaind_core::pipeline::alarm::Remembered;
-use explaind_core::pipeline::shelf;
 use explaind_core::pipeline::{Follows, Made, Pipeline};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 pub(crate) use self::bundles::{check, load};
-use crate::buffer::{Buffer, BufferError, Machine, SessionInfo, Standing, unheard_of};
+use crate::buffer::{Buffer, BufferError, Machine, SessionInfo, unheard_of};
 use crate::change::changes;
 use crate::condition::Board;
 use crate::config::{ConfigError, Settings};
@@ -140,8 +137,8 @@ pub(crate) fn run(settings: Settings) -> Result<(), AppError> {
     let opened = rollout::open(&settings.gateway.id, &state_dir, &settings.models, &settings.following, &local, &asked)
         .map_err(|message| AppError::Bundle { folder: state_dir.join("models"), message })?;
     let plans = settings.assets.iter().map(|asset| (bundles::plan(asset), opened.champion_of(&asset.id))).collect();
-    let here = Moment { at: now, boot_id, synchronised: clock::synchronised() };
-    let (known, rates) = remembered(&buffer, here);
+    let here = alarms::here(&buffer, boot_id, now);
+    let (known, rates) = (alarms::remembered(&buffer, &here), alarms::rates(&buffer, &here));
     let (mut pipeline, follows) = Pipeline::new(plans, known, now, &mut || clock::mint(now));
     pipeline = pipeline.timed_by(clock::worked);
     for asset in &settings.assets {
@@ -469,31 +466,4 @@ impl rollout::Stage for Preparing {
         let allowance = self.paces.allowance(name, model);
         self.queue.install(Prepared::new(name, model, allowance));
     }
-}
-
-/// What the records tell of alarms: open occurrences, and what lies over alarms, for as long as it still is to.
-fn remembered(buffer: &Buffer, here: Moment) -> (Vec<Remembered>, AlarmRates) {
-    let standing = buffer.standing();
-    let is_shelved = |one: &Standing| one.cover.is_some_and(|(cover, _)| cover.shelved_until.is_some());
-    // Asked for only where it matters, since it may take two seconds: chrony's mark is not systemd's.
-    let asked = standing.iter().any(is_shelved) && !here.synchronised;
-    let synchronised = here.synchronised || (asked && clock::kernel_says() == Some(true));
-    let here = Moment { synchronised, ..here };
-    let known = standing.into_iter().map(|Standing { asset, model, priority, open, cover }| {
-        let left = cover.and_then(|(cover, told)| Some(shelf::left(cover.shelved_until?, &told, &here)));
-        let cover = cover.map(|(cover, _)| cover).unwrap_or_default();
-        Remembered { asset, model, priority, open, cover, shelved_for: left.unwrap_or_default() }
-    });
-    let known = known.collect();
-
-    let rates = AlarmRates::default();
-    let newest = buffer.latest(Stream::Alerts, None, LOOKED_AT).unwrap_or_default();
-    let alerts = buffer.alerts();
-    let holding = alerts.iter().filter(|alert| alert.state.holds()).map(|alert| {
-        // Of older ones only the wall clock tells.
-        let raised = Moment { at: Now { utc: alert.raised_at, ..here.at }, boot_id: Uuid::nil(), synchronised };
-        (&alert.asset, &alert.model, here.age(&raised))
-    });
-    rates.remember(newest.iter().rev(), holding, &here);
-    (known, rates)
 }
