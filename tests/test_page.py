@@ -139,7 +139,7 @@ def opened(shown: Locator) -> Locator:
 def act(page: Page, shown: Locator, button: str, comment: str) -> None:
     """Writes a comment and presses a button; again if the page says that the card has just changed under the hand."""
     opened(shown)
-    field, refused = shown.get_by_role("textbox"), shown.locator(".trouble")
+    field, refused = shown.get_by_role("textbox"), shown.locator(".act .trouble")
 
     def pressed():
         field.fill(comment)
