@@ -6,7 +6,7 @@
 //! `N` normal, `U` unacknowledged, `A` acknowledged, `R` returned to normal unacknowledged, `L` latched unacknowledged,
 //! `K` latched acknowledged. `-`: it does not happen and nothing changes. A word: it is refused so.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a table that does not read fails")]
+#![expect(clippy::panic, reason = "a table that does not read fails")]
 
 use std::time::Duration;
 

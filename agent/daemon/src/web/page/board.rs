@@ -109,7 +109,9 @@ impl Board {
                 }
             }
             p .summary {
-                @if self.total == 0 {
+                @if self.total == 0 && !self.hidden.is_empty() {
+                    "Nothing else is out of the ordinary on the machines that are watched; see below what is not shown."
+                } @else if self.total == 0 {
                     "Nothing is out of the ordinary on the machines that are watched."
                 } @else if self.waiting == 0 {
                     "All of them have been seen."
