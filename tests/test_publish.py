@@ -131,7 +131,7 @@ def test_what_is_no_command_changes_nothing(site, machine, daemon):
         outcome = 'explaind_publish_commands_total{{outcome="{}"}}'.format
         expected = {outcome("malformed"): 5, outcome("too_large"): 1, outcome("unknown_alert"): 1}
         until(lambda: expected.items() <= gateway.metrics().items(), f"{expected}")
-        assert published(gateway)["last_refused"].startswith("no open alert has the id")
+        assert published(gateway)["last_refused"].startswith("no alert has the id")
         assert gateway.log().count("a command from the broker was not carried out") == 1, "rubbish does not fill the log"
         assert gateway.get(f"alerts/{alert}")["state"] == "unacknowledged"
         # What somebody retained meanwhile arrives with the next connection, and is old news then.
