@@ -126,6 +126,11 @@ impl Ensemble {
         self.trees.width
     }
 
+    /// Number of nodes of all trees.
+    pub(crate) fn nodes(&self) -> usize {
+        self.trees.trees.iter().map(Vec::len).sum()
+    }
+
     /// Number of columns of the output tensor.
     pub(crate) fn columns(&self) -> usize {
         self.head.columns.len()

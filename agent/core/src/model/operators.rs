@@ -17,9 +17,11 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use tract_onnx::Onnx;
+use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_core::ops::cast::cast;
 use tract_onnx::tract_hir::internal::*;
+use tract_onnx::tract_hir::ops::array::ConstantOfShape;
 
 pub(crate) use self::linear::LinearScores;
 pub(crate) use self::scale::{Imputer, Scaler};
@@ -43,6 +45,11 @@ pub(crate) trait Rows: Debug + Send + Sync {
     /// # Errors
     /// A sentence when the operator has no answer for the row.
     fn run(&self, row: &[f64], out: &mut Vec<f64>) -> Result<(), String>;
+
+    /// About how many multiplications a row takes at most, where it is more than one for each number of it.
+    fn work(&self) -> usize {
+        0
+    }
 }
 
 /// The shape of a result.
@@ -55,6 +62,10 @@ pub(crate) enum Shape {
     /// `[N, columns]`
     Columns(usize),
 }
+
+/// Operators that make room for as much as their attributes say while they are read, or unpacked. They are no part of ONNX:
+/// the first was taken out of it, the others are of large language models.
+const HOSTILE: [&str; 3] = ["ConstantLike", "GatherBlockQuantized", "MatMulNBits"];
 
 type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
@@ -82,7 +93,23 @@ pub(crate) fn framework() -> Onnx {
         register.insert(operator, |_, node| rows(trees::TreeScores::read(node), f32::datum_type()));
     }
     register.insert(whole::NAME, |_, _| whole::build());
+    register.insert("ConstantOfShape", constant_of_shape);
+    for operator in HOSTILE {
+        register.0.remove(operator);
+    }
     framework
+}
+
+/// Zeros are of float32 where the file says no value, as ONNX has it; tract makes them float64, which fits nothing.
+fn constant_of_shape(context: &ParsingContext<'_>, node: &NodeProto) -> Built {
+    let value = match Attributes(node).get("value").and_then(|attribute| attribute.t.as_ref()) {
+        Some(stored) => context.load_tensor(stored)?,
+        None => tensor0(0_f32),
+    };
+    if value.len() != 1 {
+        bail!("the value of a ConstantOfShape is {} values, and should be one", value.len());
+    }
+    Ok((expand(ConstantOfShape::new(value.nth(0)?.into_arc_tensor())), vec![]))
 }
 
 /// What a classifier's tensor holds.
@@ -218,6 +245,12 @@ impl TypedOp for RowsOperator {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         let shape = self.output_shape(&inputs[0].shape.to_tvec())?;
         Ok(tvec!(f64::datum_type().fact(&*shape)))
+    }
+
+    fn cost(&self, inputs: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {
+        let rows: TDim = inputs[0].shape.iter().take(inputs[0].rank().saturating_sub(1)).product();
+        let work = i64::try_from(self.rows.work()).unwrap_or(i64::MAX).min(1 << 36);
+        Ok(tvec!((Cost::FMA(f64::datum_type()), rows * work)))
     }
 
     as_op!();

@@ -68,6 +68,25 @@ pub(crate) fn large_by_many() -> Vec<Case> {
     ]
 }
 
+/// A support vector machine that is asked for rows times over.
+fn machine(rows: i64, vectors: usize) -> Vec<u8> {
+    let lines = "Expand x shape > e; SVMRegressor e > big; ReduceSum big > total | keepdims=0; Add x total > y";
+    let mut node = nodes(lines);
+    let floats = |name: &str, count: usize| AttributeProto {
+        name: name.to_owned(),
+        r#type: 6,
+        floats: vec![0.5; count],
+        ..Default::default()
+    };
+    node[1].attribute = vec![
+        floats("support_vectors", vectors * 6),
+        floats("coefficients", vectors),
+        floats("rho", 1),
+        AttributeProto { name: "n_supports".to_owned(), r#type: 2, i: vectors as i64, ..Default::default() },
+    ];
+    file(13, graph(&["x"], node, "y", constants(&format!("shape={rows},6"))))
+}
+
 pub(crate) fn long_work() -> Vec<Case> {
     vec![
         (
@@ -86,6 +105,17 @@ pub(crate) fn long_work() -> Vec<Case> {
             Some(VALUES),
             summed(13, "Expand x shape > a; Einsum a a a > big | equation=ab,cd,ef->abcdef", "shape=1000,6"),
         ),
+        (
+            "very many samples of very many classes",
+            Some(WORK),
+            summed(
+                13,
+                "Expand x shape > e; Reshape e line > f; Multinomial f > big | sample_size=1000000",
+                "shape=1000000,6 line=1,-1",
+            ),
+        ),
+        ("a machine of many vectors for many rows", Some(WORK), machine(1_000_000, 40_000)),
+        ("a machine of many vectors", None, machine(1, 40_000)),
         (
             "a convolution with a large kernel",
             Some(VALUES),

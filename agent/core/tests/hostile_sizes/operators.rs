@@ -188,6 +188,40 @@ pub(crate) fn large_by_one_operator() -> Vec<Case> {
             Some("1099511627776 in its sample_size"),
             summed(13, "Multinomial x > big | sample_size=1099511627776", ""),
         ),
+        (
+            "Resize up and then down",
+            Some(VALUES),
+            summed(
+                13,
+                &format!("Expand x shape > e; Reshape e turned > f; Resize f _ _ sizes > big | {nearest}"),
+                "shape=10000,6 turned=6,10000 sizes=6000000,1",
+            ),
+        ),
+        (
+            "constants that are made while they are read",
+            Some("the operator ConstantLike is not supported"),
+            summed(13, "ConstantLike > big | shape=[1099511627776]", ""),
+        ),
+        (
+            "weights of a few bits",
+            Some("the operator MatMulNBits is not supported"),
+            summed(13, "MatMulNBits x b s > big | K=1099511627776 N=1 block_size=32", "b=1 s~1"),
+        ),
+        ("ones on a diagonal", Some(VALUES), {
+            let eyes: Vec<String> = (0..40)
+                .map(|at| format!("Slice e from to{at} > l{at}; EyeLike l{at} > i{at}; ReduceSum i{at} > s{at}"))
+                .collect();
+            let sums: Vec<String> = (0..40).map(|at| format!("s{at}")).collect();
+            let stored: String = (0..40).map(|at| format!("to{at}={} ", 4_000_000 + at)).collect();
+            let lines = format!("Expand x shape > e; {}; Sum {} > big", eyes.join(";"), sums.join(" "));
+            summed(13, &lines, &format!("shape=5000000,6 from=0 {stored}"))
+        }),
+        ("small ones on a diagonal", None, summed(13, "Expand x shape > e; EyeLike e > big", "shape=100,6")),
+        (
+            "zeros of no kind that is said",
+            None,
+            summed(13, "ConstantOfShape shape > zeros; Add x zeros > big", "shape=1,6"),
+        ),
         ("noise", Some(VALUES), summed(13, "RandomNormal > big | shape=[1099511627776]", "")),
     ]
 }

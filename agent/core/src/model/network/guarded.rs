@@ -96,7 +96,7 @@ fn build(context: &ParsingContext<'_>, node: &NodeProto) -> TractResult<(Box<dyn
     recurrent::check(node)
         .map_err(|what| Refusal(format!("{place} {what}, which is not supported; export the model without it")))?;
     let (op, closures) = builder(context, node)?;
-    Ok((Box::new(Guarded { op, place }), closures))
+    Ok((Box::new(Guarded { op, place, counted: false }), closures))
 }
 
 /// Which operator it is.
@@ -116,6 +116,8 @@ impl fmt::Display for Place {
 struct Guarded {
     op: Box<dyn InferenceOp>,
     place: Arc<Place>,
+    /// Whether what it makes for want of a value has been counted.
+    counted: bool,
 }
 
 impl PartialEq for Guarded {
@@ -141,6 +143,16 @@ impl Guarded {
         }
         let rank = fact.shape.rank().concretize().and_then(|rank| usize::try_from(rank).ok());
         Ok((rank == Some(sizes.len())).then_some(volume))
+    }
+
+    /// tract makes this one's values as soon as it knows their shape.
+    fn count_eyes(&mut self, inputs: &[&InferenceFact]) -> Result<(), Refusal> {
+        let sizes = inputs.first().and_then(|input| input.shape.concretize());
+        let (false, "EyeLike", Some(sizes)) = (self.counted, self.place.operator.as_str(), sizes) else {
+            return Ok(());
+        };
+        self.counted = true;
+        limits::spend(&self.place, limits::volume(sizes.iter().filter_map(|size| size.to_usize().ok())), 2)
     }
 
     /// tract's rule for the length of a range does not hold for steps that are negative or no whole numbers.
@@ -248,6 +260,7 @@ impl InferenceOp for Guarded {
     ) -> TractResult<Facts> {
         self.check_range(&inputs)?;
         self.check_sizes(&inputs)?;
+        self.count_eyes(&inputs)?;
         let facts = self.op.infer_facts(inputs.clone(), outputs.clone(), observed.clone())?;
         let volumes = facts.1.iter().map(|fact| self.volume(fact)).collect::<Result<Vec<_>, Refusal>>()?;
         if self.folds(&facts.0, &volumes) { self.op.infer(inputs, outputs, observed) } else { Ok(facts) }

@@ -235,6 +235,17 @@ fn beside(node: &TypedNode, facts: &[&TypedFact], inputs: &[Vec<usize>], outputs
         let others = of(inputs, 1).max(inputs.first().and_then(|shape| shape.get(1)).copied().unwrap_or(1) as u128);
         return Ok(Cost { values: 0, work: input.saturating_mul(others) });
     }
+    if name.contains("Multinomial") {
+        let classes = inputs.first().and_then(|shape| shape.last()).copied().unwrap_or(1) as u128;
+        return Ok(work(output.saturating_mul(classes)));
+    }
+    if let (true, Some(from), Some(to)) = (name.contains("Resize"), inputs.first(), outputs.first()) {
+        // Axis by axis: one may grow before another shrinks.
+        let between = |axis: usize| volume(to.iter().take(axis).chain(from.iter().skip(axis)).copied());
+        let steps = (0..to.len()).map(|axis| between(axis).saturating_add(between(axis + 1)));
+        let (most, all) = steps.fold((0, 0_u128), |(most, all), step| (step.max(most), all.saturating_add(step)));
+        return Ok(Cost { values: most, work: all.saturating_mul(4) });
+    }
     let costs = node.op.cost(facts)?;
     Ok(work(costs.iter().fold(0, |sum: u128, (_, count)| {
         sum.saturating_add(count.as_i64().and_then(|count| u128::try_from(count).ok()).unwrap_or(MOST_WORK))

@@ -115,4 +115,8 @@ impl Rows for LinearScores {
         }
         Ok(())
     }
+
+    fn work(&self) -> usize {
+        self.weights.len()
+    }
 }

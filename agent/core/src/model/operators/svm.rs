@@ -138,6 +138,10 @@ impl Rows for Regressor {
         });
         Ok(())
     }
+
+    fn work(&self) -> usize {
+        self.vectors.values.len()
+    }
 }
 
 /// Reads a classifier: of support vectors, or of one row of weights per class.
@@ -232,6 +236,12 @@ impl Rows for Classifier {
             scores => out.extend_from_slice(scores),
         }
         Ok(())
+    }
+
+    fn work(&self) -> usize {
+        let rounds = if self.sigmoids.is_empty() { 1 } else { MOST_ROUNDS };
+        let coupled = self.classes.len().saturating_mul(self.classes.len()).saturating_mul(rounds);
+        self.vectors.values.len().saturating_add(self.coefficients.len()).saturating_add(coupled)
     }
 }
 

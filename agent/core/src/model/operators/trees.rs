@@ -29,4 +29,8 @@ impl Rows for TreeScores {
     fn run(&self, row: &[f64], out: &mut Vec<f64>) -> Result<(), String> {
         self.0.run_exactly(row, out)
     }
+
+    fn work(&self) -> usize {
+        self.0.nodes()
+    }
 }
