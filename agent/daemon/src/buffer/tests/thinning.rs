@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use explaind_core::domain::prediction::Role;
+
 use super::*;
+use crate::buffer::evict::Reason;
 use crate::buffer::samples::new;
 use crate::buffer::{batch, keys};
 
@@ -133,6 +136,51 @@ fn a_backlog_that_does_not_fit_is_thinned_evenly_and_goes_on_after_a_restart() {
     assert_eq!(buffer.uploaded(Stream::Predictions), *left.last().unwrap());
     drop(buffer);
     assert_sound(&try_open(folder.path(), &SMALL).unwrap());
+}
+
+#[test]
+fn machines_and_challengers_in_turn_keep_their_share() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = try_open(folder.path(), &SMALL).unwrap();
+    let turns = [("a", Role::Champion), ("a", Role::Shadow), ("b", Role::Champion), ("b", Role::Shadow)];
+    let made = |(asset, role): (&str, Role)| {
+        let mut record = prediction(1, 65.0);
+        let Body::Prediction(made) = &mut record.body else { panic!("{:?}", record.body) };
+        (made.asset, made.role) = (asset.into(), role);
+        record
+    };
+    for _ in 0..500 {
+        let stored = buffer.append(turns.map(made).into()).unwrap();
+        buffer.settle(stored.iter().map(|record| (record.id, skipped())).collect()).unwrap();
+    }
+    let through = buffer.0.state().sweeps[Stream::Predictions].through();
+    let left = buffer.read(Stream::Predictions, 0, 10_000).unwrap();
+    let shares = turns.map(|(asset, role)| {
+        let is = |record: &&Record| matches!(&record.body, Body::Prediction(made) if *made.asset == *asset && made.role == role);
+        left.iter().filter(|record| record.sequence <= through).filter(is).count()
+    });
+    let mean = shares.iter().sum::<usize>() as f64 / 4.0;
+    let fair = |share: usize| (share as f64 - mean).abs() <= 5.0 * mean.sqrt();
+    assert!(through > 1_000 && mean > 30.0 && shares.into_iter().all(fair), "{shares:?} up to {through}");
+    Central::default().settle_up(&buffer, "two machines with challengers");
+}
+
+#[test]
+fn a_pass_with_too_little_left_to_take_is_not_work_in_vain() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = try_open(folder.path(), &Config::DEFAULT).unwrap();
+    predict(&buffer, 24);
+    let sweep = || {
+        let mut state = buffer.0.writing().unwrap();
+        buffer.0.sweep(&mut state, at(1), Stream::Predictions, Reason::Space(0)).unwrap()
+    };
+    let mut left = vec![24];
+    while sweep() {
+        left.push(kept(&buffer, Stream::Predictions).len());
+        assert!(left.len() < 20, "{left:?}");
+    }
+    assert!(left.windows(2).all(|pair| pair[1] + 8 <= pair[0]), "each makes room: {left:?}");
+    assert!(*left.last().unwrap() < 8, "{left:?}");
 }
 
 #[test]
