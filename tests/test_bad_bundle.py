@@ -203,6 +203,20 @@ def test_creating_never_overwrites(tmp_path):
     assert [file.name for file in out.iterdir()] == ["mine"]
 
 
+def test_a_bundle_without_golden_rows_is_not_vouched_for(bundle, tmp_path):
+    """It may be looked at and tried; `verify` and `push` say what is missing, as every gateway that follows it would."""
+    copy = tmp_path / "press"
+    shutil.copytree(bundle("ai4i-gbt"), copy)
+    (copy / "golden.csv").unlink()
+    resum(copy)
+    (tmp_path / "registry").mkdir()
+    for arguments in (("verify",), ("push", "--registry", tmp_path / "registry", "--name", "press")):
+        refused = explaind("bundle", *arguments, "--bundle", copy)
+        assert refused.code == 65 and "golden.csv" in one_sentence(refused.err) and "bundle create" in refused.err
+    assert not list((tmp_path / "registry").iterdir())
+    assert explaind("bundle", "inspect", "--bundle", copy, "--json").json["golden"]["rows"] == 0
+
+
 def test_creating_with_golden_rows_that_the_model_does_not_give(tmp_path):
     """The trainer's answers decide, and nothing is written when they differ."""
     names = [name for name, _ in bundles.FEATURES.values()]

@@ -45,17 +45,21 @@ class Central:
             done("bundle", "sign", "--bundle", copy, "--key", (key or self.mlops).secret)
         return copy
 
-    def foreign(self, version: str, model: bytes) -> Path:
-        """A signed bundle of a model that nobody would export, with the press's features and a number `y`."""
+    def foreign(self, version: str, model: bytes, value: Callable[[list[float]], float] = lambda _: 0.0) -> Path:
+        """A signed bundle of a model that nobody would export, with the press's features and a number `y`.
+
+        `value` is what it answers for a row; it does not matter for one that is refused before anybody looks.
+        """
         copy = self.folder / f"foreign-{version}"
         shutil.copytree(self.bundle("ai4i-mlp", version=version, name=NAME), copy)
         (copy / "model.onnx").write_bytes(model)
-        (copy / "golden.csv").unlink()
+        bundles.answers(copy, value)
         manifest = (copy / "manifest.toml").read_text().replace('"probability"', '"y"').replace('"classification"', '"regression"')
         lines = [line for line in manifest.splitlines() if not line.startswith("labels")]
         (copy / "manifest.toml").write_text("\n".join(lines) + "\n")
         resum(copy)
-        done("bundle", "sign", "--bundle", copy, "--key", self.mlops.secret)
+        # The verb would run it.
+        self.mlops.sign(copy)
         return copy
 
     def push(self, bundle: Path, alias: str | None = "champion", name: str = NAME) -> int:
@@ -242,7 +246,7 @@ def test_one_that_answers_nan_goes_back_by_itself(daemon, tmp_path, central, mlo
     central.release("1.0.0")
     runs(gateway, "1.0.0")
     column = list(bundles.FEATURES).index("tool_wear_min")
-    bundle = central.foreign("1.1.0", onnx.strange_beyond(6, column, 1000.0))
+    bundle = central.foreign("1.1.0", onnx.strange_beyond(6, column, 1000.0), onnx.strange_until(column, 1000.0))
     central.push(bundle)
     said = refused(gateway, "non_finite")
     assert said["version"] == "1.1.0"

@@ -103,11 +103,11 @@ def ours(bundle, tmp_path) -> Path:
 def foreign(bundle, tmp_path) -> Callable[[bytes], Path]:
     """Makes a bundle of a model that takes the press's features and gives a number `y`."""
 
-    def make(model: bytes) -> Path:
+    def make(model: bytes, value: Callable[[list[float]], float] = lambda _: 0.0) -> Path:
         copy = tmp_path / "foreign"
         shutil.copytree(bundle("ai4i-mlp"), copy)
         (copy / "model.onnx").write_bytes(model)
-        (copy / "golden.csv").unlink()
+        bundles.answers(copy, value)
         text = (copy / "manifest.toml").read_text().replace('"probability"', '"y"').replace('"classification"', '"regression"')
         (copy / "manifest.toml").write_text("\n".join(line for line in text.splitlines() if not line.startswith("labels")) + "\n")
         resum(copy)
@@ -221,6 +221,7 @@ def ten_gigabytes(bundle: Path) -> None:
 
 BROKEN: dict[str, tuple[Callable[[Path], Any], bool, str]] = {
     "a golden row that is not so": (golden_off, True, "golden"),
+    "no golden rows at all": (lambda bundle: (bundle / "golden.csv").unlink(), True, "golden"),
     "a manifest of the future": (edited("manifest.toml", "schema = 1", "schema = 9"), True, "schema"),
     "an output that is not there": (edited("manifest.toml", '"probabilities"', '"scores"'), True, "schema"),
     "a model that is none": (lambda bundle: (bundle / "model.onnx").write_bytes(b"no model"), True, "operators"),
@@ -251,10 +252,10 @@ def test_a_model_that_answers_with_no_number_is_refused(foreign):
 
 def test_a_model_that_eats_memory_is_refused_and_takes_none(foreign):
     """A gigabyte for one row, of which the kernel gives it nothing."""
-    folder = foreign(onnx.squares(FEATURES, side=16_000, times=1))
+    folder = foreign(onnx.squares(FEATURES, side=16_000, times=1), onnx.squared(8))
     check, reason = verify(folder).refused
     assert check == "memory" and "more memory" in reason
-    small = foreign_again(folder, onnx.squares(FEATURES, side=64, times=1))
+    small = foreign_again(folder, onnx.squares(FEATURES, side=8, times=1))
     assert verify(small).accepted["peak_memory"] < 64 * MIB
 
 

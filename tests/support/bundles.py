@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +111,17 @@ def renamed(source: Path, target: Path) -> Path:
     with target.open("w", newline="") as file:
         csv.writer(file).writerows([[FEATURES[column][0] for column in header], *rows])
     return target
+
+
+def answers(bundle: Path, value: Callable[[list[float]], float]) -> None:
+    """Has the golden rows say what a model that gives one number `y` answers, in place of what they said of another model."""
+    with (bundle / "golden.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    columns = [header.index(name) for name, _ in FEATURES.values()]
+    taken = [[row[column] for column in columns] for row in rows]
+    said = [[*row, repr(value([float(CATEGORIES.get(cell, cell)) for cell in row]))] for row in taken]
+    with (bundle / "golden.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([[header[column] for column in columns] + ["output:y[0]"], *said])
 
 
 def write_rows(target: Path, rows: list[dict[str, float]]) -> Path:

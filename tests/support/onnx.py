@@ -1,7 +1,8 @@
 """Small ONNX models, written byte by byte: the tests need a few that no exporter makes, and no library for it."""
 
+import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 FLOAT = 1
@@ -82,6 +83,11 @@ def squares(features: int, side: int, times: int) -> bytes:
     return graph.model()
 
 
+def squared(side: int) -> Callable[[list[float]], float]:
+    """What `squares` with one multiplication answers for a row."""
+    return lambda row: math.tanh(side * (1e-4 * sum(row)) ** 4)
+
+
 def never_a_number(features: int) -> bytes:
     """The logarithm of what is below zero, whatever the row."""
     graph = Graph(features)
@@ -112,3 +118,8 @@ def strange_beyond(features: int, column: int, limit: float) -> bytes:
     # Behind the sigmoid, since that of what is no number may well be one.
     graph.node("Add", graph.node("Sigmoid", graph.node("MatMul", "x", pick)), nothing, out="y")
     return graph.model()
+
+
+def strange_until(column: int, limit: float) -> Callable[[list[float]], float]:
+    """What `strange_beyond` answers for a row within the limit."""
+    return lambda row: 1 / (1 + math.exp(-1e-3 * sum(row))) + 1e-9 * math.sqrt(limit - row[column])

@@ -121,6 +121,12 @@ pub enum BundleError {
         /// What, and what to do.
         problem: String,
     },
+    /// Nothing says what the model should answer.
+    #[error(
+        "there is no golden.csv, whose rows show that the model answers here as it did where it was made; pack it with \
+         `explaind bundle create`, which writes one"
+    )]
+    NoGolden,
     /// A golden row does not come out as its trainer says.
     #[error(
         "golden.csv, line {line}: {tensor}[{column}] should be {expected} and came out as {found}, \

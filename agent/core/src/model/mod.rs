@@ -377,6 +377,14 @@ impl Model {
         Ok(if together.largest_error > singly.largest_error { together } else { singly })
     }
 
+    /// Like [`verify`](Self::verify), of a bundle that came from elsewhere: it must have golden rows.
+    ///
+    /// # Errors
+    /// [`BundleError::NoGolden`], and as of [`verify`](Self::verify).
+    pub fn verify_fully(&self) -> Result<Verified, BundleError> {
+        if self.golden.is_none() { Err(BundleError::NoGolden) } else { self.verify() }
+    }
+
     /// Runs the background and the golden rows, and looks whether what would be called probabilities can be some: exporters
     /// also write classifiers whose output is a score.
     ///

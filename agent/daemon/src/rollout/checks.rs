@@ -87,7 +87,7 @@ fn refused(check: Check, error: &BundleError) -> Refused {
         BundleError::Unsigned | BundleError::Signature { .. } => Check::Signature,
         BundleError::Invalid { place, .. } if check == Check::Schema && place.file == bundle::MODEL => Check::Operators,
         BundleError::Invalid { .. } => check,
-        BundleError::Golden { .. } => Check::Golden,
+        BundleError::NoGolden | BundleError::Golden { .. } => Check::Golden,
     };
     judged(check, error.to_string())
 }
@@ -184,7 +184,7 @@ fn run(model: &Model, most: Duration, tell: &dyn Fn(Check)) -> Result<Ran, Refus
     let (answers, time) = timed(|| model.explained(background));
     let answers = answers.map_err(|error| unanswered(&error, "the rows of its background"))?;
     tell(Check::Golden);
-    let verified = model.verify().map_err(|error| refused(Check::Golden, &error))?;
+    let verified = model.verify_fully().map_err(|error| refused(Check::Golden, &error))?;
     Ok(Ran {
         latency,
         golden_rows: verified.rows,

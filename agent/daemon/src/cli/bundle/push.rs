@@ -34,7 +34,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let registry = args.place.registry()?;
     let files = files(&args.bundle)?;
     let model = Model::load(&files).map_err(|error| refused(&args.bundle, &error))?;
-    model.verify().map_err(|error| refused(&args.bundle, &error))?;
+    // Gateways that follow it would refuse it.
+    model.verify_fully().map_err(|error| refused(&args.bundle, &error))?;
     let digest = bundle::identity(&files).map_err(|error| refused(&args.bundle, &error))?;
     let manifest = model.manifest();
     let name = args.name.as_deref().unwrap_or(&manifest.name);

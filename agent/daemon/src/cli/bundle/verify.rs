@@ -41,7 +41,7 @@ pub(super) fn report(folder: &Path, keys: &[PublicKey]) -> Result<(), Failure> {
         keys => Some(signature::check(&files, keys).map_err(|error| refused(folder, &error))?),
     };
     let model = Model::load(&files).map_err(|error| refused(folder, &error))?;
-    let verified = model.verify().map_err(|error| refused(folder, &error))?;
+    let verified = model.verify_fully().map_err(|error| refused(folder, &error))?;
     let manifest = model.manifest();
     let signature = match (signed, files.contains_key(bundle::SIGNATURE)) {
         (Some(comment), _) => format!("signed ({comment})"),
