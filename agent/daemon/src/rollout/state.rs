@@ -94,6 +94,21 @@ pub(crate) struct Target {
     pub(crate) digest: Option<String>,
 }
 
+/// What was last in charge: it outlives its slot, so that no older bundle gets in once there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Last {
+    /// As the bundle's manifest said.
+    pub(crate) name: String,
+    /// As it said, too.
+    pub(crate) version: String,
+}
+
+impl From<&Installed> for Last {
+    fn from(installed: &Installed) -> Self {
+        Self { name: installed.name.clone(), version: installed.version.clone() }
+    }
+}
+
 /// A change that is to be told upstream. It is part of the state until it is on record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Event {
@@ -135,6 +150,8 @@ pub(crate) struct State {
     pub(crate) handled: BTreeMap<String, Target>,
     /// Identities that ran here and were not refused since, the newest last.
     pub(crate) accepted: Vec<String>,
+    /// Which version was last in charge, whatever became of it.
+    pub(crate) last: Option<Last>,
     /// What was refused or taken back, the newest last.
     pub(crate) refused: Vec<Refused>,
     /// What is not yet on record.
@@ -161,27 +178,37 @@ impl State {
         }
     }
 
-    /// Why a bundle is none of this model's, however well signed: it goes by another name than the one that runs.
+    /// What a new bundle is held against: what is in charge, or was last.
+    fn last_in_charge(&self) -> Option<Last> {
+        self.active.as_ref().or(self.previous.as_ref()).map(Last::from).or_else(|| self.last.clone())
+    }
+
+    fn runs(&self) -> &'static str {
+        if self.active.is_some() { "runs" } else { "ran" }
+    }
+
+    /// Why a bundle is none of this model's, however well signed: it goes by another name than the one that runs, or ran last.
     pub(crate) fn is_another(&self, name: &str) -> Option<String> {
-        let last = self.active.as_ref().or(self.previous.as_ref())?;
+        let last = self.last_in_charge()?;
         let other = !last.name.is_empty() && last.name != name;
         other.then(|| {
-            let last = &last.name;
-            format!("it is a bundle of \"{name}\", and \"{last}\" runs here; pack it under that name, or configure a model of its own for it")
+            let (last, runs) = (&last.name, self.runs());
+            format!("it is a bundle of \"{name}\", and \"{last}\" {runs} here; pack it under that name, or configure a model of its own for it")
         })
     }
 
-    /// Why a bundle must not come after the one that runs: it is older, and not one that this gateway went back from in good
+    /// Why a bundle must not come after the one that runs, or ran last: it is older, and not one that this gateway went back from in good
     /// standing. Moving the alias back is how people roll back; an old bundle that never ran here is something else.
     pub(crate) fn is_downgrade(&self, digest: &str, version: &str) -> Option<String> {
-        let last = self.active.as_ref().or(self.previous.as_ref())?;
+        let last = self.last_in_charge()?;
         if self.accepted.iter().any(|known| known == digest) {
             return None;
         }
         match version::compare(version, &last.version) {
             Some(order) if order.is_lt() => Some(format!(
-                "version {version} is older than {}, which runs here, and never ran here itself; push it under a higher version",
-                last.version
+                "version {version} is older than {}, which {} here, and never ran here itself; push it under a higher version",
+                last.version,
+                self.runs()
             )),
             Some(_) => None,
             None => {
@@ -210,6 +237,7 @@ impl State {
                     old.trial = None;
                     self.previous = Some(old);
                 }
+                self.last = Some(Last::from(&new));
                 self.active = Some(new);
                 self.tell("active", evidence);
             }
@@ -242,6 +270,8 @@ impl State {
         let Some(taken) = taken else { return false };
         if seat == Seat::Champion {
             self.active = self.previous.take().map(|before| Installed { since: at, trial: None, ..before });
+            // With none to go back to, it stays what was last in charge.
+            self.last = Some(Last::from(self.active.as_ref().unwrap_or(&taken)));
         }
         let refused = Refused {
             digest: Some(taken.digest),
@@ -525,6 +555,48 @@ mod tests {
         assert_eq!(state.is_another("press"), None);
         assert!(state.is_another("mill").is_some_and(|reason| reason.contains("mill")));
         assert_eq!(State::default().is_another("mill"), None);
+    }
+
+    #[test]
+    fn an_older_one_stays_out_when_none_is_left_to_compare_with() {
+        let mut state = running(&["1.0.0", "1.1.0"]);
+        state.take_back(Seat::Champion, "load", "the card is bad", 1);
+        assert!(state.is_downgrade("digest of another", "0.9.0").is_some());
+        assert_eq!(state.is_downgrade("digest of 1.1.0", "1.1.0"), None, "it can be fetched anew");
+        state.take_back(Seat::Champion, "load", "the card is bad", 2);
+        assert_eq!(versions(&state), (None, None));
+        // So it stays over a start.
+        let text = serde_json::to_string(&state).unwrap();
+        let mut state: State = serde_json::from_str(&text).unwrap();
+        state.begin(3);
+        let reason = state.is_downgrade("digest of another", "0.9.0").unwrap();
+        assert!(reason.contains("older than 1.0.0, which ran here"), "{reason}");
+        assert!(state.is_another("mill").is_some_and(|reason| reason.contains("\"press\" ran here")));
+        for version in ["1.0.0", "1.1.0"] {
+            assert_eq!(state.is_downgrade(&format!("digest of {version}"), version), None, "it can be fetched anew");
+        }
+        state.accept(Seat::Challenger, bundle("0.8.0"), None, "before there was a floor");
+        state.dismiss();
+        assert_eq!(state.is_downgrade("digest of 0.8.0", "0.8.0"), None, "it was accepted, and not refused since");
+        // The only one that ever ran is the last one as well.
+        let mut state = running(&["2.0.0"]);
+        state.take_back(Seat::Champion, "non_finite", "no numbers", 1);
+        assert!(state.is_downgrade("digest of another", "1.9.0").is_some());
+        assert_eq!(state.is_downgrade("digest of another", "2.0.1"), None);
+        assert_eq!(State::default().is_downgrade("digest of another", "0.1"), None, "nothing was ever accepted");
+    }
+
+    #[test]
+    fn a_state_that_was_written_before_reads_on() {
+        let mut state = running(&["1.0.0", "1.1.0"]);
+        let mut text = serde_json::to_value(&state).unwrap();
+        assert!(text.as_object_mut().unwrap().remove("last").is_some());
+        state.last = None;
+        let mut read: State = serde_json::from_value(text).unwrap();
+        assert_eq!(read, state);
+        read.take_back(Seat::Champion, "x", "y", 1);
+        read.take_back(Seat::Champion, "x", "y", 2);
+        assert!(read.is_downgrade("digest of another", "0.9").is_some());
     }
 
     #[test]
