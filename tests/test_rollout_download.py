@@ -109,3 +109,21 @@ def test_the_registry_stops_at_once_and_only_a_word_counts(daemon, tmp_path, ser
     assert model(gateway)["stopped"]["in_registry"], "a page is no word of the registry"
     server.instead, server.stop = None, "false"
     until(lambda: not model(gateway)["stopped"]["in_registry"], "the tag to be gone", 30)
+
+
+def test_what_cannot_be_had_of_one_hides_no_other_stop(daemon, tmp_path, server, mlops):
+    """The server keeps from us what it says of the gateway, and then of the model: each holds by itself, and the status says so."""
+    gateway = daemon(gateway_config(tmp_path, mlops), **towards(server.url))
+    runs(gateway, "1.0.0")
+    server.keeps = {"experiments/get-by-name": 403}
+    shown = until(lambda: gateway.get("status")["gateway"]["stop_error"], "the refusal to be shown", 60)
+    assert "403" in shown and model(gateway)["stop_error"] is None
+    server.stop = "recalled"
+    until(lambda: (model(gateway)["stopped"] or {}).get("reason") == "recalled", "the tag to be heeded all the same", 30)
+    server.keeps, server.stop = {"registered-models/get": 500}, None
+    shown = until(lambda: model(gateway)["stop_error"], "the other failure to be shown", 60)
+    assert "500" in shown and model(gateway)["stopped"]["in_registry"], "what was known of it holds"
+    until(lambda: not gateway.get("status")["gateway"]["stop_error"], "the gateway's own to be had again", 60)
+    server.keeps = {}
+    until(lambda: not model(gateway)["stopped"]["in_registry"], "the tag to be gone", 60)
+    assert model(gateway)["stop_error"] is None and model(gateway)["stopped"], "and nothing is released"

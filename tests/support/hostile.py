@@ -44,6 +44,8 @@ class Hostile:
     source: str = f"mlflow-artifacts:/{PLACE}"
     # What every question is answered with instead: status and body.
     instead: tuple[int, bytes] | None = None
+    # Questions that it does not answer: how their paths end, and with which status.
+    keeps: dict[str, int] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -97,7 +99,10 @@ class Hostile:
         }
         known = next((answer for end, answer in answers.items() if path.endswith(end)), None)
         time.sleep(self.delay)
-        if self.instead:
+        kept = next((status for end, status in self.keeps.items() if path.endswith(end)), None)
+        if kept:
+            self._send(request, kept, b'{"message": "not for you"}')
+        elif self.instead:
             self._send(request, *self.instead)
         elif known is not None:
             self._send(request, 200, json.dumps(known).encode())

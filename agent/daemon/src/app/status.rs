@@ -75,6 +75,7 @@ impl Report {
         gateway["clock_synchronised"] = clock::synchronised().into();
         gateway["stopped"] = self.rollout.stopped();
         gateway["alarm_flood"] = self.rates.is_flood(clock::now()).into();
+        gateway["stop_error"] = self.rollout.unheard();
         gateway["now"] = clock::rfc3339(clock::now().utc).into();
         json!({
             "gateway": gateway,

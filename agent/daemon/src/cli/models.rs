@@ -78,6 +78,9 @@ fn list(status: &Value) -> Result<(), Failure> {
     if let Some(stop) = stopped(&status["gateway"]["stopped"]) {
         print::line(&format!("the whole gateway is {stop}"))?;
     }
+    if let Some(why) = unheard(&status["gateway"]) {
+        print::line(&format!("the whole gateway: {why}"))?;
+    }
     let rows: Vec<[String; 6]> = status["models"].as_array().into_iter().flatten().map(row).collect();
     print::table(["NAME", "VERSION", "IN REGISTRY", "STATE", "SINCE", "WHY"], &rows, "no models")
 }
@@ -96,8 +99,14 @@ fn why(model: &Value) -> String {
         format!("refused {version}: {reason}")
     });
     let away = Some(print::text(&model["following"], "error")).filter(|text| !text.is_empty());
-    let all = [stopped(&model["stopped"]), said("error"), refused, away];
+    let all = [stopped(&model["stopped"]), said("error"), refused, away, unheard(model)];
     all.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// That it is not known whether the registry stops it.
+fn unheard(what: &Value) -> Option<String> {
+    let why = Some(print::text(what, "stop_error")).filter(|text| !text.is_empty())?;
+    Some(format!("whether the registry stops it is not known: {why}"))
 }
 
 /// `stopped by anna: sensor replaced`
@@ -147,9 +156,11 @@ mod tests {
         model["stopped"] = json!({ "by": "anna", "reason": "sensor replaced" });
         model["refused"] = json!([{ "version": "1.5.0", "reason": "its card has expired" }]);
         model["following"] = json!({ "alias": "champion", "error": "the registry does not answer" });
+        model["stop_error"] = json!("403 Forbidden");
         assert_eq!(
             why(&model),
-            "stopped by anna: sensor replaced; refused 1.5.0: its card has expired; the registry does not answer"
+            "stopped by anna: sensor replaced; refused 1.5.0: its card has expired; the registry does not answer; \
+             whether the registry stops it is not known: 403 Forbidden"
         );
     }
 

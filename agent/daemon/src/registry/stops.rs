@@ -1,29 +1,21 @@
 //! Stops that people at central set: of a model everywhere, or of one gateway.
 //!
 //! In MLflow it is the tag `explaind.stop` of the registered model, or of the gateway's run; in a folder the file
-//! `models/<name>/stop` or `<gateway>/stop`. Its text is the reason. What cannot be read is an error and never "no stop".
+//! `models/<name>/stop` or `<gateway>/stop`. Its text is the reason. What cannot be read is an error and never "no stop"; each
+//! is asked for by itself, so that one that cannot be read hides no other.
 
 use super::{Registry, RegistryError, models::check_name};
 
 /// The longest reason, in characters.
 const LONGEST: usize = 300;
 
-/// A stop that is set.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Stopped {
-    /// The model; `None` is the whole gateway.
-    pub(crate) model: Option<String>,
-    /// As it was written, in one line.
-    pub(crate) reason: String,
-}
-
 impl Registry {
-    /// The stops that are set now for a gateway and for these models.
-    pub(crate) async fn stops(&self, gateway: &str, models: &[String]) -> Result<Vec<Stopped>, RegistryError> {
-        models.iter().map(String::as_str).try_for_each(check_name)?;
+    /// Why a gateway, or one model, is stopped now, in one line; `None` where it is not.
+    pub(crate) async fn stop(&self, gateway: &str, model: Option<&str>) -> Result<Option<String>, RegistryError> {
+        model.map_or(Ok(()), check_name)?;
         match self {
-            Self::Directory(directory) => directory.stops(gateway, models).await,
-            Self::Mlflow(mlflow) => mlflow.stops(gateway, models).await,
+            Self::Directory(directory) => directory.stop(gateway, model).await,
+            Self::Mlflow(mlflow) => mlflow.stop(gateway, model).await,
         }
     }
 }

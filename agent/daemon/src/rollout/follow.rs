@@ -39,7 +39,7 @@ pub(super) const QUESTION: Duration = Duration::from_secs(60);
 const FETCHING: Duration = Duration::from_secs(6 * 3600);
 
 /// The longest reason that is shown and logged, in characters.
-const LONGEST: usize = 600;
+pub(super) const LONGEST: usize = 600;
 
 /// Why a turn came to nothing, and shall be taken again.
 struct Later {

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use explaind_core::domain::record::{Audit, Body, NewRecord};
 
-use super::follow::{FIRST_WAIT, LONGEST_WAIT, QUESTION, jittered};
+use super::follow::{FIRST_WAIT, LONGEST, LONGEST_WAIT, QUESTION, jittered};
 use super::stops::Stop;
 use super::{Followed, Rollout, rest};
 use crate::backoff::Backoff;
@@ -13,35 +13,35 @@ use crate::change::Change;
 use crate::clock;
 use crate::registry::Registry;
 
-/// Looks whether the registry stops something, until it is time to stop.
-pub(super) async fn run(rollout: Rollout, registry: Registry) {
+/// Looks whether the registry stops one model, or the whole gateway, until it is time to stop. Each is looked at by a task of
+/// its own: what cannot be had of one (a server may keep it from us) holds up none of the others.
+pub(super) async fn run(rollout: Rollout, registry: Registry, model: Option<Arc<Followed>>) {
     let poll = rollout.0.following.poll;
-    let names: Vec<String> = rollout.0.models.iter().map(|model| model.config.registered().to_owned()).collect();
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT.min(poll * 10).max(FIRST_WAIT));
     let stop = rollout.0.stop.clone();
+    let registered = model.as_ref().map(|model| model.config.registered().to_owned());
     loop {
-        let asked = tokio::time::timeout(QUESTION, registry.stops(&rollout.0.gateway, &names));
+        let asked = tokio::time::timeout(QUESTION, registry.stop(&rollout.0.gateway, registered.as_deref()));
         let said = tokio::select! {
             () = stop.cancelled() => return,
             said = asked => said,
         };
         let wait = match said {
-            Ok(Ok(stopped)) => {
-                let of = |model: Option<&str>| {
-                    stopped.iter().find(|one| one.model.as_deref() == model).map(|one| one.reason.clone())
-                };
-                rollout.heed(None, of(None)).await;
-                for model in &rollout.0.models {
-                    rollout.heed(Some(model), of(Some(model.config.registered()))).await;
-                }
+            Ok(Ok(says)) => {
+                rollout.note_unheard(model.as_ref(), None);
+                rollout.heed(model.as_ref(), says).await;
                 backoff.reset();
                 jittered(poll)
             }
             Ok(Err(error)) => {
-                tracing::debug!(%error, "the registry does not say what is stopped");
+                rollout.note_unheard(model.as_ref(), Some(error.to_string()));
                 backoff.next().max(error.rest())
             }
-            Err(_) => backoff.next(),
+            Err(_) => {
+                let reason = format!("the registry did not answer for {} s", QUESTION.as_secs());
+                rollout.note_unheard(model.as_ref(), Some(reason));
+                backoff.next()
+            }
         };
         if rest(&stop, wait).await {
             return;
@@ -50,6 +50,20 @@ pub(super) async fn run(rollout: Rollout, registry: Registry) {
 }
 
 impl Rollout {
+    /// Keeps for the status why it is not known whether the registry stops something. What was stopped stays so.
+    fn note_unheard(&self, model: Option<&Arc<Followed>>, why: Option<String>) {
+        let name = model.map(|model| Arc::clone(&model.config.name));
+        let mut unheard = self.0.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(why) = why.map(|why| why.chars().take(LONGEST).collect::<String>()) else {
+            unheard.remove(&name);
+            return;
+        };
+        if unheard.get(&name) != Some(&why) {
+            tracing::warn!(model = name.as_deref(), error = why, "the registry does not say whether this is stopped");
+        }
+        unheard.insert(name, why);
+    }
+
     /// Does as the registry says of one model, or of the whole gateway: it can stop, and never release.
     async fn heed(&self, model: Option<&Arc<Followed>>, says: Option<String>) {
         let name = model.map(|model| &model.config.name);

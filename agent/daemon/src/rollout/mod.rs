@@ -155,6 +155,8 @@ struct Shared {
     gateway: String,
     models: Vec<Arc<Followed>>,
     stops: Mutex<Stops>,
+    /// Why the registry does not say whether a model, or the whole gateway, is stopped.
+    unheard: Mutex<BTreeMap<Option<Arc<str>>, String>>,
     following: Following,
     registry: Option<Registry>,
     /// This program, which checks bundles in a process of its own.
@@ -198,6 +200,7 @@ impl Rollout {
             gateway,
             models,
             stops,
+            unheard: Mutex::default(),
             following,
             registry,
             program,
@@ -223,7 +226,9 @@ impl Rollout {
             rollout.forget_registry();
         }
         if let Some(registry) = &rollout.0.registry {
-            tasks.spawn(heed::run(rollout.clone(), registry.clone()));
+            for model in rollout.0.models.iter().cloned().map(Some).chain([None]) {
+                tasks.spawn(heed::run(rollout.clone(), registry.clone(), model));
+            }
             for model in rollout.0.models.iter().filter(|model| model.home.is_some()) {
                 let aliases = [(Seat::Champion, &model.config.alias), (Seat::Challenger, &model.config.challenger)];
                 for (seat, alias) in aliases {

@@ -1,6 +1,6 @@
 //! What runs where, and why: the models' part of the status.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use explaind_core::domain::condition::Condition;
 use explaind_core::domain::time::Timestamp;
@@ -25,6 +25,16 @@ impl Rollout {
     pub(crate) fn stopped(&self) -> Value {
         let stops = self.0.stops.lock().unwrap_or_else(PoisonError::into_inner);
         stops.of(None).map_or(Value::Null, stop)
+    }
+
+    /// Why it is not known whether the registry stops the whole gateway, or nothing.
+    pub(crate) fn unheard(&self) -> Value {
+        self.unheard_of(None)
+    }
+
+    fn unheard_of(&self, model: Option<&Arc<str>>) -> Value {
+        let unheard = self.0.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+        unheard.get(&model.cloned()).map_or(Value::Null, |why| why.as_str().into())
     }
 
     /// What is wrong with models, for the gateway's own alerts.
@@ -80,6 +90,7 @@ impl Rollout {
             "challenger": challenger(&shown, model),
             "refused": if refused.is_empty() { Value::Null } else { refused.into() },
             "stopped": stopped,
+            "stop_error": self.unheard_of(Some(&model.config.name)),
             "following": following(&shown, model),
             "error": shown.trouble,
         })

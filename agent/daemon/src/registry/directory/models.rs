@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Directory, RegistryError, STOP, failed, make_folders, make_root, names, read_some, sync_parent};
 use crate::registry::models::{Entry, Offer, Pushed, Version, Wanted};
-use crate::registry::stops::{self, Stopped};
+use crate::registry::stops;
 
 /// How much is copied at a time.
 const PIECE: u64 = 4 << 20;
@@ -126,32 +126,27 @@ impl Directory {
         }
     }
 
-    pub(in crate::registry) async fn stops(
+    pub(in crate::registry) async fn stop(
         &self,
         gateway: &str,
-        models: &[String],
-    ) -> Result<Vec<Stopped>, RegistryError> {
-        let mut places = vec![(None, self.inside(&format!("{gateway}/{STOP}"))?)];
-        for model in models {
-            places.push((Some(model.clone()), self.inside(&format!("models/{model}/{STOP}"))?));
-        }
+        model: Option<&str>,
+    ) -> Result<Option<String>, RegistryError> {
+        let path = match model {
+            None => self.inside(&format!("{gateway}/{STOP}"))?,
+            Some(model) => self.inside(&format!("models/{model}/{STOP}"))?,
+        };
         self.blocking(move |root| {
             // Without its folder nobody knows.
             make_root(root)?;
-            let mut found = Vec::new();
-            for (model, path) in places {
-                match read_some(&path) {
-                    Ok(text) => {
-                        // Whoever made the file meant it, even if nothing is in it.
-                        let text = String::from_utf8_lossy(&text);
-                        let text = if text.trim().is_empty() { "true" } else { &text };
-                        found.extend(stops::reason(text).map(|reason| Stopped { model, reason }));
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(failed("read", &path)(error)),
+            match read_some(&path) {
+                Ok(text) => {
+                    // Whoever made the file meant it, even if nothing is in it.
+                    let text = String::from_utf8_lossy(&text);
+                    Ok(stops::reason(if text.trim().is_empty() { "true" } else { &text }))
                 }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(failed("read", &path)(error)),
             }
-            Ok(found)
         })
         .await
     }
@@ -410,33 +405,34 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("registry");
         let registry = Registry::new(&RegistryConfig::Directory(Config { path: path.clone() }));
-        let models = ["press".to_owned(), "other".to_owned()];
-        let stops = async || registry.stops("line-3", &models).await;
-        assert_eq!(stops().await.unwrap(), []);
+        let press = async || registry.stop("line-3", Some("press")).await;
+        let line = async || registry.stop("line-3", None).await;
+        assert_eq!((press().await.unwrap(), line().await.unwrap()), (None, None));
         registry.push(&offer("one", None), None).await.unwrap();
-        assert_eq!(stops().await.unwrap(), []);
+        assert_eq!((press().await.unwrap(), line().await.unwrap()), (None, None));
         fs::write(path.join("models/press/stop"), "bearings\nreplaced\n").unwrap();
         fs::create_dir(path.join("line-3")).unwrap();
         fs::write(path.join("line-3/stop"), "").unwrap();
         assert!(!registry.knows("line-3").await.unwrap(), "a stop is no record of it");
-        let stop =
-            |model: Option<&str>, reason: &str| Stopped { model: model.map(str::to_owned), reason: reason.to_owned() };
-        let both = [stop(None, "no reason was given"), stop(Some("press"), "bearings replaced")];
-        assert_eq!(stops().await.unwrap(), both);
-        assert_eq!(registry.stops("line-4", &[]).await.unwrap(), []);
+        assert_eq!(line().await.unwrap().as_deref(), Some("no reason was given"));
+        assert_eq!(press().await.unwrap().as_deref(), Some("bearings replaced"));
+        for (gateway, model) in [("line-4", None), ("line-3", Some("other"))] {
+            assert_eq!(registry.stop(gateway, model).await.unwrap(), None);
+        }
         fs::write(path.join("line-3/stop"), "false\n").unwrap();
         fs::write(path.join("models/press/stop"), vec![b'a'; 100 << 20]).unwrap();
-        let found = stops().await.unwrap();
-        assert!(matches!(found.as_slice(), [Stopped { model: Some(_), reason }] if reason.len() == 300), "{found:?}");
-        // What cannot be read is not taken for no stop.
+        assert_eq!(line().await.unwrap(), None);
+        assert_eq!(press().await.unwrap().unwrap().len(), 300);
+        // What cannot be read is not taken for no stop, and says nothing of the others.
         fs::remove_file(path.join("models/press/stop")).unwrap();
         fs::create_dir(path.join("models/press/stop")).unwrap();
-        assert!(matches!(stops().await, Err(RegistryError::Io { .. })));
+        assert!(matches!(press().await, Err(RegistryError::Io { .. })));
+        assert_eq!(line().await.unwrap(), None);
         fs::remove_dir_all(&path).unwrap();
         let gone = Registry::new(&RegistryConfig::Directory(Config { path: folder.path().join("not/mounted") }));
-        assert!(matches!(gone.stops("line-3", &models).await, Err(RegistryError::Io { .. })));
+        assert!(matches!(gone.stop("line-3", None).await, Err(RegistryError::Io { .. })));
         for name in ["../press", "a/b"] {
-            let error = registry.stops("line-3", &[name.to_owned()]).await.unwrap_err();
+            let error = registry.stop("line-3", Some(name)).await.unwrap_err();
             assert!(matches!(error, RegistryError::Name { .. }), "{error}");
         }
     }

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::registry::RegistryError;
 use crate::registry::http::Look;
 use crate::registry::models::{Entry, Offer, Pushed, Version, Wanted};
-use crate::registry::stops::{self, Stopped};
+use crate::registry::stops;
 
 /// The experiment that holds one run per bundle.
 const EXPERIMENT: &str = "explaind-models";
@@ -120,30 +120,25 @@ impl Mlflow {
         })
     }
 
-    pub(in crate::registry) async fn stops(
+    pub(in crate::registry) async fn stop(
         &self,
         gateway: &str,
-        models: &[String],
-    ) -> Result<Vec<Stopped>, RegistryError> {
+        model: Option<&str>,
+    ) -> Result<Option<String>, RegistryError> {
         let set = |tags: &Value| {
             let tags = tags.as_array().map(Vec::as_slice).unwrap_or_default();
             let tag = tags.iter().find(|tag| tag["key"] == STOP)?;
             stops::reason(tag["value"].as_str().unwrap_or_default())
         };
-        let run = self.look_at_run(gateway).await?;
-        let reason = run.and_then(|run| set(&run["data"]["tags"]));
-        let mut found: Vec<Stopped> = reason.into_iter().map(|reason| Stopped { model: None, reason }).collect();
-        for model in models {
-            let query = [("name", model.as_str())];
-            let asked = self.http.get("api/2.0/mlflow/registered-models/get", &query).await?;
-            // What is not about that model, as from a page that answers for the server, does not say that nothing is set.
-            if asked.as_ref().is_some_and(|asked| asked["registered_model"]["name"] != model.as_str()) {
-                return Err(self.nonsense("registered-models/get"));
-            }
-            let reason = asked.and_then(|asked| set(&asked["registered_model"]["tags"]));
-            found.extend(reason.map(|reason| Stopped { model: Some(model.clone()), reason }));
+        let Some(model) = model else {
+            return Ok(self.look_at_run(gateway).await?.and_then(|run| set(&run["data"]["tags"])));
+        };
+        let asked = self.http.get("api/2.0/mlflow/registered-models/get", &[("name", model)]).await?;
+        // What is not about that model, as from a page that answers for the server, does not say that nothing is set.
+        if asked.as_ref().is_some_and(|asked| asked["registered_model"]["name"] != model) {
+            return Err(self.nonsense("registered-models/get"));
         }
-        Ok(found)
+        Ok(asked.and_then(|asked| set(&asked["registered_model"]["tags"])))
     }
 
     async fn make_model(&self, offer: &Offer) -> Result<(), RegistryError> {

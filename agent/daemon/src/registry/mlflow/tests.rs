@@ -9,7 +9,6 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::registry::models::Wanted;
-use crate::registry::stops::Stopped;
 use crate::registry::{Config as RegistryConfig, Registry};
 
 #[derive(Default)]
@@ -107,32 +106,32 @@ fn tag(value: &str) -> Value {
 #[tokio::test]
 async fn a_tag_stops_a_model_or_a_gateway() {
     let (registry, shared) = serve().await;
-    let models = ["press".to_owned(), "unknown".to_owned()];
-    let stops = async || registry.stops("line-3", &models).await;
-    assert_eq!(stops().await.unwrap(), []);
+    let line = async || registry.stop("line-3", None).await;
+    let model = async |name: &str| registry.stop("line-3", Some(name)).await;
+    assert_eq!((line().await.unwrap(), model("press").await.unwrap()), (None, None));
     shared.lock().unwrap().model = tag("bearings replaced");
     shared.lock().unwrap().run = Some(tag("false"));
-    let press = Stopped { model: Some("press".to_owned()), reason: "bearings replaced".to_owned() };
-    assert_eq!(stops().await.unwrap(), std::slice::from_ref(&press));
+    assert_eq!((line().await.unwrap(), model("unknown").await.unwrap()), (None, None));
+    assert_eq!(model("press").await.unwrap().as_deref(), Some("bearings replaced"));
     // Once the run is known, it is asked for by its id; and looking changes nothing of what is known.
     assert_eq!(registry.store("line-3").await.unwrap(), None);
     shared.lock().unwrap().run = Some(tag("audit"));
     shared.lock().unwrap().asked.clear();
-    let line = Stopped { model: None, reason: "audit".to_owned() };
-    assert_eq!(stops().await.unwrap(), [line, press.clone()]);
-    assert_eq!(shared.lock().unwrap().asked, ["run", "model", "model"]);
+    assert_eq!(line().await.unwrap().as_deref(), Some("audit"));
+    assert_eq!(shared.lock().unwrap().asked, ["run"]);
     shared.lock().unwrap().deleted = true;
-    assert_eq!(stops().await.unwrap(), [press], "the tags of a deleted run count no more");
-    assert_eq!(shared.lock().unwrap().asked[3..], ["run", "search", "model", "model"]);
+    assert_eq!(line().await.unwrap(), None, "the tags of a deleted run count no more");
+    assert_eq!(shared.lock().unwrap().asked[1..], ["run", "search"]);
     shared.lock().unwrap().ill = true;
-    assert!(matches!(stops().await, Err(RegistryError::Server { .. })), "that is not no stop");
+    assert!(matches!(model("press").await, Err(RegistryError::Server { .. })), "that is not no stop");
+    assert_eq!(line().await.unwrap(), None, "and says nothing of another");
     // Nor is a page that answers everything.
     let portal = Router::new().fallback(|| async { "{}" });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let registry = at(&listener);
     tokio::spawn(async move { axum::serve(listener, portal).await });
-    for models in [&models[..], &[]] {
-        assert!(matches!(registry.stops("line-3", models).await, Err(RegistryError::Server { .. })));
+    for model in [Some("press"), None] {
+        assert!(matches!(registry.stop("line-3", model).await, Err(RegistryError::Server { .. })));
     }
     assert!(registry.version("press", &Wanted::Alias("champion".to_owned())).await.is_err());
 }
