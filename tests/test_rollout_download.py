@@ -9,7 +9,7 @@ import pytest
 from support.cli import done
 from support.hostile import PLACE, Hostile
 from support.wait import until
-from test_rollout import Central, mlops, model, runs
+from test_rollout import NAME, Central, mlops, model, runs
 from test_rollout_mlflow import gateway_config, goes_on, towards
 
 __all__ = ["mlops"]
@@ -109,6 +109,36 @@ def test_the_registry_stops_at_once_and_only_a_word_counts(daemon, tmp_path, ser
     assert model(gateway)["stopped"]["in_registry"], "a page is no word of the registry"
     server.instead, server.stop = None, "false"
     until(lambda: not model(gateway)["stopped"]["in_registry"], "the tag to be gone", 30)
+
+
+def test_more_than_was_announced_is_refused_until_it_is_another(daemon, tmp_path, server, packed, mlops):
+    """The version is asked for a few times, since a proxy may have answered, and then left until its digest is another."""
+    gateway = daemon(gateway_config(tmp_path, mlops), **towards(server.url))
+    runs(gateway, "1.0.0")
+    for number, change in ((2, {"sizes": {"model.onnx": 1000}}), (3, {"endless": {"background.csv"}})):
+        server.sizes, server.endless = {}, set()
+        server.asked.clear()
+        for key, value in change.items():
+            setattr(server, key, value)
+        offer(server, packed(f"1.{number}.0"), number)
+
+        def said(number: int = number) -> dict | None:
+            return next((one for one in model(gateway)["refused"] or [] if one["registry_version"] == number), None)
+
+        refused = until(said, f"version {number} to be refused; {model(gateway)}", 90)
+        assert refused["check"] == "content" and "more than the" in refused["reason"], refused
+        assert refused["digest"] == server.digest
+        name = next(iter(next(iter(change.values()))))
+        assert sum(path.endswith(f"/{name}") for path in server.asked) == 3, server.asked
+    # Nothing of the kind is left behind, and nothing is asked for again, whatever there is now.
+    server.sizes, server.endless = {}, set()
+    server.asked.clear()
+    until(lambda: sum(path.endswith("/alias") for path in server.asked) >= 3, "the alias to be looked at", 30)
+    assert not [path for path in server.asked if path.endswith("background.csv")]
+    assert [place.name for place in (gateway.state / "models" / NAME).iterdir() if place.is_dir()] == [model(gateway)["bundle_digest"]]
+    # Whoever pushed mends it: the same number, another bundle.
+    offer(server, packed("1.4.0"), 3)
+    runs(gateway, "1.4.0", 60)
 
 
 def test_what_cannot_be_had_of_one_hides_no_other_stop(daemon, tmp_path, server, mlops):

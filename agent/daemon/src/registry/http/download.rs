@@ -102,8 +102,11 @@ impl Http {
         timeout(self.patience, work).await.map_err(|_| self.silent(path))
     }
 
+    /// That is no matter of the way: no further try makes it smaller.
     fn too_much(&self, path: &str, most: u64) -> RegistryError {
-        self.failed(path, format!("there are more than the {most} bytes that were announced or are accepted"))
+        let path = format!("{}/{}", self.address(), path.trim_start_matches('/'));
+        let reason = format!("there are more than the {most} bytes that were announced or are accepted");
+        RegistryError::Content { path, reason }
     }
 }
 
