@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -308,6 +309,40 @@ def test_verdicts_against_it_bring_the_one_before_back(daemon, tmp_path, central
         gateway.post("feedback", {"prediction_id": prediction["id"], "verdict": "reject"})
     assert refused(gateway, "verdicts")["version"] == "1.1.0"
     runs(gateway, "1.0.0")
+
+
+def test_what_cannot_be_taken_back_is_told_once_and_tried_again(daemon, tmp_path, central, mlops):
+    """As on a disk that takes nothing: the log does not fill, another reason is news, and once it can it goes back."""
+    gateway = daemon(followed(tmp_path, mlops))
+    central.release("1.0.0")
+    runs(gateway, "1.0.0")
+    central.release("1.1.0", model="ai4i-forest")
+    runs(gateway, "1.1.0")
+
+    def said() -> list[dict]:
+        made = [p for p in gateway.predictions(100) if p["model_version"] == "1.1.0" and p["outcome"] == "predicted"]
+        return made if len(made) >= 5 else []
+
+    made = until(said, "five predictions")[:5]
+    draft = gateway.state / "models" / NAME / "state.json.part"
+    draft.mkdir()
+    for prediction in made:
+        gateway.post("feedback", {"prediction_id": prediction["id"], "verdict": "reject"})
+
+    def told() -> list[str]:
+        return [line for line in gateway.log().splitlines() if "could not be taken back" in line]
+
+    until(told, "the failure to be told", 30)
+    # It is looked at every second.
+    time.sleep(8)
+    assert len(told()) == 1 and "directory" in told()[0].lower() and "verdicts say that it was wrong" in told()[0], told()
+    assert model(gateway)["version"] == "1.1.0"
+    draft.rmdir()
+    draft.symlink_to(tmp_path / "nowhere" / "state.json")
+    until(lambda: len(told()) == 2, "the other reason to be told", 90)
+    draft.unlink()
+    runs(gateway, "1.0.0", 120)
+    assert refused(gateway, "verdicts")["version"] == "1.1.0" and len(told()) == 2
 
 
 def flip(file: Path) -> None:

@@ -11,6 +11,7 @@ mod checks;
 mod child;
 mod config;
 mod desk;
+mod failing;
 mod follow;
 mod heed;
 mod judge;
@@ -36,6 +37,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::failing::Failing;
 use self::slots::Home;
 use self::state::{Seat, State};
 use self::stops::Stops;
@@ -87,6 +89,8 @@ struct Seats {
     before: Option<f64>,
     /// Whether the driver has yet to be told.
     to_make: bool,
+    /// What was tried in vain.
+    failing: Failing,
 }
 
 /// What the status shows of a model.

@@ -9,6 +9,7 @@ use explaind_core::domain::feedback::{Feedback, Verdict};
 use explaind_core::domain::prediction::{Outcome, Prediction, Role};
 use explaind_core::domain::record::{Body, Record, Stream};
 
+use super::failing::Deed;
 use super::judge::{self, Comparison, Verdicts};
 use super::slots::Home;
 use super::state::{Installed, Seat};
@@ -55,21 +56,33 @@ impl Rollout {
         }
         self.tell(model, &mut seats);
         // The newest first.
+        let mut all_well = true;
         for seat in [Seat::Challenger, Seat::Champion] {
-            if self.watch(model, home, &mut seats, seat, said).await {
-                // Whatever was wrong may have troubled the other, too: it begins anew.
-                for runs in seats.champion.iter().chain(&seats.challenger) {
-                    self.0.vitals.forget(&model.running(runs));
+            match self.watch(model, home, &mut seats, seat, said).await {
+                Found::Well => {}
+                // What was seen of it still holds; and it is not the time to promote anything.
+                Found::Stuck => all_well = false,
+                Found::TakenBack => {
+                    // Whatever was wrong may have troubled the other, too: it begins anew.
+                    for runs in seats.champion.iter().chain(&seats.challenger) {
+                        self.0.vitals.forget(&model.running(runs));
+                    }
+                    return;
                 }
-                return;
             }
         }
-        self.compare(model, home, &mut seats, said).await;
+        if all_well {
+            self.compare(model, home, &mut seats, said).await;
+        }
     }
 
-    /// Takes back what does not do well, and notes what has proved itself. Returns whether it took something back.
-    async fn watch(&self, model: &Followed, home: &Home, seats: &mut Seats, seat: Seat, said: &[Judged]) -> bool {
-        let Some(runs) = seats.at(seat).cloned() else { return false };
+    /// Takes back what does not do well, and notes what has proved itself.
+    async fn watch(&self, model: &Followed, home: &Home, seats: &mut Seats, seat: Seat, said: &[Judged]) -> Found {
+        let deed = Deed::TakingBack(seat);
+        let Some(runs) = seats.at(seat).cloned() else {
+            seats.failing.over(deed);
+            return Found::Well;
+        };
         let recent = self.0.vitals.recent(&model.running(&runs));
         let installed = seats.state.at(seat);
         let after = installed.map_or(u64::MAX, |installed| installed.after);
@@ -92,30 +105,54 @@ impl Rollout {
         // With nothing to go back to, what is withheld is told with each prediction.
         let has_other = seat == Seat::Challenger || seats.state.previous.is_some();
         if let Some(breach) = judge::breach(&recent, before, model.config.latency, verdicts).filter(|_| has_other) {
-            if let Err(error) = self.take_back(model, seats, seat, breach.check, &breach.reason).await {
+            if !seats.failing.is_due(deed, Instant::now()) {
+                return Found::Stuck;
+            }
+            let Err(error) = self.take_back(model, seats, seat, breach.check, &breach.reason).await else {
+                seats.failing.over(deed);
+                return Found::TakenBack;
+            };
+            if seats.failing.failed(deed, &error, Instant::now()) {
                 tracing::error!(
                     model = &*model.config.name,
+                    seat = seat.as_str(),
+                    reason = breach.reason,
                     error,
                     "a bundle that does not do well could not be taken back"
                 );
             }
-            return true;
+            return Found::Stuck;
         }
+        seats.failing.over(deed);
         self.prove(model, home, seats, seat, &recent);
-        false
+        Found::Well
     }
 
     fn prove(&self, model: &Followed, home: &Home, seats: &mut Seats, seat: Seat, recent: &Recent) {
         let on_trial = seats.state.at(seat).is_some_and(|installed| installed.trial.is_some());
+        let deed = Deed::Proving(seat);
         if !on_trial || !judge::has_proved(recent, seats.runs(seat), model.config.trial) {
+            seats.failing.over(deed);
+            return;
+        }
+        if !seats.failing.is_due(deed, Instant::now()) {
             return;
         }
         let mut next = seats.state.clone();
         next.prove(seat);
         match write(home, &next) {
-            Ok(()) => seats.state = next,
+            Ok(()) => {
+                seats.state = next;
+                seats.failing.over(deed);
+            }
             Err(error) => {
-                tracing::warn!(model = &*model.config.name, error, "that a bundle has proved itself is noted later")
+                if seats.failing.failed(deed, &error, Instant::now()) {
+                    tracing::warn!(
+                        model = &*model.config.name,
+                        error,
+                        "that a bundle has proved itself is noted later"
+                    );
+                }
             }
         }
         self.tell(model, seats);
@@ -149,12 +186,28 @@ impl Rollout {
             )),
             latency: model.config.latency,
         };
-        let Some(cause) = judge::promotes(rule, &seen) else { return };
+        let Some(cause) =
+            judge::promotes(rule, &seen).filter(|_| seats.failing.is_due(Deed::Promoting, Instant::now()))
+        else {
+            return;
+        };
         let new = Installed { since: crate::clock::now().utc.as_micros(), ..installed };
-        if let Err(error) = self.seat(model, seats, home, Seat::Champion, (new, challenger), None, &cause).await {
-            tracing::warn!(model = &*model.config.name, error, "a challenger is promoted later");
+        match self.seat(model, seats, home, Seat::Champion, (new, challenger), None, &cause).await {
+            Ok(()) => seats.failing.over(Deed::Promoting),
+            Err(error) if seats.failing.failed(Deed::Promoting, &error, Instant::now()) => {
+                tracing::warn!(model = &*model.config.name, error, "a challenger is promoted later");
+            }
+            Err(_) => {}
         }
     }
+}
+
+/// What a look at a bundle came to.
+enum Found {
+    Well,
+    TakenBack,
+    /// It does not do well, and could not be taken back.
+    Stuck,
 }
 
 /// What somebody said of one prediction, as far as it says something of the model that made it.
