@@ -1,8 +1,11 @@
 """The kill switch: from the terminal, the API and the page; and going back to a version before."""
 
+import time
+
 import pytest
 from playwright.sync_api import Page, expect
 
+from support import bundles, scene
 from support.browser import PHONE, Visit, chromium
 from support.cli import one_sentence
 from support.client import Person
@@ -83,6 +86,53 @@ def test_what_cannot_be_done_is_one_sentence(gateway):
     person.sign_in("technician", "demo")
     assert person.post("gateway/stop", {}).status_code == 403
     assert person.get("models").json()[0]["stopped"] is None
+
+
+# Machines that are predicted with each row, how often one comes, and how many predictions make a backlog: more than can be
+# predicted on any machine, and so few that they wait for each other before they are stored.
+LOADS = {"flood": (32, "1ms", 5_000), "trickle": (1, "5ms", 300)}
+# Stops in a row, each of which is looked at by itself.
+STOPS = 5
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_nothing_is_predicted_behind_a_stop_however_busy_it_is(daemon, bundle, tmp_path, load):
+    """With a backlog of samples, and of records that were not sent: no prediction of the model has a number behind the
+    acknowledgement of its stop."""
+    number_of_machines, interval, backlog = LOADS[load]
+    source, inputs = scene.recorded(tmp_path, [bundles.harmless()] * 12, interval)
+    trigger = f'on = "recorded/s{len(inputs) - 1}"'
+    machine = '\n[[asset]]\nid = "press-{}"\nmodel = "{}"\n{}\n[asset.inputs]\n{}\n'
+    machines = "".join(machine.format(number, MODEL, trigger, scene.bound(inputs)) for number in range(number_of_machines))
+    model = f'\n[[model]]\nname = "{MODEL}"\nbundle = "{bundle("ai4i-gbt")}"\n'
+    # The registry is away: all that is recorded waits.
+    away = tmp_path / "share" / "registry"
+    gateway = daemon(scene.head() + source + model + machines, EXPLAIND__REGISTRY__TYPE="directory", EXPLAIND__REGISTRY__PATH=str(away))
+    until(lambda: gateway.predictions(1)[0]["sequence"] > backlog, "a backlog", 60)
+    took, acknowledged, rate = [], [], 0.0
+    for _ in range(STOPS):
+        predicts(gateway)
+        before, begun = newest(gateway)["sequence"], time.monotonic()
+        time.sleep(1.3)
+        rate = max(rate, (newest(gateway)["sequence"] - before) / (time.monotonic() - begun))
+        begun = time.monotonic()
+        stopped = gateway.post(f"models/{MODEL}/stop", {"reason": "test"})
+        took.append(time.monotonic() - begun)
+        assert stopped["done"] == "stopped"
+        behind = newest(gateway)["sequence"]
+        withheld(gateway)
+        time.sleep(1.2)
+        since = [p for p in gateway.get("predictions", limit=1000) if p["sequence"] > behind]
+        acknowledged.append(sum(p["outcome"] == "predicted" for p in since))
+        assert len(since) > 100 and all("stopped" in p["withheld_reason"] for p in since if p["outcome"] == "withheld")
+        assert gateway.verb("models", "release", "--model", MODEL).code == 0
+    begun = time.monotonic()
+    assert gateway.verb("models", "stop", "--model", MODEL).code == 0
+    terminal = time.monotonic() - begun
+    shown = ", ".join(f"{1000 * seconds:.0f}" for seconds in took)
+    print(f"{rate:.0f} predictions/s; from command to acknowledgement: {shown} ms; from the terminal: {1000 * terminal:.0f} ms")
+    assert acknowledged == [0] * STOPS, "predictions behind an acknowledgement"
+    assert max(took) < 10, "it is as long as the driver is waited for"
 
 
 # --- on the page ------------------------------------------------------------------------------------------------------

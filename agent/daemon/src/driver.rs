@@ -177,7 +177,8 @@ impl<E: Explanations> Driver<E> {
                 },
                 order = self.orders.recv(), if orders_open => match order {
                     Some(order) => {
-                        let follows = self.change(order);
+                        let mut follows = Follows::default();
+                        self.change(order, &mut follows);
                         self.store(follows);
                     }
                     None => orders_open = false,
@@ -232,9 +233,10 @@ impl<E: Explanations> Driver<E> {
         follows
     }
 
-    /// Changes what runs, between two samples.
-    fn change(&mut self, order: Order) -> Follows {
-        let (now, mut all) = (clock::now(), Follows::default());
+    /// Changes what runs, between two samples. `all` is what follows from those before, and takes what follows from this.
+    fn change(&mut self, order: Order, all: &mut Follows) {
+        let now = clock::now();
+        let stops = order.changes.iter().any(|change| matches!(change, Change::Stops(_)));
         for change in order.changes {
             match change {
                 Change::Champion { asset, model } => {
@@ -246,9 +248,13 @@ impl<E: Explanations> Driver<E> {
                 Change::Stops(stops) => self.pipeline.stop(stops),
             }
         }
+        if stops {
+            // What was made before a stop is on record before it is acknowledged: what comes behind that is stopped.
+            self.store(std::mem::take(all));
+            self.store_all();
+        }
         // Nobody waiting any more is no fault: it asks again.
         let _ = order.made.send(());
-        all
     }
 
     fn take(&mut self, events: &mut Vec<SourceEvent>) {
@@ -256,9 +262,7 @@ impl<E: Explanations> Driver<E> {
         for event in events.drain(..) {
             // A stop does not wait until all of them are through.
             while let Ok(order) = self.orders.try_recv() {
-                let follows = self.change(order);
-                all.records.extend(follows.records);
-                all.made.extend(follows.made);
+                self.change(order, &mut all);
             }
             self.progress.step();
             match event {
@@ -268,6 +272,10 @@ impl<E: Explanations> Driver<E> {
                     all.made.extend(follows.made);
                 }
                 SourceEvent::Alive { source, connected, at } => self.pipeline.alive(&source, connected, at),
+            }
+            // What many machines make of many samples goes in pieces: a stop waits for one of them, not for all.
+            if all.records.len() >= GATHERED {
+                self.store(std::mem::take(&mut all));
             }
         }
         // Samples never rest, so a busy source must not starve the assets that are predicted at an interval.
