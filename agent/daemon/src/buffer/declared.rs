@@ -110,7 +110,7 @@ fn records(base: &Base, stream: Stream, (first, last): Range) -> Result<u64, Buf
 }
 
 /// How many numbers a range has.
-fn numbers((first, last): Range) -> u64 {
+pub(super) fn numbers((first, last): Range) -> u64 {
     last.saturating_add(1).saturating_sub(first)
 }
 
@@ -159,10 +159,10 @@ impl Write<'_> {
         Ok(())
     }
 
-    /// Declares a loss in a segment that was found by counting, so that it is found once.
-    pub(super) fn declare_lost(&mut self, stream: Stream, first: u64, lost: u64) -> Result<(), BufferError> {
+    /// Adds to what has no record in a segment: what is lost there, so that it is found once, or was evicted and not counted.
+    pub(super) fn declare_more(&mut self, stream: Stream, first: u64, more: u64) -> Result<(), BufferError> {
         let mut span = self.span(stream, first)?.unwrap_or(Span { last: segment_end(first), gone: 0 });
-        span.gone = span.gone.saturating_add(lost);
+        span.gone = span.gone.saturating_add(more);
         self.set_span(stream, first, Some(span))
     }
 
@@ -226,7 +226,8 @@ pub(super) fn segment(sequence: u64) -> u64 {
     sequence >> SEGMENT_BITS << SEGMENT_BITS
 }
 
-fn segment_end(first: u64) -> u64 {
+/// The last number of a segment.
+pub(super) fn segment_end(first: u64) -> u64 {
     first | ((1 << SEGMENT_BITS) - 1)
 }
 

@@ -29,6 +29,7 @@ use super::side::Side;
 use super::state::State;
 use super::store::Store;
 use super::sweep;
+use super::told::Told;
 use super::verify::{self, Findings, Range};
 use super::{Closed, SessionInfo, codec, keys};
 use crate::clock;
@@ -124,10 +125,15 @@ pub(super) fn load(
     }
     state.audit_hash = audit_hash(&base, &state.cursors[Stream::Audit])?;
     let cursors = state.cursors;
-    let findings = PerStream::each(|stream| {
+    let mut findings = PerStream::each(|stream| {
         let noted = notes.iter().filter_map(|note| note.gap_of(stream)).collect();
         verify::verify(&base, stream, &cursors[stream], &state.declared[stream], noted)
     })?;
+    if Salvaged::untold(&base.store)?.is_some() {
+        let told = Told::read(|first, last, limit| base.store.ascending(first, last, limit))?;
+        let stream = Stream::Predictions;
+        told.excuse(&mut findings[stream], &state.declared[stream], cursors[stream].floor);
+    }
     if let Some(lost) = &lost {
         notes.push(Note::Replaced { lost: lost.store_id() });
     }

@@ -114,6 +114,7 @@ mod tail;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod told;
 mod verify;
 mod wear;
 mod write;

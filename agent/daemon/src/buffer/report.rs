@@ -94,7 +94,10 @@ pub(super) fn record(
         for short in &found.short {
             write.lost_among_evicted(now, stream, short)?;
         }
-        anything |= !found.short.is_empty();
+        for (segment, count) in &found.excused {
+            write.declare_more(stream, *segment, *count)?;
+        }
+        anything |= !(found.short.is_empty() && found.excused.is_empty());
         anything |= !(found.bad.is_empty() && found.bad_settlements.is_empty() && found.gaps.is_empty());
     }
     if !anything {

@@ -44,6 +44,8 @@ pub(super) struct Findings {
     pub(super) gaps: Vec<Range>,
     /// Segments of which more is missing than was evicted.
     pub(super) short: Vec<Short>,
+    /// Segments, and how many more were evicted there than is declared.
+    pub(super) excused: Vec<(u64, u64)>,
 }
 
 impl Findings {

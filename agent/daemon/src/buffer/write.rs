@@ -296,7 +296,7 @@ impl<'a> Write<'a> {
     pub(super) fn lost_among_evicted(&mut self, at: Now, stream: Stream, short: &Short) -> Result<(), BufferError> {
         let reason = "records are missing from the store, among others that were evicted";
         self.range(at, "gap", stream, short.range, &[("records", short.lost.to_string())], reason)?;
-        self.declare_lost(stream, short.segment, short.lost)
+        self.declare_more(stream, short.segment, short.lost)
     }
 
     /// Adds a record about an eviction.

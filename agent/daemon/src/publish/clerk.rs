@@ -62,9 +62,9 @@ impl Clerk {
                 (true, "done".to_owned())
             }
             // Somebody else was quicker: what was asked for is the case, and that this one asked too is on record.
-            Err(refusal @ Refusal::UnknownAlert(_)) if self.buffer.alert(acknowledgement.alert_id).is_some() => {
+            Err(Refusal::UnknownAlert(_)) if self.buffer.alert(acknowledgement.alert_id).is_some() => {
                 self.status.accepted("closed");
-                (true, format!("{refusal}; it is closed already"))
+                (true, "the alert is closed already".to_owned())
             }
             Err(refusal) => {
                 let code = if matches!(refusal, Refusal::UnknownAlert(_)) { "unknown_alert" } else { "failed" };
@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(outcomes.len(), 3, "{outcomes:?}");
         assert_eq!(outcomes[0], ("mqtt:ada".to_owned(), "done".to_owned()));
         assert!(outcomes[1].0 == "mqtt:bob" && outcomes[1].1.ends_with("closed already"), "{outcomes:?}");
-        assert!(outcomes[2].0 == "mqtt:eve" && outcomes[2].1.contains("no open alert"), "{outcomes:?}");
+        assert!(outcomes[2].0 == "mqtt:eve" && outcomes[2].1.starts_with("no alert has the id"), "{outcomes:?}");
         assert_eq!(status.json()["commands_refused"], 1);
     }
 }

@@ -25,6 +25,7 @@ use crate::buffer::keys::{self, Numbered};
 use crate::buffer::pulse;
 use crate::buffer::store::Store;
 use crate::buffer::stored::{StoredRecord, StoredSettlement};
+use crate::buffer::told::Told;
 
 /// Entries that go into the store in one write.
 const CHUNK: usize = 2000;
@@ -44,8 +45,8 @@ pub(super) struct Harvest<'a> {
     kept: PerStream<Ranges>,
     /// From where records were evicted above the floors.
     declared: PerStream<Declared>,
-    /// Predictions of such ranges that are only in older writings.
-    doubtful: Ranges,
+    /// Predictions above the floor that are only in older writings.
+    outdated: Ranges,
     settled: Ranges,
     pinned: BTreeSet<u64>,
     unpinned: BTreeSet<u64>,
@@ -82,7 +83,7 @@ impl<'a> Harvest<'a> {
             seen: PerStream::default(),
             kept: PerStream::default(),
             declared,
-            doubtful: Ranges::default(),
+            outdated: Ranges::default(),
             settled: Ranges::default(),
             pinned: BTreeSet::new(),
             unpinned: BTreeSet::new(),
@@ -171,13 +172,12 @@ impl<'a> Harvest<'a> {
                 if self.seen[stream].contains(number) || (number < self.floor(stream) && !spared) {
                     return Ok(());
                 }
-                let is_doubtful = !current && self.declared[stream].around(number).is_some();
-                if is_doubtful && stream != Stream::Predictions {
+                if !current && stream != Stream::Predictions && self.declared[stream].around(number).is_some() {
                     return Ok(());
                 }
                 let Ok(record) = codec::open::<StoredRecord>(key, value) else { return Ok(()) };
-                if is_doubtful {
-                    self.doubtful.insert(number);
+                if !current && stream == Stream::Predictions {
+                    self.outdated.insert(number);
                 }
                 let (index_key, index_value) = index_entry(record.id(), stream, number)?;
                 self.seen[stream].insert(number);
@@ -283,18 +283,22 @@ impl<'a> Harvest<'a> {
 
     /// Of what lies below the floor, and of what may have been evicted above it, only predictions that alerts name are kept.
     fn drop_unpinned(&mut self) -> Result<(), BufferError> {
+        let told = Told::read(|first, last, limit| self.store.ascending(first, last, limit))?;
         let below = self.floor(Stream::Predictions).checked_sub(1).map(|last| (0, last));
-        for range in below.into_iter().chain(self.doubtful.iter()).collect::<Vec<_>>() {
-            self.drop_unpinned_of(range)?;
+        for range in below.into_iter().chain(self.outdated.iter()).collect::<Vec<_>>() {
+            self.drop_unpinned_of(range, &told)?;
         }
         self.write()
     }
 
-    fn drop_unpinned_of(&mut self, (mut from, last): (u64, u64)) -> Result<(), BufferError> {
+    fn drop_unpinned_of(&mut self, (mut from, last): (u64, u64), told: &Told) -> Result<(), BufferError> {
+        let floor = self.floor(Stream::Predictions);
         while let Some(page) = self.records(Stream::Predictions, from, last)? {
             for (number, key, sealed) in page {
                 from = number.saturating_add(1);
-                if self.pinned.contains(&number) {
+                let declared = &self.declared[Stream::Predictions];
+                let is_evicted = number < floor || declared.around(number).is_some() || told.covers(number);
+                if !is_evicted || self.pinned.contains(&number) {
                     continue;
                 }
                 let mut weight = codec::weight(&key, &sealed);

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use explaind_core::domain::alert::Raised;
 use explaind_core::domain::extra::{Extra, Kind};
-use explaind_core::domain::record::{Audit, Body, Health, NewRecord, Session};
+use explaind_core::domain::record::{Audit, Body, Health, NewRecord, Session, Stream};
 use explaind_core::domain::time::{Now, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -135,6 +135,18 @@ impl StoredRecord {
             StoredBody::Extra(prediction, kind, _) => Some((Uuid::from_bytes(*prediction), *kind)),
             _ => None,
         }
+    }
+
+    /// Where it tells of an eviction from a stream: the range, and how many records of it are gone.
+    pub(super) fn evicted(&self, stream: Stream) -> Option<((u64, u64), u64)> {
+        let StoredBody::Health(health) = &self.body else { return None };
+        let text = |name: &str| health.evidence.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let number = |name| text(name)?.parse::<u64>().ok();
+        let tells = health.subject == "buffer" && health.state == "evicted" && text("stream")? == stream.as_str();
+        if !tells {
+            return None;
+        }
+        Some(((number("first")?, number("last")?), number("records")?))
     }
 
     /// The content, or what is missing to read it.
