@@ -304,7 +304,7 @@ def test_a_file_without_end_ends_at_its_bound(hostile, tmp_path):
     """A server that never stops sending is left."""
     hostile.endless.add("background.csv")
     refused = pull(tmp_path / "out", hostile.url)
-    assert refused.code == 69 and "background.csv" in one_sentence(refused.err)
+    assert refused.code == 65 and "background.csv" in one_sentence(refused.err)
     assert nothing_is_left(tmp_path / "out")
 
 

@@ -267,7 +267,7 @@ def test_what_hangs_bloats_or_does_not_fit_is_refused_and_predictions_go_on(daem
     before = gateway.predictions(1)[0]["id"]
     offers = {
         "latency": onnx.squares(6, 700, 60),
-        "memory": onnx.squares(6, 6000, 1),
+        "memory": onnx.squares(6, 8_000, 0),
         "finite": onnx.never_a_number(6),
     }
     registry = Path(central.registry) / "models" / NAME

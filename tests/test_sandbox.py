@@ -12,7 +12,7 @@ from pathlib import Path
 from support import onnx, paths
 from support.daemon import Daemon
 from test_rollout import NAME, central, followed, mlops, refused, runs
-from test_verification import ENDLESS, FEATURES, MIB, command, demands, foreign, lasting
+from test_verification import ENDLESS, FEATURES, MIB, PATIENT, command, demands, foreign, lasting
 
 __all__ = ["central", "foreign", "mlops"]
 
@@ -28,7 +28,7 @@ def test_its_limits_hold_in_the_services_sandbox(foreign, tmp_path):
     """Where `nice` is forbidden, and so is the call `setrlimit`: what bounds memory and time is there all the same."""
     process = subprocess.Popen(shut_in(*command(foreign(ENDLESS))), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        process.stdin.write(json.dumps(demands(time=lasting(2))))
+        process.stdin.write(json.dumps(demands(time=lasting(2), latency=PATIENT)))
         process.stdin.close()
         said = [json.loads(process.stdout.readline()) for _ in range(6)]
         assert said[-1] == {"checking": "latency"}, said
@@ -55,7 +55,7 @@ def test_the_service_checks_bundles_in_its_sandbox(running, tmp_path, central, m
     gateway.start()
     runs(gateway, "1.0.0", 120)
     assert re.search(r"^Seccomp:\s2$", Path(f"/proc/{gateway.pid}/status").read_text(), re.M)
-    large = central.foreign("1.1.0", onnx.squares(FEATURES, side=6_000, times=1))
+    large = central.foreign("1.1.0", onnx.squares(FEATURES, side=8_000, times=0))
     place = gateway.registry / "models" / NAME
     # `push` would run it here; somebody else's tool does not.
     shutil.copytree(large, place / "2" / "bundle")

@@ -251,9 +251,9 @@ def test_a_model_that_answers_with_no_number_is_refused(foreign):
 
 
 def test_a_model_that_eats_memory_is_refused_and_takes_none(foreign):
-    """A gigabyte for one row, of which the kernel gives it nothing."""
-    folder = foreign(onnx.squares(FEATURES, side=16_000, times=1), onnx.squared(8))
-    check, reason = verify(folder).refused
+    """A quarter of a gigabyte for one row, of which the kernel gives it nothing."""
+    folder = foreign(onnx.squares(FEATURES, side=8_000, times=0), onnx.squared(8))
+    check, reason = verify(folder, memory=128 * MIB).refused
     assert check == "memory" and "more memory" in reason
     small = foreign_again(folder, onnx.squares(FEATURES, side=8, times=1))
     assert verify(small).accepted["peak_memory"] < 64 * MIB
@@ -281,13 +281,14 @@ def test_a_model_that_takes_seconds_is_refused_after_a_few_rows(foreign):
     assert check == "latency" and "may take 50ms" in reason
 
 
-# So many multiplications of a large matrix take minutes.
-ENDLESS = onnx.squares(FEATURES, side=1_500, times=400)
+# So many multiplications of a large matrix take seconds for each row, and minutes for all.
+ENDLESS = onnx.squares(FEATURES, side=1_500, times=20)
+PATIENT = lasting(600)
 
 
 def test_a_model_that_never_answers_is_ended_by_the_kernel_if_by_nobody_else(foreign):
     """With the signal for time that is up; the last it said is what it was at."""
-    ended = verify(foreign(ENDLESS), time=lasting(1))
+    ended = verify(foreign(ENDLESS), time=lasting(1), latency=PATIENT)
     assert ended.code == -signal.SIGXCPU and ended.said[-1] == {"checking": "latency"}, ended
 
 
@@ -302,7 +303,7 @@ def alive(process: int) -> bool:
 def test_it_steps_back_and_does_not_outlive_whoever_waits(foreign, tmp_path):
     """Its limits are the kernel's. When the daemon is killed, nobody is left to end it: it goes by itself."""
     folder = foreign(ENDLESS)
-    (tmp_path / "demands.json").write_text(json.dumps(demands(time=lasting(300))))
+    (tmp_path / "demands.json").write_text(json.dumps(demands(time=lasting(300), latency=PATIENT)))
     starts = f"""
 import subprocess, sys
 child = subprocess.Popen({command(folder)!r}, stdin=open({str(tmp_path / "demands.json")!r}), stdout=subprocess.PIPE)

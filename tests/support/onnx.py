@@ -72,7 +72,10 @@ class Graph:
 
 
 def squares(features: int, side: int, times: int) -> bytes:
-    """A matrix of `side` times `side`, made from the row and multiplied with itself so many times: memory and time at will."""
+    """A matrix of `side` times `side`, made from the row and multiplied with itself so many times: memory and time at will.
+
+    The file alone may not say that it is too much: up to 67,108,864 values at a time and 2^36 multiplications (`limits.rs`).
+    """
     graph = Graph(features)
     spread = graph.constant([features, side], [1e-4] * (features * side))
     row = graph.node("MatMul", "x", spread)
