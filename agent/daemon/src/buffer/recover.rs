@@ -24,6 +24,7 @@ use rustix::fs::{Advice, fadvise};
 use super::commit::Needs;
 use super::error::BufferError;
 use super::guard::guard;
+use super::journal::reconcile;
 use super::load::Loaded;
 use super::open::{ROOM, probe};
 use super::state::State;
@@ -141,6 +142,23 @@ impl Core {
         Ok(())
     }
 
+    /// Where the store can no longer be read either (sled writes to a page now and then when it reads it), alerts, feedback and
+    /// audit are seen as far as the journal has them. Says whether that was done.
+    pub(super) fn show_journal(&self) -> bool {
+        if !self.base.store.is_unreadable() || !self.base.store.is_diverted() {
+            return false;
+        }
+        let mut state = self.state();
+        // They are counted already.
+        let cursors = state.cursors;
+        let shown = reconcile::restore(&self.base, &mut state, &self.commit.journal(), false, &mut Vec::new());
+        state.cursors = cursors;
+        if let Err(error) = &shown {
+            tracing::warn!(%error, "what the journal has is out of sight");
+        }
+        shown.is_ok()
+    }
+
     /// Settles predictions whose flush failed and which are there all the same, and those whose explanation was lost: nobody
     /// waits for them, and nobody is going to explain them.
     fn skip_unexplained(
@@ -165,7 +183,7 @@ impl Core {
 
 /// Says that the store has failed, and tries until it works again, or nobody needs it any more.
 fn tend(core: &Weak<Core>) {
-    let mut said = false;
+    let (mut said, mut shown) = (false, false);
     loop {
         let Some(wait) = core.upgrade().map(|core| {
             let first = !std::mem::replace(&mut said, true);
@@ -187,7 +205,10 @@ fn tend(core: &Weak<Core>) {
                 }
                 return;
             }
-            Ok(Err(error)) => tracing::debug!(%error, "the store cannot be opened yet"),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the store cannot be opened yet");
+                shown = shown || core.show_journal();
+            }
             Err(panic) => tracing::error!(panic, "the store could not be opened"),
         }
     }

@@ -5,14 +5,14 @@
 //! same numbers, as evicted and as lost. But each eviction is on record as well, elsewhere in the store and in the journal.
 //! Their sum is a second witness, and whichever knows of more is believed.
 
-use super::declared::{Declared, segment, segment_end};
+use super::codec;
+use super::declared::{Declared, numbers, segment, segment_end};
 use super::error::BufferError;
 use super::keys;
 use super::pulse;
 use super::store::Entry;
 use super::stored::StoredRecord;
 use super::verify::{Findings, Range};
-use super::{codec, declared};
 
 use explaind_core::domain::record::Stream;
 
@@ -50,8 +50,9 @@ impl Told {
 
     fn of(mut evictions: Vec<(Range, u64)>) -> Self {
         evictions.sort_unstable();
-        let union = merged(evictions.iter().copied()).into_iter().map(|(range, _)| range).collect();
-        Self { evictions, union }
+        let mut told = Self { evictions, union: Vec::new() };
+        told.union = told.groups(0, |range| range).into_iter().map(|(range, _)| range).collect();
+        told
     }
 
     /// Whether a number may have been evicted.
@@ -60,15 +61,17 @@ impl Told {
         after.checked_sub(1).and_then(|index| self.union.get(index)).is_some_and(|(_, last)| number <= *last)
     }
 
-    /// Takes out of what is missing as much as was evicted beyond what is declared, and notes it as such. Evictions that
-    /// began below the floor tell nothing of the numbers above it.
+    /// Ranges from a floor on, none of which touches another, and how many of each were evicted at least.
+    pub(super) fn above(&self, floor: u64) -> Vec<(Range, u64)> {
+        let groups = self.groups(floor, |range| range).into_iter();
+        groups.map(|((first, last), gone)| ((first.max(floor), last), gone)).collect()
+    }
+
+    /// Takes out of what is missing as much as was evicted beyond what is declared, and notes it as such.
     pub(super) fn excuse(&self, findings: &mut Findings, declared: &Declared, floor: u64) {
-        let above = self.evictions.iter().filter(|((first, _), _)| *first >= floor);
-        for ((first, last), records) in
-            merged(above.map(|((first, last), n)| ((segment(*first), segment_end(*last)), *n)))
-        {
+        for ((first, last), gone) in self.groups(floor, |(first, last)| (segment(first), segment_end(last))) {
             let known = declared.within(first, last).fold(0_u64, |sum, (_, span)| sum.saturating_add(span.gone));
-            let mut rest = records.saturating_sub(known);
+            let mut rest = gone.saturating_sub(known);
             for short in findings.short.iter_mut().filter(|short| (first..=last).contains(&short.segment)) {
                 let excused = short.lost.min(rest);
                 (short.lost, rest) = (short.lost - excused, rest - excused);
@@ -77,7 +80,7 @@ impl Told {
             findings.gaps.retain(|gap| {
                 // Those of a segment each, so that they can be counted there.
                 let is_one = segment(gap.0) == segment(gap.1) && (first..=last).contains(&gap.0);
-                let excused = declared::numbers(*gap);
+                let excused = numbers(*gap);
                 if !is_one || excused > rest {
                     return true;
                 }
@@ -89,20 +92,23 @@ impl Told {
         findings.short.retain(|short| short.lost > 0);
         findings.excused.retain(|(_, count)| *count > 0);
     }
-}
 
-/// Ranges that overlap as one, with their sums; they come in ascending order.
-fn merged(ranges: impl Iterator<Item = (Range, u64)>) -> Vec<(Range, u64)> {
-    let mut merged: Vec<(Range, u64)> = Vec::new();
-    for (range, records) in ranges {
-        match merged.last_mut() {
-            Some(((_, last), sum)) if range.0 <= *last => {
-                (*last, *sum) = ((*last).max(range.1), sum.saturating_add(records));
+    /// What was evicted from a floor on, by ranges that overlap when they are made as wide as `widened` does. Of those that
+    /// begin below the floor all that may lie there is taken off.
+    fn groups(&self, floor: u64, widened: impl Fn(Range) -> Range) -> Vec<(Range, u64)> {
+        let mut groups: Vec<(Range, u64, u64)> = Vec::new();
+        for (range, records) in self.evictions.iter().filter(|((_, last), _)| *last >= floor) {
+            let (first, last) = widened(*range);
+            match groups.last_mut() {
+                Some(((_, end), _, sum)) if first <= *end => {
+                    (*end, *sum) = ((*end).max(last), sum.saturating_add(*records));
+                }
+                _ => groups.push(((first, last), range.0, *records)),
             }
-            _ => merged.push((range, records)),
         }
+        let above = |(range, first, sum): (Range, u64, u64)| (range, sum.saturating_sub(floor.saturating_sub(first)));
+        groups.into_iter().map(above).collect()
     }
-    merged
 }
 
 #[cfg(test)]
@@ -128,13 +134,18 @@ mod tests {
             ..Findings::default()
         };
         let mut findings = found();
-        // Of 800 evictions 250 are declared; the one of 90 began below the floor.
+        // Of 800 evictions 250 are declared; the one of 90 lies below the floor.
         told.excuse(&mut findings, &declared, 1_500);
         assert_eq!(findings.short, [short(16_384, 40), short(49_152, 5)]);
         assert_eq!(findings.gaps, [(40_100, 40_110), (60_000, 60_000)]);
         assert_eq!(findings.excused, [(0, 350), (16_384, 200), (32_768, 4)]);
         let mut findings = found();
+        // 100 of them may lie below this one.
+        told.excuse(&mut findings, &declared, 2_100);
+        assert_eq!(findings.excused, [(0, 350), (16_384, 100), (32_768, 4)]);
+        let mut findings = found();
         told.excuse(&mut findings, &declared, 50_000);
         assert_eq!(findings, found());
+        assert_eq!(told.above(2_100), [((2_100, 20_000), 700), ((40_000, 41_000), 7)]);
     }
 }

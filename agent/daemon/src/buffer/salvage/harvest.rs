@@ -19,7 +19,7 @@ use crate::buffer::base::index_entry;
 use crate::buffer::batch::Batch;
 use crate::buffer::codec;
 use crate::buffer::cursor::{Cursor, PerStream};
-use crate::buffer::declared::Declared;
+use crate::buffer::declared::{Declared, numbers};
 use crate::buffer::error::BufferError;
 use crate::buffer::keys::{self, Numbered};
 use crate::buffer::pulse;
@@ -45,12 +45,24 @@ pub(super) struct Harvest<'a> {
     kept: PerStream<Ranges>,
     /// From where records were evicted above the floors.
     declared: PerStream<Declared>,
-    /// Predictions above the floor that are only in older writings.
+    /// Predictions that are only in older writings, and those that are in the last that can be read, which a spoilt one
+    /// follows.
     outdated: Ranges,
+    suspect: Ranges,
     settled: Ranges,
     pinned: BTreeSet<u64>,
     unpinned: BTreeSet<u64>,
     tallies: PerStream<Tally>,
+}
+
+/// What an entry's page was when it was in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PageState {
+    /// It was written anew later, without the entry or with it.
+    Outdated,
+    /// What came later cannot be read.
+    Suspect,
+    Current,
 }
 
 /// What a stream has.
@@ -84,6 +96,7 @@ impl<'a> Harvest<'a> {
             kept: PerStream::default(),
             declared,
             outdated: Ranges::default(),
+            suspect: Ranges::default(),
             settled: Ranges::default(),
             pinned: BTreeSet::new(),
             unpinned: BTreeSet::new(),
@@ -128,9 +141,9 @@ impl<'a> Harvest<'a> {
 
     fn take_page(&mut self, message: &Message<'_>, body: &[u8]) -> Result<(), BufferError> {
         let Some(leaf) = page::leaf(body) else { return Ok(()) };
-        let current = self.survey.is_current(message);
+        let state = self.state(message);
         for (suffix, value) in leaf.entries {
-            self.take(&[leaf.prefix, suffix].concat(), value, current)?;
+            self.take(&[leaf.prefix, suffix].concat(), value, state)?;
         }
         Ok(())
     }
@@ -138,7 +151,7 @@ impl<'a> Harvest<'a> {
     fn take_link(&mut self, message: &Message<'_>, body: &[u8]) -> Result<(), BufferError> {
         match page::link(body) {
             Some(Link::Set(suffix, value)) => match self.survey.key(message, suffix, Some(value)) {
-                Some(key) => self.take(&key, value, self.survey.is_current(message)),
+                Some(key) => self.take(&key, value, self.state(message)),
                 None => Ok(()),
             },
             Some(Link::Del(suffix)) => {
@@ -148,6 +161,14 @@ impl<'a> Harvest<'a> {
                 Ok(())
             }
             Some(Link::Other) | None => Ok(()),
+        }
+    }
+
+    fn state(&self, message: &Message<'_>) -> PageState {
+        match (self.survey.is_current(message), self.survey.is_suspect(message)) {
+            (false, _) => PageState::Outdated,
+            (true, true) => PageState::Suspect,
+            (true, false) => PageState::Current,
         }
     }
 
@@ -165,7 +186,8 @@ impl<'a> Harvest<'a> {
         }
     }
 
-    fn take(&mut self, key: &[u8], value: &[u8], current: bool) -> Result<(), BufferError> {
+    fn take(&mut self, key: &[u8], value: &[u8], page: PageState) -> Result<(), BufferError> {
+        let current = page != PageState::Outdated;
         match keys::numbered(key) {
             Some(Numbered::Record(stream, number)) => {
                 let spared = current && matches!(stream, Stream::Predictions | Stream::Explanations);
@@ -176,8 +198,12 @@ impl<'a> Harvest<'a> {
                     return Ok(());
                 }
                 let Ok(record) = codec::open::<StoredRecord>(key, value) else { return Ok(()) };
-                if !current && stream == Stream::Predictions {
-                    self.outdated.insert(number);
+                if stream == Stream::Predictions {
+                    match page {
+                        PageState::Outdated => drop(self.outdated.insert(number)),
+                        PageState::Suspect => drop(self.suspect.insert(number)),
+                        PageState::Current => {}
+                    }
                 }
                 let (index_key, index_value) = index_entry(record.id(), stream, number)?;
                 self.seen[stream].insert(number);
@@ -284,23 +310,55 @@ impl<'a> Harvest<'a> {
     /// Of what lies below the floor, and of what may have been evicted above it, only predictions that alerts name are kept.
     fn drop_unpinned(&mut self) -> Result<(), BufferError> {
         let told = Told::read(|first, last, limit| self.store.ascending(first, last, limit))?;
-        let below = self.floor(Stream::Predictions).checked_sub(1).map(|last| (0, last));
+        let floor = self.floor(Stream::Predictions);
+        let below = floor.checked_sub(1).map(|last| (0, last));
         for range in below.into_iter().chain(self.outdated.iter()).collect::<Vec<_>>() {
-            self.drop_unpinned_of(range, &told)?;
+            let declared = self.declared[Stream::Predictions].clone();
+            let is_evicted = |number| number < floor || declared.around(number).is_some() || told.covers(number);
+            self.drop_unpinned_of(range, u64::MAX, is_evicted)?;
         }
-        self.write()
+        self.write()?;
+        // Of these some more were evicted than can be told. Which is not known, and how many is.
+        for ((first, last), gone) in told.above(floor) {
+            let kept = self.count(first, last)?;
+            let mut surplus = kept.saturating_add(gone).saturating_sub(numbers((first, last)));
+            for suspect in self.suspect.iter().collect::<Vec<_>>() {
+                let range = (suspect.0.max(first), suspect.1.min(last));
+                surplus = surplus.saturating_sub(self.drop_unpinned_of(range, surplus, |_| true)?);
+            }
+            self.write()?;
+        }
+        Ok(())
     }
 
-    fn drop_unpinned_of(&mut self, (mut from, last): (u64, u64), told: &Told) -> Result<(), BufferError> {
-        let floor = self.floor(Stream::Predictions);
+    /// How many predictions of a range there are.
+    fn count(&self, mut from: u64, last: u64) -> Result<u64, BufferError> {
+        let mut count: u64 = 0;
+        while let Some(page) = self.records(Stream::Predictions, from, last)? {
+            count = count.saturating_add(page.len() as u64);
+            from = page.last().map_or(u64::MAX, |(number, ..)| number.saturating_add(1));
+        }
+        Ok(count)
+    }
+
+    /// Takes away up to `most` of those that no alert names; says how many.
+    fn drop_unpinned_of(
+        &mut self,
+        (mut from, last): (u64, u64),
+        most: u64,
+        goes: impl Fn(u64) -> bool,
+    ) -> Result<u64, BufferError> {
+        let mut dropped = 0;
         while let Some(page) = self.records(Stream::Predictions, from, last)? {
             for (number, key, sealed) in page {
                 from = number.saturating_add(1);
-                let declared = &self.declared[Stream::Predictions];
-                let is_evicted = number < floor || declared.around(number).is_some() || told.covers(number);
-                if !is_evicted || self.pinned.contains(&number) {
+                if dropped >= most {
+                    return Ok(dropped);
+                }
+                if self.pinned.contains(&number) || !goes(number) {
                     continue;
                 }
+                dropped += 1;
                 let mut weight = codec::weight(&key, &sealed);
                 if let Ok(record) = codec::open::<StoredRecord>(&key, &sealed) {
                     let (index_key, index_value) = index_entry(record.id(), Stream::Predictions, number)?;
@@ -313,7 +371,7 @@ impl<'a> Harvest<'a> {
                 tally.bytes = tally.bytes.saturating_sub(weight);
             }
         }
-        Ok(())
+        Ok(dropped)
     }
 
     /// Settlements count with their predictions, and go without them.

@@ -58,6 +58,8 @@ pub(super) struct Segment<'a> {
     pub(super) messages: Vec<Message<'a>>,
     /// Whether a message of it is spoilt that others follow: no crash leaves that behind.
     pub(super) holed: bool,
+    /// The pages of such messages, as far as those say it, and their places.
+    pub(super) spoilt: Vec<(u64, u64)>,
 }
 
 /// Reads a segment; `None` when nothing in it can be read.
@@ -65,19 +67,27 @@ pub(super) fn segment(bytes: &[u8]) -> Option<Segment<'_>> {
     let headed = number(bytes);
     let mut number = headed;
     let mut messages = Vec::new();
-    let (mut at, mut spoilt, mut holed) = (HEADER, false, false);
+    let (mut at, mut expected, mut holed) = (HEADER, HEADER, false);
+    let (mut claims, mut named, mut spoilt) = (false, None, Vec::new());
     while at < bytes.len() {
         let Some((message, found, end)) = message(bytes, at, number) else {
-            spoilt |= number.is_some_and(|number| claims(bytes, at, number));
+            if let Some((page, number)) = number.and_then(|number| Some((claimed(bytes, at, number)?, number))) {
+                claims = true;
+                // Where a message should begin: further on it is its body that may look like one.
+                if at == expected {
+                    named = place(number, at).map(|place| (page, place));
+                }
+            }
             at += 1;
             continue;
         };
-        holed |= std::mem::take(&mut spoilt) || headed.is_none();
+        holed |= std::mem::take(&mut claims) || headed.is_none();
+        spoilt.extend(named.take());
         number = Some(found);
         messages.push(message);
-        at = end;
+        (at, expected) = (end, end);
     }
-    Some(Segment { number: number?, messages, holed })
+    Some(Segment { number: number?, messages, holed, spoilt })
 }
 
 /// The number in a segment's header, if that is whole.
@@ -129,9 +139,15 @@ fn header(bytes: &[u8], at: usize) -> Option<(u8, u64, u64, u64, usize)> {
     Some((*kind, length, segment, page, before - rest.len()))
 }
 
-/// Whether bytes look like a message of the segment, whatever their checksum says.
-fn claims(bytes: &[u8], at: usize, number: u64) -> bool {
-    header(bytes, at).is_some_and(|(_, length, segment, _, _)| segment == number && length < SEGMENT as u64)
+/// The page of what looks like a message of the segment, whatever its checksum says.
+fn claimed(bytes: &[u8], at: usize, number: u64) -> Option<u64> {
+    let (_, length, segment, page, _) = header(bytes, at)?;
+    (segment == number && length < SEGMENT as u64).then_some(page)
+}
+
+/// The place in the log of what is in a segment.
+fn place(segment: u64, at: usize) -> Option<u64> {
+    segment.checked_mul(SEGMENT as u64)?.checked_add(at as u64)
 }
 
 /// The message at a place, with its segment's number and its end. It must be of the segment `number`, where that is known.
@@ -157,7 +173,7 @@ fn message(bytes: &[u8], at: usize, number: Option<u64>) -> Option<(Message<'_>,
         11 => Kind::LinkAside,
         _ => Kind::Other,
     };
-    let place = segment.checked_mul(SEGMENT as u64)?.checked_add(at as u64)?;
+    let place = place(segment, at)?;
     Some((Message { kind, page, place, body }, segment, end))
 }
 
@@ -222,6 +238,7 @@ mod tests {
         let mut spoilt = bytes.clone();
         spoilt[HEADER + 38 + 20] ^= 1;
         assert_eq!(bodies(&spoilt), (vec![0, 2, 3], true));
+        assert_eq!(segment(&spoilt).unwrap().spoilt, [(7, 5 * SEGMENT as u64 + 58)]);
         let mut zeroed = bytes.clone();
         zeroed[HEADER + 38..HEADER + 76].fill(0);
         assert_eq!(bodies(&zeroed), (vec![0, 2, 3], false), "as if it had not been written yet");

@@ -19,6 +19,8 @@ const BEGINNINGS: usize = 8;
 pub(super) struct Page {
     /// Where it was last written as a whole, or given up.
     newest: u64,
+    /// Where it was last written, or changed, by what is spoilt now.
+    spoilt: u64,
     /// What its keys began with, from which place in the log on.
     prefixes: Vec<(u64, Box<[u8]>)>,
 }
@@ -44,6 +46,9 @@ impl Survey {
             for message in &segment.messages {
                 survey.note(source, message);
             }
+            for (page, place) in &segment.spoilt {
+                survey.pages.entry(*page).or_default().spoilt = *place;
+            }
         }
         survey
     }
@@ -64,6 +69,11 @@ impl Survey {
     /// Whether a message is part of what its page was in the end, and not of what it was before.
     pub(super) fn is_current(&self, message: &Message<'_>) -> bool {
         self.pages.get(&message.page).is_none_or(|page| page.newest <= message.place)
+    }
+
+    /// Whether its page was written, or changed, later on by what cannot be read: it may have had less then.
+    pub(super) fn is_suspect(&self, message: &Message<'_>) -> bool {
+        self.pages.get(&message.page).is_some_and(|page| page.spoilt > message.place)
     }
 
     fn note<B: Bytes>(&mut self, source: &Source<B>, message: &Message<'_>) {

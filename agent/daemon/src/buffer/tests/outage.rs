@@ -302,6 +302,33 @@ fn a_start_on_a_read_only_disk_shows_what_the_journal_has_and_goes_on_once_it_ta
 }
 
 #[test]
+fn what_people_said_is_seen_in_the_journal_when_the_store_can_not_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let buffer = open(folder.path());
+    let said = buffer.append(vec![feedback(1, Uuid::from_u128(1)), audit(1, "ada")]).unwrap();
+    let counted = |buffer: &Buffer| -> Vec<(u64, u64)> {
+        let state = buffer.0.state();
+        [Stream::Feedback, Stream::Audit]
+            .map(|stream| (state.cursors[stream].records, state.cursors[stream].bytes))
+            .into()
+    };
+    let before = counted(&buffer);
+    fail(&buffer);
+    assert!(!buffer.0.show_journal(), "what is in the store is seen there");
+    drop(buffer.0.base.store.close());
+    assert_eq!(buffer.read(Stream::Feedback, 0, 9).unwrap(), []);
+    assert!(buffer.0.show_journal());
+    for record in &said {
+        assert_eq!(buffer.get(record.id).unwrap().as_ref(), Some(&**record));
+    }
+    assert_eq!(sequences(&buffer.read(Stream::Feedback, 0, 9).unwrap()), [1]);
+    assert_eq!(counted(&buffer), before);
+    buffer.0.recover(at(60)).unwrap();
+    assert_eq!(counted(&buffer), before, "and once only when it works again");
+    assert_eq!(sequences(&buffer.read(Stream::Feedback, 0, 9).unwrap()), [1]);
+}
+
+#[test]
 fn our_own_records_never_fill_a_small_disk_however_long_they_are_thinned() {
     let folder = tempfile::tempdir().unwrap();
     let Some(_disk) = Small::mount(folder.path(), "64m") else { return };
