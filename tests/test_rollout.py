@@ -481,10 +481,13 @@ def test_stopped_and_released(daemon, tmp_path, central, mlops):
     tag = gateway.registry / scene.GATEWAY / "stop"
     tag.write_text("recall of all gateways\n")
     until(lambda: gateway.get("status")["gateway"]["stopped"], "the gateway to be stopped", 20)
+    until(lambda: gateway.predictions(1)[0]["outcome"] == "withheld", "predictions to be withheld", 20)
     held = gateway.verb("models", "release", "--gateway")
     assert held.code != 0 and "registry" in held.err
     tag.unlink()
     until(lambda: gateway.get("status")["gateway"]["stopped"]["in_registry"] is False, "the tag to be gone", 20)
-    assert gateway.predictions(1)[0]["outcome"] == "withheld", "the registry's silence releases nothing"
+    silent = gateway.predictions(1)[0]["sequence"]
+    since = until(lambda: [p for p in gateway.predictions() if p["sequence"] > silent + 5], "more predictions", 20)
+    assert {p["outcome"] for p in since} == {"withheld"}, "the registry's silence releases nothing"
     assert gateway.verb("models", "release", "--gateway").code == 0
     runs(gateway, "1.0.0")

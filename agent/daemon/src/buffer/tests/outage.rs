@@ -142,10 +142,16 @@ impl Small {
         None
     }
 
-    /// Makes it take writes or not; nobody may have a file open for writing.
+    /// Makes it take writes or not, once nobody has a file open for writing: threads of a store that was dropped end by and by.
     fn remount(&self, how: &str) {
-        let done = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.0).output().unwrap();
-        assert!(done.status.success(), "{done:?}");
+        let remount = || Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.0).output().unwrap();
+        for _ in 0..200 {
+            if remount().status.success() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("{:?}", remount());
     }
 
     /// Takes all room that is left.
