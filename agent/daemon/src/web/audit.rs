@@ -8,14 +8,16 @@ mod rate;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::Response;
 use explaind_core::domain::record::{Audit, Body, NewRecord};
 
 pub(crate) use rate::{Kind, Rate};
 
 use super::Shared;
-use super::access::{Actor, Peer};
+use super::access::{Actor, Identified, Peer};
 use crate::clock;
 
 /// How often it is looked for what is to be put on record.
@@ -98,6 +100,20 @@ pub(crate) async fn refused(web: &Shared, kind: Kind, actor: &str, asked: &Asked
     note(web, actor, kind.action(), &asked.object, &outcome).await;
 }
 
+/// Puts on record what was refused before it was asked who it came from: foreign hosts, and pages of other sites.
+pub(crate) async fn strangers(State(web): State<Shared>, request: Request, next: Next) -> Response {
+    let asked = Asked::of(&request);
+    let response = next.run(request).await;
+    let is_known = response.extensions().get::<Identified>().is_some();
+    let why = match response.status() {
+        StatusCode::MISDIRECTED_REQUEST => "a foreign host name",
+        StatusCode::FORBIDDEN if !is_known => "asked for by another site, or through a proxy",
+        _ => return response,
+    };
+    refused(&web, Kind::Origin, "unknown", &asked, why).await;
+    response
+}
+
 /// What is on record of an answer to somebody who was let in: that their role was not enough, or that they took records.
 pub(crate) async fn answered(web: &Shared, actor: &Actor, asked: &Asked, status: StatusCode) {
     let path = asked.object.split_once(' ').map_or("", |(_, path)| path);
@@ -109,7 +125,9 @@ pub(crate) async fn answered(web: &Shared, actor: &Actor, asked: &Asked, status:
         let outcome = format!("done{}", more(left_out));
         note(web, &actor.name, Kind::Pull.action(), &format!("stream {stream}"), &outcome).await;
     } else if path == EXPORT && status.is_success() {
-        note(web, &actor.name, "export", "medium", "done").await;
+        // Within the rate of pulls: its own record waits for the next export, which must come to an end.
+        let Some(left_out) = web.rate.take(Kind::Pull, (&actor.name, EXPORT), clock::now()) else { return };
+        note(web, &actor.name, "export", "medium", &format!("done{}", more(left_out))).await;
     }
 }
 

@@ -14,7 +14,6 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 
 use super::access::{Peer, same_origin};
-use super::audit::{self, Asked, Kind};
 use super::problem::Problem;
 use super::{Shared, page};
 
@@ -38,10 +37,6 @@ const HEADERS: [(&str, &str); 7] = [
     ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 ];
 
-/// What the audit says of what is not meant for us.
-const FOREIGN_HOST: &str = "a foreign host name";
-const FOREIGN_PAGE: &str = "asked for by another site, or through a proxy";
-
 /// Headers by which proxies say that a request is somebody else's.
 const FORWARDED: [&str; 3] = ["forwarded", "via", "x-real-ip"];
 
@@ -57,8 +52,6 @@ pub(crate) async fn refuse_strangers(State(web): State<Shared>, request: Request
         None => next.run(request).await,
         Some(problem) => {
             tracing::warn!(path = request.uri().path(), reason = %problem.detail, "request refused");
-            let why = if problem.status == StatusCode::MISDIRECTED_REQUEST { FOREIGN_HOST } else { FOREIGN_PAGE };
-            audit::refused(&web, Kind::Origin, "unknown", &Asked::of(&request), why).await;
             problem.into_response()
         }
     }

@@ -200,6 +200,7 @@ fn router(web: &Shared) -> Router {
         .fallback(guard::no_such_page)
         .layer(from_fn_with_state(Arc::clone(web), access::identify))
         .layer(from_fn_with_state(Arc::clone(web), guard::refuse_strangers))
+        .layer(from_fn_with_state(Arc::clone(web), audit::strangers))
         .layer(from_fn(guard::in_time))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(from_fn_with_state(Arc::clone(web), guard::dress))

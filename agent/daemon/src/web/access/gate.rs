@@ -102,7 +102,17 @@ fn demand(parts: &Parts, least: UserRole) -> Result<Actor, Problem> {
 }
 
 /// Adds the [`Actor`] to the request, where there is one, and checks that a change really comes from our own page.
-pub(crate) async fn identify(State(web): State<Shared>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn identify(State(web): State<Shared>, request: Request, next: Next) -> Response {
+    let mut response = admit(web, request, next).await;
+    response.extensions_mut().insert(Identified);
+    response
+}
+
+/// On every answer that came this far.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identified;
+
+async fn admit(web: Shared, mut request: Request, next: Next) -> Response {
     let asked = Asked::of(&request);
     let actor = match (bearer(request.headers()), request.extensions().get::<Peer>()) {
         (Some(token), Some(_)) => Some(web.access.machine(token)),

@@ -21,6 +21,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use gate::Identified;
 pub(crate) use gate::{COOKIE, Collector, Engineer, Technician, Viewer, identify, read, same_origin, session_key};
 pub(crate) use seen::Seen;
 pub(crate) use session::Key;
