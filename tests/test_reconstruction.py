@@ -97,7 +97,7 @@ def test_parts_and_stretches_are_the_same_in_the_answer_and_in_the_columns(gatew
     until(arrived, "a batch of predictions")
     frame = until(lambda: has(records.read(gateway.registry, scene.GATEWAY, "predictions"), prediction), "the record")
     row = frame[frame["record_id"] == prediction["id"]].iloc[0]
-    assert row["schema_version"] == 4
+    assert row["schema_version"] == 5
     assert dict(row["errors"]) == prediction["errors"]
     assert {sensor: [dict(part) for part in parts] for sensor, parts in row["intervals"]} == prediction["intervals"]
     withheld = frame[frame["outcome"] == "withheld"]

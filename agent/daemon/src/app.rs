@@ -2,6 +2,7 @@
 
 mod alarms;
 mod bundles;
+mod changed;
 mod page;
 mod results;
 mod service;
@@ -133,6 +134,7 @@ pub(crate) fn run(settings: Settings) -> Result<(), AppError> {
     let opening = service::opening();
     let buffer = Buffer::open(&store, &settings.buffer, session, now, metrics.clone()).map_err(AppError::Buffer)?;
     drop(opening);
+    changed::note(&buffer, &settings.digest, now);
     let asked = |config: &rollout::Config| bundles::demands(&settings, config);
     let opened = rollout::open(&settings.gateway.id, &state_dir, &settings.models, &settings.following, &local, &asked)
         .map_err(|message| AppError::Bundle { folder: state_dir.join("models"), message })?;

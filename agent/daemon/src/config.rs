@@ -87,12 +87,17 @@ impl Home {
 /// The first problem found; that the table is missing is one.
 pub(crate) fn registry(path: &Path) -> Result<registry::Config, ConfigError> {
     let reader = Reader::open(path)?;
-    match reader.layers.merged().get("registry") {
-        Some(table) => reader.registry(table.clone()),
-        None => Err(reader
-            .layers
-            .problem("registry", "there is no registry; add the table, or name one on the command line")),
-    }
+    let none =
+        || reader.layers.problem("registry", "there is no registry; add the table, or name one on the command line");
+    reader.registry_if_any()?.ok_or_else(none)
+}
+
+/// The same where there may be none.
+///
+/// # Errors
+/// The first problem found.
+pub(crate) fn registry_if_any(path: &Path) -> Result<Option<registry::Config>, ConfigError> {
+    Reader::open(path)?.registry_if_any()
 }
 
 /// `[[asset]]`
@@ -236,6 +241,10 @@ impl Reader {
     fn digest(&self) -> String {
         let text = toml::to_string(self.layers.merged()).unwrap_or_default();
         Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn registry_if_any(&self) -> Result<Option<registry::Config>, ConfigError> {
+        self.layers.merged().get("registry").map(|table| self.registry(table.clone())).transpose()
     }
 
     fn registry(&self, mut table: Value) -> Result<registry::Config, ConfigError> {

@@ -16,6 +16,7 @@ mod folder;
 mod lookout;
 mod mailbox;
 mod pace;
+mod pseudonym;
 mod publish;
 mod question;
 mod rates;

@@ -13,8 +13,9 @@ use super::prediction::{Outcome, Prediction, Space};
 use super::time::{Moment, Now};
 
 /// The version of the column set of every stream. Columns are only ever added. To `predictions` version 2 added `intervals`
-/// and `errors`, version 3 `faithfulness`; to `alerts` version 4 added `shelved_until`, `consequence` and `response`.
-pub const SCHEMA_VERSION: u16 = 4;
+/// and `errors`, version 3 `faithfulness`; to `alerts` version 4 added `shelved_until`, `consequence` and `response`; to `audit`
+/// version 5 added `hashed_actor` and `hashed_object`.
+pub const SCHEMA_VERSION: u16 = 5;
 
 /// A sequence of records of one kind, numbered without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,10 +69,54 @@ pub struct Audit {
     pub object: String,
     /// With what result: `done`, or the reason of a refusal.
     pub outcome: String,
+    /// What stands for the people in it, where there are any. Set by the buffer; absent also in records of earlier versions.
+    pub stand_in: Option<StandIn>,
     /// The hash of the audit record before this one; zeros for the first. Set by the buffer.
     pub previous_hash: [u8; 32],
-    /// SHA-256 over `previous_hash` and this record's own fields. Set by the buffer.
+    /// SHA-256 over `previous_hash` and this record's own fields, with pseudonyms for people. Set by the buffer.
     pub hash: [u8; 32],
+}
+
+/// An audit record's people under their pseudonyms: what its hash is over, so that whoever gets no names can check it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandIn {
+    /// For the actor.
+    pub actor: String,
+    /// For the object.
+    pub object: String,
+}
+
+impl Audit {
+    /// What is to be put on record; the buffer adds the rest.
+    pub fn new(
+        actor: impl Into<String>,
+        action: impl Into<String>,
+        object: impl Into<String>,
+        outcome: impl Into<String>,
+    ) -> Self {
+        Self {
+            actor: actor.into(),
+            action: action.into(),
+            object: object.into(),
+            outcome: outcome.into(),
+            stand_in: None,
+            previous_hash: [0; 32],
+            hash: [0; 32],
+        }
+    }
+
+    /// Actor and object as the hash has them.
+    pub fn hashed(&self) -> (&str, &str) {
+        match &self.stand_in {
+            Some(stand_in) => (&stand_in.actor, &stand_in.object),
+            None => (&self.actor, &self.object),
+        }
+    }
+
+    /// The user that an object of the form `user NAME` names.
+    pub fn user_in(object: &str) -> Option<&str> {
+        object.strip_prefix("user ")
+    }
 }
 
 /// Something about the gateway itself.

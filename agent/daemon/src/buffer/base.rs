@@ -14,19 +14,22 @@ use super::frames::FrameTable;
 use super::front::Front;
 use super::keys;
 use super::stored::{Frame, Frames, StoredRecord, StoredSettlement};
+use crate::pseudonym::Pseudonyms;
 
 /// The store, its frames, and the present run.
 pub(super) struct Base {
     pub(super) store: Arc<Front>,
     pub(super) frames: FrameTable,
+    /// What stands for people in the hashes of audit records.
+    pub(super) pseudonyms: Pseudonyms,
     /// Another one only when a store is opened anew, and turns out to be another.
     session: RwLock<Arc<Session>>,
 }
 
 impl Base {
     /// A store with its frames, for this run.
-    pub(super) fn new(store: Arc<Front>, session: Arc<Session>) -> Result<Self, BufferError> {
-        Ok(Self { frames: FrameTable::load(store.clone())?, store, session: RwLock::new(session) })
+    pub(super) fn new(store: Arc<Front>, session: Arc<Session>, pseudonyms: Pseudonyms) -> Result<Self, BufferError> {
+        Ok(Self { frames: FrameTable::load(store.clone())?, store, pseudonyms, session: RwLock::new(session) })
     }
 
     /// The present run.

@@ -13,6 +13,7 @@ use super::outbox::Content;
 use super::write::Write;
 use super::{Buffer, Closed, Core, declared, keys, verify};
 use crate::clock;
+use crate::pseudonym::Pseudonyms;
 
 /// Records looked up at a time.
 const PAGE: usize = 500;
@@ -274,6 +275,11 @@ impl Buffer {
     /// The gateway's name.
     pub(crate) fn gateway(&self) -> &str {
         &self.0.opening.info.gateway
+    }
+
+    /// What stands for people where records leave the gateway.
+    pub(crate) fn pseudonyms(&self) -> &Pseudonyms {
+        &self.0.base.pseudonyms
     }
 
     /// This store's id.

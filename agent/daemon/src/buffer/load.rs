@@ -74,7 +74,7 @@ pub(super) fn load(
         }
     };
     let store_id = moved::bind(&store, &mut side, store_id, &opening.info.machine, now)?;
-    let base = Base::new(Arc::new(Front::new(store)), session(&opening.info, store_id))?;
+    let base = Base::new(Arc::new(Front::new(store)), session(&opening.info, store_id), opening.pseudonyms.clone())?;
     let mut doubt = base.store.get(keys::DOUBT)?.is_some();
     let cursors = PerStream::each(|stream| cursor(&base, stream, &side, &mut doubt))?;
     let stored = PerStream::each(|stream| closed(&base, stream, &mut doubt))?;
@@ -193,7 +193,8 @@ pub(super) fn load_journal(
         );
         return Ok(None);
     }
-    let base = Base::new(Arc::new(Front::without_store()), session(&opening.info, side.store_id()))?;
+    let session = session(&opening.info, side.store_id());
+    let base = Base::new(Arc::new(Front::without_store()), session, opening.pseudonyms.clone())?;
     let in_use = journal.known().values().iter().any(|known| known.range.is_some());
     let last = |stream: Stream| journal.known()[stream].range.map_or(0, |(_, last)| last).max(tail[stream]);
     let cursors = PerStream::each(|stream| {

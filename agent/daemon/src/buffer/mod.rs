@@ -36,6 +36,7 @@
 //! buffer.high_water            what must outlive the store (see `side`)
 //! buffer.last                  the last numbers given out (see `tail`)
 //! buffer.outbox/               closed batches on their way to the registry (see `outbox`)
+//! pseudonyms.key               what stands for people is made with it (see `pseudonym`)
 //! buffer.damaged-<time>/       a store that was damaged, set aside
 //! buffer.draft/, .fresh/, .old/  a store that is about to take another's place (see `generation`)
 //! ```
@@ -130,6 +131,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 pub(crate) use alerts::{Alert, Standing};
+pub(crate) use audit::chain_hash;
 pub(crate) use bounds::Config;
 pub(crate) use error::BufferError;
 pub(crate) use inspect::{Finding, Offline, Part, Piece};

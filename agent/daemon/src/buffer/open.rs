@@ -25,6 +25,7 @@ use super::side::Side;
 use super::store::bytes_below;
 use super::tail::Tail;
 use super::{Config, Core, SessionInfo, wear};
+use crate::pseudonym::Pseudonyms;
 use crate::telemetry::Metrics;
 
 /// How much is written to see whether the disk takes it.
@@ -40,6 +41,8 @@ pub(super) struct Opening {
     pub(super) journal: PathBuf,
     /// The present run.
     pub(super) info: SessionInfo,
+    /// What stands for people in the hashes of audit records.
+    pub(super) pseudonyms: Pseudonyms,
     /// Bytes that must be free before it is tried again to read out a damaged store; zero while nothing is known of that.
     pub(super) wanted: AtomicU64,
 }
@@ -178,7 +181,13 @@ pub(super) fn open(
     metrics: Metrics,
 ) -> Result<Arc<Core>, BufferError> {
     let lock = lock(path)?;
-    let opening = Opening { path: path.to_owned(), journal: beside(path, ".journal"), info, wanted: AtomicU64::new(0) };
+    let opening = Opening {
+        path: path.to_owned(),
+        journal: beside(path, ".journal"),
+        info,
+        pseudonyms: pseudonyms(path)?,
+        wanted: AtomicU64::new(0),
+    };
     wear::begin();
     let side_path = opening.side_path();
     let writable = probe(path, PROBE_BYTES);
@@ -224,6 +233,19 @@ pub(super) fn open(
     }
     core.stat();
     Ok(core)
+}
+
+/// The key that lies beside the store. On a disk that takes no writes at present, one that goes with this process will do.
+fn pseudonyms(path: &Path) -> Result<Pseudonyms, BufferError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let fail = |error| BufferError::io("read or make the key of pseudonyms in", folder, error);
+    match Pseudonyms::open(folder).map_err(fail) {
+        Err(error) if takes_no_writes(&error) => {
+            tracing::warn!(%error, "until the next start people have pseudonyms that do not come again");
+            Pseudonyms::passing().map_err(fail)
+        }
+        other => other,
+    }
 }
 
 /// Whether it is what the disk holds that is at fault. An error of the disk counts as well when a store is opened: that the

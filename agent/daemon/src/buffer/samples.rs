@@ -190,17 +190,7 @@ pub(crate) fn feedback(seconds: u64, prediction_id: Uuid) -> NewRecord {
 }
 
 pub(crate) fn audit(seconds: u64, actor: &str) -> NewRecord {
-    new(
-        seconds,
-        Body::Audit(Audit {
-            actor: actor.to_owned(),
-            action: "sign_in".to_owned(),
-            object: "page".to_owned(),
-            outcome: "done".to_owned(),
-            previous_hash: [0; 32],
-            hash: [0; 32],
-        }),
-    )
+    new(seconds, Body::Audit(Audit::new(actor, "sign_in", "page", "done")))
 }
 
 pub(crate) fn extra(seconds: u64, prediction_id: Uuid) -> NewRecord {

@@ -133,6 +133,7 @@ impl<'a> Write<'a> {
         let stream = new.body.stream();
         let sequence = self.cursors[stream].next;
         if let Body::Audit(entry) = &mut new.body {
+            entry.stand_in = audit::stand_in(&self.base.pseudonyms, entry);
             entry.previous_hash = self.audit_hash;
             entry.hash = audit::hash(new.id, sequence, new.at, entry);
             self.audit_hash = entry.hash;

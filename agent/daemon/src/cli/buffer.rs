@@ -41,9 +41,17 @@ enum Verb {
     /// Check every record, the journal and the outbox; nothing is changed
     ///
     /// Every record can be read and is found by its id, numbers are dense but for what is declared, the audit chain is
-    /// unbroken, journal and store say the same, and closed batches are what they were. One line per finding. Exit code 0
-    /// when all is sound, 65 when not. It may run while the daemon does, and holds up nothing.
+    /// unbroken, journal and store say the same, and closed batches are what they were. What was sent of the audit is compared
+    /// with the registry's copy: that of the configuration, or the one that is named here. One line per finding. Exit code 0
+    /// when all is sound, 65 when not; that the registry does not answer is said, and is no finding. It may run while the
+    /// daemon does, and holds up nothing.
     Verify {
+        /// An MLflow server to compare the audit with, in place of the configuration's registry
+        #[arg(long, value_name = "URL", conflicts_with = "registry_dir")]
+        registry: Option<String>,
+        /// A directory registry to compare the audit with
+        #[arg(long, value_name = "PATH")]
+        registry_dir: Option<PathBuf>,
         /// As a JSON object
         #[arg(long)]
         json: bool,
@@ -83,7 +91,11 @@ enum Verb {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.verb {
         Verb::Stat { json } => stat(&args.peer, *json),
-        Verb::Verify { json } => verify::run(&Keeper::find(&args.peer)?, *json),
+        Verb::Verify { registry, registry_dir, json } => {
+            let keeper = Keeper::find(&args.peer)?;
+            let registry = sent_to(&args.peer, registry.as_deref(), registry_dir.as_deref())?;
+            verify::run(&keeper, registry.as_ref(), *json)
+        }
         Verb::Export { out, json } => {
             let tally = Keeper::find(&args.peer)?.export(out)?;
             told(&tally, *json, &out.display().to_string())
@@ -125,15 +137,24 @@ fn told(tally: &Tally, json: bool, place: &str) -> Result<(), Failure> {
     print::line(&line)
 }
 
+/// The registry that the gateway sends to, where that is known.
+fn sent_to(peer: &Peer, url: Option<&str>, folder: Option<&Path>) -> Result<Option<Registry>, Failure> {
+    if url.is_some() || folder.is_some() {
+        return Ok(Some(Registry::new(&named(url, folder)?)));
+    }
+    let path = peer.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+    if peer.socket.is_some() || !path.exists() {
+        return Ok(None);
+    }
+    Ok(config::registry_if_any(path)?.as_ref().map(Registry::new))
+}
+
 /// The registry that is meant: named on the line, or by a configuration.
 fn registry_of(peer: &Peer, url: Option<&str>, folder: Option<&Path>) -> Result<registry::Config, Failure> {
     if peer.socket.is_some() {
         return Err(Failure::new(USAGE, "an import speaks to no daemon; leave --socket out"));
     }
-    if let Some(folder) = folder {
-        return Ok(registry::Config::Directory(DirectoryConfig { path: folder.to_owned() }));
-    }
-    let Some(url) = url else {
+    if url.is_none() && folder.is_none() {
         let path = peer.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
         if peer.config.is_none() && !path.exists() {
             let sentence =
@@ -141,7 +162,16 @@ fn registry_of(peer: &Peer, url: Option<&str>, folder: Option<&Path>) -> Result<
             return Err(Failure::new(USAGE, sentence));
         }
         return Ok(config::registry(path)?);
-    };
+    }
+    named(url, folder)
+}
+
+/// The registry that is named on the line.
+fn named(url: Option<&str>, folder: Option<&Path>) -> Result<registry::Config, Failure> {
+    if let Some(folder) = folder {
+        return Ok(registry::Config::Directory(DirectoryConfig { path: folder.to_owned() }));
+    }
+    let url = url.unwrap_or_default();
     let wrong = |reason: &str| Failure::new(USAGE, format!("--registry {url}: {reason}"));
     let mut table = toml::Table::new();
     table.insert("url".to_owned(), url.into());

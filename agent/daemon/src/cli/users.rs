@@ -80,7 +80,7 @@ impl From<UsersError> for Failure {
             UsersError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => MISSING,
             UsersError::Io { .. } | UsersError::Hash(_) => IO,
             UsersError::Unknown(_) => MISSING,
-            UsersError::Name(_) => USAGE,
+            UsersError::Name(_) | UsersError::Reserved(_) => USAGE,
             UsersError::Damaged { .. } | UsersError::Password | UsersError::Exists(_) | UsersError::TooMany => DATA,
         };
         Self::new(code, error.to_string())

@@ -81,14 +81,7 @@ impl Clerk {
         let Acknowledgement { alert_id, author, .. } = acknowledgement;
         tracing::info!(actor = author, action = "acknowledge", object = %alert_id, outcome, "audit");
         let at = clock::now();
-        let audit = Audit {
-            actor: author.clone(),
-            action: "acknowledge".to_owned(),
-            object: alert_id.to_string(),
-            outcome,
-            previous_hash: [0; 32],
-            hash: [0; 32],
-        };
+        let audit = Audit::new(author.clone(), "acknowledge", alert_id.to_string(), outcome);
         let record = NewRecord { id: clock::mint(at), at, body: Body::Audit(audit) };
         let buffer = self.buffer.clone();
         let stored = tokio::task::spawn_blocking(move || buffer.append(vec![record]).map(drop)).await;

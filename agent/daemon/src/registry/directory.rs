@@ -1,6 +1,7 @@
 //! A folder as the registry: for plants with a share, and for trying things out.
 
 mod models;
+mod sent;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};

@@ -6,6 +6,7 @@
 //! the run's metrics, so that a fleet is seen on MLflow's own page.
 
 mod models;
+mod sent;
 #[cfg(test)]
 mod tests;
 

@@ -9,6 +9,7 @@ mod http;
 mod mlflow;
 pub(crate) mod models;
 mod pull;
+mod sent;
 pub(crate) mod stops;
 mod upload;
 

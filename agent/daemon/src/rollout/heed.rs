@@ -90,14 +90,7 @@ impl Rollout {
         self.record_stop(name, "registry", "stop", says.as_deref()).await;
         let at = clock::now();
         let object = name.map_or_else(|| "gateway".to_owned(), |name| format!("model {name}"));
-        let audit = Audit {
-            actor: "registry".to_owned(),
-            action: "stop".to_owned(),
-            object,
-            outcome: "done".to_owned(),
-            previous_hash: [0; 32],
-            hash: [0; 32],
-        };
+        let audit = Audit::new("registry", "stop", object, "done");
         let record = NewRecord { id: clock::mint(at), at, body: Body::Audit(audit) };
         if let Err(error) = self.0.buffer.append(vec![record]) {
             tracing::error!(%error, "a stop by the registry could not be audited");

@@ -22,6 +22,7 @@ mod status;
 mod stops;
 mod supervise;
 mod tend;
+mod told;
 pub(crate) mod verify;
 mod version;
 
@@ -339,7 +340,7 @@ impl Rollout {
             return;
         }
         let Some(home) = &model.home else { return };
-        let records = seats.state.untold.iter().map(|event| open::record(&model.config.name, event)).collect();
+        let records = seats.state.untold.iter().flat_map(|event| told::records(&model.config.name, event)).collect();
         if let Err(error) = self.0.buffer.append(records) {
             tracing::debug!(%error, "what became of a model is put on record later");
             return;

@@ -5,11 +5,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use explaind_core::domain::record::{Body, Health, NewRecord};
 use explaind_core::model::{Files, Model, bundle};
 
 use super::slots::Home;
-use super::state::{Event, Seat, State};
+use super::state::{Seat, State};
 use super::stops::Stops;
 use super::verify::Demands;
 use super::{Config, Followed, Following, Seats, Shown, checks};
@@ -167,14 +166,6 @@ pub(super) fn as_of_now(demands: &Demands) -> Demands {
         Some(at.to_zoned(jiff::tz::TimeZone::UTC).date().to_string())
     });
     Demands { today: today.flatten(), ..demands.clone() }
-}
-
-/// A change as a record.
-pub(super) fn record(model: &str, event: &Event) -> NewRecord {
-    let at = clock::now();
-    let health =
-        Health { subject: format!("model/{model}"), state: event.state.clone(), evidence: event.evidence.clone() };
-    NewRecord { id: clock::mint(at), at, body: Body::Health(health) }
 }
 
 impl Opened {

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::contents::contents;
+use super::names::Names;
 use super::outgoing::{Load, let_go};
 use super::{Config, SyncError, claim, lanes, status};
 use crate::buffer::Buffer;
@@ -172,7 +173,7 @@ pub(crate) fn next(buffer: &Buffer, config: &Config, begun: &Begun) -> Result<Op
             };
             let load = match Load::filed(buffer, stream, closed)? {
                 Some(load) => load,
-                None => Load::made(buffer, stream, closed)?,
+                None => Load::made(buffer, stream, closed, Names::of(buffer, config.authors))?,
             };
             match load {
                 Load::Bytes(content) => {

@@ -14,21 +14,24 @@ use explaind_core::domain::explanation::{Attribution, Explanation, IntervalShare
 use explaind_core::domain::extra::Extra;
 use explaind_core::domain::feedback::Feedback;
 use explaind_core::domain::prediction::{Digest, Outcome, Output, Prediction};
-use explaind_core::domain::record::{Audit, Body, Health, Record, SCHEMA_VERSION, Stream};
+use explaind_core::domain::record::{Body, Health, Record, SCHEMA_VERSION, Stream};
 use explaind_core::domain::time::Timestamp;
 use uuid::Uuid;
+
+use super::names::{Names, audit};
 
 /// Columns in the making.
 pub(super) struct Columns<'a> {
     records: &'a [Record],
+    names: &'a Names,
     fields: Vec<Field>,
     arrays: Vec<ArrayRef>,
 }
 
 impl<'a> Columns<'a> {
-    /// All columns of a stream's records.
-    pub(super) fn of(stream: Stream, records: &'a [Record]) -> Self {
-        let mut columns = Self { records, fields: Vec::new(), arrays: Vec::new() };
+    /// All columns of a stream's records, with people called as `names` has it.
+    pub(super) fn of(stream: Stream, records: &'a [Record], names: &'a Names) -> Self {
+        let mut columns = Self { records, names, fields: Vec::new(), arrays: Vec::new() };
         columns.common();
         match stream {
             Stream::Predictions => columns.predictions(),
@@ -124,7 +127,8 @@ impl<'a> Columns<'a> {
         self.text("from_state", |r| Some(alert(r)?.from.as_str()));
         self.text("to_state", |r| Some(alert(r)?.to.as_str()));
         self.text("priority", |r| Some(alert(r)?.priority.as_str()));
-        self.text("author", |r| alert(r)?.author.as_deref());
+        let names = self.names;
+        self.text("author", |r| Some(names.author(alert(r)?.author.as_deref()?)));
         self.text("comment", |r| alert(r)?.comment.as_deref());
         self.text("reason", |r| Some(alert(r)?.reason.as_str()));
         self.text("model", |r| Some(&*alert(r)?.model));
@@ -143,7 +147,8 @@ impl<'a> Columns<'a> {
         self.time("event_from", |r| feedback(r)?.event_from);
         self.time("event_to", |r| feedback(r)?.event_to);
         self.text("asset", |r| Some(feedback(r)?.asset.as_str()));
-        self.text("author", |r| Some(feedback(r)?.author.as_str()));
+        let names = self.names;
+        self.text("author", |r| Some(names.author(&feedback(r)?.author)));
         self.text("role", |r| Some(feedback(r)?.role.as_str()));
         self.text("verdict", |r| Some(feedback(r)?.verdict?.as_str()));
         self.text("corrected", |r| feedback(r)?.corrected.as_deref());
@@ -158,12 +163,16 @@ impl<'a> Columns<'a> {
     }
 
     fn audit(&mut self) {
-        self.text("actor", |r| Some(audit(r)?.actor.as_str()));
+        let names = self.names;
+        self.text("actor", |r| Some(names.audit(audit(r)?).0));
         self.text("action", |r| Some(audit(r)?.action.as_str()));
-        self.text("object", |r| Some(audit(r)?.object.as_str()));
+        self.text("object", |r| Some(names.audit(audit(r)?).1));
         self.text("outcome", |r| Some(audit(r)?.outcome.as_str()));
         self.text("previous_hash", |r| Some(Digest(audit(r)?.previous_hash).to_string()));
         self.text("hash", |r| Some(Digest(audit(r)?.hash).to_string()));
+        // Since schema version 5.
+        self.text("hashed_actor", |r| Some(names.hashed(audit(r)?)?.0));
+        self.text("hashed_object", |r| Some(names.hashed(audit(r)?)?.1));
     }
 
     fn health(&mut self) {
@@ -171,12 +180,14 @@ impl<'a> Columns<'a> {
         self.text("state", |r| Some(health(r)?.state.as_str()));
         let mut builder = MapBuilder::new(Some(map_names()), StringBuilder::new(), StringBuilder::new());
         for record in self.records {
-            let evidence = health(record).map(|health| health.evidence.as_slice());
-            for (name, value) in evidence.unwrap_or_default() {
+            let health = health(record);
+            for (health, (name, value)) in
+                health.iter().flat_map(|health| health.evidence.iter().map(move |one| (health, one)))
+            {
                 builder.keys().append_value(name);
-                builder.values().append_value(value);
+                builder.values().append_value(self.names.evidence(health, name, value));
             }
-            close(&mut builder, evidence.is_some());
+            close(&mut builder, health.is_some());
         }
         self.add("evidence", Arc::new(builder.finish()));
     }
@@ -343,13 +354,6 @@ fn alert(record: &Record) -> Option<&AlertTransition> {
 fn feedback(record: &Record) -> Option<&Feedback> {
     match &record.body {
         Body::Feedback(feedback) => Some(feedback),
-        _ => None,
-    }
-}
-
-fn audit(record: &Record) -> Option<&Audit> {
-    match &record.body {
-        Body::Audit(audit) => Some(audit),
         _ => None,
     }
 }

@@ -14,6 +14,7 @@ use hyper::body::Bytes;
 use uuid::Uuid;
 
 use super::columns::Columns;
+use super::names::Names;
 
 /// The columns that say what a record is and whose.
 const TELLING: [(&str, DataType); 3] =
@@ -41,7 +42,7 @@ fn read(stream: Stream, numbers: (u64, u64), bytes: Vec<u8>) -> Result<Contents,
     let builder = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes)).map_err(|error| broken(&error))?;
     let schema = builder.schema();
     let there: BTreeSet<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    let (ours, _) = Columns::of(stream, &[]).finish();
+    let (ours, _) = Columns::of(stream, &[], &Names::plain()).finish();
     let ours: BTreeSet<&str> = ours.fields().iter().map(|field| field.name().as_str()).collect();
     // Columns are only ever added: an earlier version has some of ours, a later one all and more.
     if !there.is_subset(&ours) && !ours.is_subset(&there) {
@@ -99,7 +100,7 @@ mod tests {
         let buffer = open(folder.path());
         buffer.append((0..5).map(health).collect()).unwrap();
         let bounds = Closed { first: 2, last: 4, closed_at: at(9).utc };
-        let bytes = encode(&buffer, Stream::Health, bounds).unwrap().unwrap();
+        let bytes = encode(&buffer, Stream::Health, bounds, Names::plain()).unwrap().unwrap();
         let found = contents(Stream::Health, (2, 4), bytes.clone()).unwrap();
         assert_eq!(found, Contents { records: 3, stores: [buffer.store_id()].into() });
         let reason = |stream, numbers, bytes: &[u8]| contents(stream, numbers, bytes.to_vec()).unwrap_err();

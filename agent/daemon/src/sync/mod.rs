@@ -9,6 +9,7 @@
 //! used twice) is stopped before it sends anything. A store that took over from one that was lost on the same machine
 //! knows its predecessors, and goes on; its numbers begin above all that were ever given out there.
 
+mod anchor;
 mod carry;
 mod claim;
 mod columns;
@@ -16,6 +17,7 @@ mod contents;
 mod figures;
 mod import;
 mod lanes;
+mod names;
 mod ndjson;
 mod outgoing;
 mod parquet;
@@ -33,8 +35,10 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use anchor::{Anchored, Difference, SentChain, unhex};
 pub(crate) use carry::{Batch, Begun, Origin, Place, Sent, Tally, begin, export, next, sent};
 pub(crate) use import::{ImportError, import};
+pub(crate) use names::{Authors, Names};
 pub(crate) use pull::Form;
 pub(crate) use status::{Snapshot, State, Status};
 
@@ -78,11 +82,13 @@ pub(crate) struct Config {
     /// this is longer.
     #[serde(with = "units::duration")]
     pub(crate) batch_age: Duration,
+    /// How people are called in what is sent, pulled or exported.
+    pub(crate) authors: Authors,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { batch_records: 5000, batch_age: Duration::from_secs(900) }
+        Self { batch_records: 5000, batch_age: Duration::from_secs(900), authors: Authors::default() }
     }
 }
 

@@ -8,11 +8,12 @@ use explaind_core::domain::record::{Record, Stream};
 use serde_json::{Map, Value};
 
 use super::columns::Columns;
+use super::names::Names;
 
 /// One line per record, each an object with one member per column. Times are RFC 3339, maps are objects, and numbers
 /// that JSON does not know are null.
-pub(super) fn lines(stream: Stream, records: &[Record]) -> Vec<u8> {
-    let (schema, columns) = Columns::of(stream, records).finish();
+pub(super) fn lines(stream: Stream, records: &[Record], names: &Names) -> Vec<u8> {
+    let (schema, columns) = Columns::of(stream, records, names).finish();
     let mut lines = Vec::new();
     for row in 0..records.len() {
         let members =
@@ -77,17 +78,17 @@ mod tests {
         buffer.settle(vec![(id, samples::explained(65.0))]).unwrap();
         for stream in [Stream::Predictions, Stream::Feedback, Stream::Health] {
             let records = buffer.read(stream, 0, 10).unwrap();
-            let text = String::from_utf8(lines(stream, &records)).unwrap();
+            let text = String::from_utf8(lines(stream, &records, &Names::plain())).unwrap();
             let objects: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
             assert_eq!(objects.len(), 1);
-            let (schema, columns) = Columns::of(stream, &records).finish();
+            let (schema, columns) = Columns::of(stream, &records, &Names::plain()).finish();
             for (field, column) in schema.fields().iter().zip(&columns) {
                 let value = objects[0].get(field.name()).unwrap_or_else(|| panic!("{} is missing", field.name()));
                 assert_eq!(value.is_null(), column.is_null(0), "{}", field.name());
             }
         }
         let records = buffer.read(Stream::Predictions, 0, 10).unwrap();
-        let object: Value = serde_json::from_slice(&lines(Stream::Predictions, &records)).unwrap();
+        let object: Value = serde_json::from_slice(&lines(Stream::Predictions, &records, &Names::plain())).unwrap();
         assert_eq!(object["record_id"], id.to_string());
         assert_eq!(object["inputs"]["Torque [Nm]"], 65.0);
         assert_eq!(object["sequence"], 1);

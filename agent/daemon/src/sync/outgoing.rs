@@ -2,6 +2,7 @@
 
 use explaind_core::domain::record::Stream;
 
+use super::names::Names;
 use super::parquet::Encoder;
 use super::{PIECE, Sync, SyncError, blocking, claim, figures, status};
 use crate::buffer::{Buffer, Closed};
@@ -37,8 +38,8 @@ impl Sync {
         {
             return Ok(Load::Nothing);
         }
-        let buffer = self.buffer.clone();
-        blocking(move || Load::made(&buffer, stream, batch)).await
+        let (buffer, authors) = (self.buffer.clone(), self.config.authors);
+        blocking(move || Load::made(&buffer, stream, batch, Names::of(&buffer, authors))).await
     }
 
     /// Puts a batch under its name. When that has other content, what is there stays, ours goes beside it under a name
@@ -83,8 +84,8 @@ impl Load {
     }
 
     /// Writes the file, anew where it is lost.
-    pub(super) fn made(buffer: &Buffer, stream: Stream, batch: Closed) -> Result<Self, SyncError> {
-        let content = encode(buffer, stream, batch)?;
+    pub(super) fn made(buffer: &Buffer, stream: Stream, batch: Closed, names: Names) -> Result<Self, SyncError> {
+        let content = encode(buffer, stream, batch, names)?;
         if let Some(content) = &content {
             buffer.fill_batch(stream, batch, content)?;
         }
@@ -107,8 +108,13 @@ pub(super) fn let_go(buffer: &Buffer, stream: Stream, batch: Closed) -> Result<(
 }
 
 /// A batch's records as a file; `None` when none of them is left to send.
-pub(super) fn encode(buffer: &Buffer, stream: Stream, batch: Closed) -> Result<Option<Vec<u8>>, SyncError> {
-    let mut encoder = Encoder::new(stream)?;
+pub(super) fn encode(
+    buffer: &Buffer,
+    stream: Stream,
+    batch: Closed,
+    names: Names,
+) -> Result<Option<Vec<u8>>, SyncError> {
+    let mut encoder = Encoder::new(stream, names)?;
     let mut after = batch.first.saturating_sub(1);
     while after < batch.last {
         let mut records = buffer.read(stream, after, PIECE)?;

@@ -11,6 +11,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
 use super::columns::Columns;
+use super::names::Names;
 
 /// A batch that cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -23,15 +24,16 @@ pub(crate) struct ParquetError {
 /// Writes one batch, piece by piece, so that only the columns are held and not the records.
 pub(crate) struct Encoder {
     stream: Stream,
+    names: Names,
     writer: ArrowWriter<Vec<u8>>,
     schema: Arc<Schema>,
     records: u64,
 }
 
 impl Encoder {
-    /// An empty batch of a stream.
-    pub(crate) fn new(stream: Stream) -> Result<Self, ParquetError> {
-        let (schema, _) = Columns::of(stream, &[]).finish();
+    /// An empty batch of a stream, which is to call people so.
+    pub(crate) fn new(stream: Stream, names: Names) -> Result<Self, ParquetError> {
+        let (schema, _) = Columns::of(stream, &[], &names).finish();
         let schema = Arc::new(schema);
         let version = KeyValue::new("explaind.schema_version".to_owned(), SCHEMA_VERSION.to_string());
         let properties = WriterProperties::builder()
@@ -42,7 +44,7 @@ impl Encoder {
             .build();
         let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties))
             .map_err(|error| failed(stream, error))?;
-        Ok(Self { stream, writer, schema, records: 0 })
+        Ok(Self { stream, names, writer, schema, records: 0 })
     }
 
     /// Adds records, all of this stream, in order.
@@ -50,7 +52,7 @@ impl Encoder {
         if records.is_empty() {
             return Ok(());
         }
-        let (_, arrays) = Columns::of(self.stream, records).finish();
+        let (_, arrays) = Columns::of(self.stream, records, &self.names).finish();
         let batch = RecordBatch::try_new(self.schema.clone(), arrays).map_err(|error| failed(self.stream, error))?;
         self.writer.write(&batch).map_err(|error| failed(self.stream, error))?;
         self.records += u64::try_from(records.len()).unwrap_or(0);

@@ -2,6 +2,7 @@
 
 use explaind_core::domain::record::{Record, Stream};
 
+use super::names::Names;
 use super::ndjson;
 use super::parquet::{Encoder, ParquetError};
 
@@ -15,15 +16,15 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// Records of one stream, in order. Without any, NDJSON is empty and Parquet a file with no rows.
+    /// Records of one stream, in order, with people called as `names` has it. Without any, NDJSON is empty and Parquet a file with no rows.
     ///
     /// # Errors
     /// When they do not fit their columns.
-    pub(crate) fn write(self, stream: Stream, records: &[Record]) -> Result<Vec<u8>, ParquetError> {
+    pub(crate) fn write(self, stream: Stream, records: &[Record], names: Names) -> Result<Vec<u8>, ParquetError> {
         match self {
-            Self::Ndjson => Ok(ndjson::lines(stream, records)),
+            Self::Ndjson => Ok(ndjson::lines(stream, records, &names)),
             Self::Parquet => {
-                let mut encoder = Encoder::new(stream)?;
+                let mut encoder = Encoder::new(stream, names)?;
                 encoder.push(records)?;
                 encoder.finish()
             }

@@ -2,6 +2,7 @@
 
 mod carry;
 mod mlflow;
+mod names;
 mod order;
 mod outbox;
 mod owner;
@@ -29,7 +30,7 @@ fn registry(folder: &Path) -> Registry {
 }
 
 fn sync(buffer: &Buffer, registry: Registry, batch_records: u64) -> Sync {
-    let config = Config { batch_records, batch_age: Duration::MAX };
+    let config = Config { batch_records, batch_age: Duration::MAX, ..Config::default() };
     Sync::new(buffer.clone(), registry, config, Metrics::new(), Status::default())
 }
 
@@ -235,7 +236,7 @@ async fn a_retry_sends_the_same_bytes_under_the_same_name_and_nothing_twice() {
     // The answer to the first batch is lost with the process: it was put, and never noted.
     let (stream, bounds) = one.next(false).await.unwrap().unwrap();
     assert_eq!((stream, bounds.first, bounds.last), (Stream::Health, 1, 10));
-    let content = encode(&buffer, stream, bounds).unwrap().unwrap();
+    let content = encode(&buffer, stream, bounds, Names::plain()).unwrap().unwrap();
     let path = batch_path("line-3", stream, &status::date(bounds.closed_at), 1, 10);
     one.put(&path, content.clone()).await.unwrap();
     buffer.append((30..40).map(health).collect()).unwrap();
@@ -243,7 +244,7 @@ async fn a_retry_sends_the_same_bytes_under_the_same_name_and_nothing_twice() {
 
     let buffer = open(folder.path());
     let mut again = sync(&buffer, registry(folder.path()), 7);
-    assert_eq!(encode(&buffer, stream, bounds).unwrap().unwrap(), content);
+    assert_eq!(encode(&buffer, stream, bounds, Names::plain()).unwrap().unwrap(), content);
     again.registry.set_store(&claim_of(&buffer)).await.unwrap();
     again.round(true, &EVER()).await.unwrap();
     assert_eq!(sequences(folder.path(), "line-3", Stream::Health), (1..=35).collect::<Vec<i64>>());
@@ -348,7 +349,7 @@ async fn while_the_registry_is_away_it_is_said_and_it_goes_on_when_it_is_back() 
     let share = folder.path().join("share");
     let status = Status::default();
     let stop = CancellationToken::new();
-    let config = Config { batch_records: 1, batch_age: Duration::from_millis(50) };
+    let config = Config { batch_records: 1, batch_age: Duration::from_millis(50), ..Config::default() };
     let task = run(buffer.clone(), registry(&share), config, Metrics::new(), status.clone(), stop.clone());
     let task = tokio::spawn(task);
     while status.snapshot().error.is_none() {

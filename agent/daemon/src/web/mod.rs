@@ -110,6 +110,7 @@ struct Web {
     access: Access,
     verdicts: Verdicts,
     collectors: Collectors,
+    rate: audit::Rate,
     sync: sync::Config,
     registry: bool,
     streams: Arc<Semaphore>,
@@ -160,6 +161,7 @@ impl Web {
             access,
             verdicts,
             collectors: Collectors::open(&state_dir, clock::now().utc),
+            rate: audit::Rate::default(),
             sync,
             registry,
             streams,
@@ -198,6 +200,7 @@ fn router(web: &Shared) -> Router {
         .fallback(guard::no_such_page)
         .layer(from_fn_with_state(Arc::clone(web), access::identify))
         .layer(from_fn_with_state(Arc::clone(web), guard::refuse_strangers))
+        .layer(from_fn_with_state(Arc::clone(web), audit::strangers))
         .layer(from_fn(guard::in_time))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(from_fn_with_state(Arc::clone(web), guard::dress))
@@ -217,6 +220,8 @@ pub(crate) async fn serve(parts: Parts, tcp: TcpListener, socket: UnixListener) 
     let web = spawn_blocking(move || Web::open(parts)).await.map_err(io::Error::other)?.inspect_err(|error| {
         tracing::error!(%error, "the page cannot be served");
     })?;
+    let tending = tokio::spawn(audit::tend(Arc::clone(&web)));
     server::run(router(&web), tcp, socket, stop).await;
+    tending.abort();
     Ok(())
 }

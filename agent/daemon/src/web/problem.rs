@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::buffer::BufferError;
 use crate::question::Unanswered;
+use crate::web::UsersError;
 
 /// One error: a status, and one sentence that says what is wrong and what to do.
 #[derive(Debug, Clone)]
@@ -85,6 +86,12 @@ impl From<BufferError> for Problem {
     fn from(error: BufferError) -> Self {
         tracing::error!(%error, "the buffer refused a request of the page or the API");
         Self::busy(format!("the gateway's store does not answer as it should: {error}"))
+    }
+}
+
+impl From<UsersError> for Problem {
+    fn from(error: UsersError) -> Self {
+        Self::busy(error.to_string())
     }
 }
 

@@ -152,7 +152,7 @@ async fn name_of(uid: u32) -> Option<String> {
     name_in(&String::from_utf8_lossy(&text), uid)
 }
 
-fn name_in(passwd: &str, uid: u32) -> Option<String> {
+pub(crate) fn name_in(passwd: &str, uid: u32) -> Option<String> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
         let (name, _, number) = (fields.next()?, fields.next()?, fields.next()?);

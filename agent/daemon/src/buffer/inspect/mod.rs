@@ -13,6 +13,7 @@ mod records;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -78,6 +79,12 @@ pub(crate) struct Piece {
     pub(crate) findings: Vec<Finding>,
     /// Where the next piece begins; `None` after the last one.
     pub(crate) next: Option<u64>,
+    /// Of audit records, number and hash (in hexadecimal), for whoever compares them with what was sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) links: Vec<(u64, String)>,
+    /// Keys that are not here, by which there are pseudonyms in audit records.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) other_keys: BTreeSet<String>,
 }
 
 /// Something that is not as it should be.

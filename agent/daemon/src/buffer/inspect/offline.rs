@@ -21,6 +21,7 @@ use super::super::store::Store;
 use super::super::tail::Tail;
 use super::super::{Closed, Config, Stat, StreamStat, journal, keys, load, open, salvage};
 use super::{Finding, Part, Piece, View};
+use crate::pseudonym::Pseudonyms;
 
 /// A store under its lock.
 pub(crate) struct Offline {
@@ -76,7 +77,7 @@ impl Offline {
         let store_id = store_id.or(side.as_ref().map(Side::store_id)).unwrap_or_default();
         let side = side.unwrap_or_else(|| Side::new(&side_path, store_id, None));
         let front = store.map_or_else(Front::without_store, Front::new);
-        let base = Base::new(Arc::new(front), Arc::new(nobody(store_id)))?;
+        let base = Base::new(Arc::new(front), Arc::new(nobody(store_id)), pseudonyms(path)?)?;
         let mut doubt = false;
         let cursors = PerStream::each(|stream| load::cursor(&base, stream, &side, &mut doubt))?;
         let batches = PerStream::each(|stream| load::closed(&base, stream, &mut doubt))?;
@@ -205,6 +206,18 @@ fn store(path: &Path) -> Result<(Store, Option<Uuid>), BufferError> {
     let store = Store::open(path)?;
     let store_id = load::identity(&store, path)?;
     Ok((store, store_id))
+}
+
+/// The key beside the store. Without one, all records are of another key.
+fn pseudonyms(path: &Path) -> Result<Pseudonyms, BufferError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let found = match Pseudonyms::read(folder) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+        other => other,
+    };
+    found
+        .and_then(|found| found.map_or_else(Pseudonyms::passing, Ok))
+        .map_err(|error| BufferError::io("read the key of pseudonyms in", folder, error))
 }
 
 /// The session of somebody who writes nothing.

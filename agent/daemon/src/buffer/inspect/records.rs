@@ -1,7 +1,9 @@
 //! The records of one stream: there, readable, found by their ids, settled, chained.
 
+use explaind_core::domain::prediction::Digest;
 use explaind_core::domain::record::{Body, Record, Stream};
 
+use super::super::audit::Names;
 use super::super::base::Base;
 use super::super::cursor::Cursor;
 use super::super::declared::Declared;
@@ -31,6 +33,7 @@ pub(super) fn piece(view: &impl View, stream: Stream, after: u64, most: usize) -
                 suspects
                     .extend(problems(base, &cursor, &record, before)?.into_iter().map(|problem| (sequence, problem)));
                 before = hash_of(&record).map(|hash| (sequence, hash));
+                note(base, &record, &mut piece);
             }
             Err(reason) => {
                 suspects.push((sequence, format!("it cannot be read: {reason}")));
@@ -46,6 +49,15 @@ pub(super) fn piece(view: &impl View, stream: Stream, after: u64, most: usize) -
     let looked_at = (start, piece.next.unwrap_or(through));
     still(view, stream, (!dense).then_some(looked_at), suspects, &mut piece)?;
     Ok(piece)
+}
+
+/// Notes what of an audit record is no finding.
+fn note(base: &Base, record: &Record, piece: &mut Piece) {
+    let Body::Audit(entry) = &record.body else { return };
+    piece.links.push((record.sequence, Digest(entry.hash).to_string()));
+    if let Names::OtherKey(id) = audit::names(&base.pseudonyms, entry) {
+        piece.other_keys.insert(id.to_owned());
+    }
 }
 
 /// Notes what is still so: meanwhile records may have been evicted, set aside, or settled. `gappy`: a range that is not
@@ -133,6 +145,8 @@ fn problems(
             problems.push(format!("{CHAIN} is broken: its content is not what its hash says"));
         } else if before.is_some_and(|(last, hash)| last + 1 == record.sequence && hash != entry.previous_hash) {
             problems.push(format!("{CHAIN} is broken: it does not name the hash of the record before it"));
+        } else if audit::names(&base.pseudonyms, entry) == Names::Differ {
+            problems.push(format!("{CHAIN} is broken: a name in it is not the one that its pseudonym stands for"));
         }
     }
     Ok(problems)

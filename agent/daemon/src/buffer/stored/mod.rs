@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use explaind_core::domain::alert::Raised;
 use explaind_core::domain::extra::{Extra, Kind};
-use explaind_core::domain::record::{Audit, Body, Health, NewRecord, Session, Stream};
+use explaind_core::domain::record::{Audit, Body, Health, NewRecord, Session, StandIn, Stream};
 use explaind_core::domain::time::{Now, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -68,6 +68,8 @@ enum StoredBody {
     Extra([u8; 16], Kind, String),
     /// A change of an alarm that takes more to say.
     Alarm(Box<StoredAlarm>),
+    /// An audit record with what stands for its people: for the actor, for the object.
+    Audited(Box<StoredAudit>, String, String),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,6 +87,24 @@ struct StoredHealth {
     subject: String,
     state: String,
     evidence: Vec<(String, String)>,
+}
+
+impl StoredAudit {
+    fn of(audit: &Audit) -> Self {
+        Self {
+            actor: audit.actor.clone(),
+            action: audit.action.clone(),
+            object: audit.object.clone(),
+            outcome: audit.outcome.clone(),
+            previous_hash: audit.previous_hash,
+            hash: audit.hash,
+        }
+    }
+
+    fn into_domain(self, stand_in: Option<StandIn>) -> Audit {
+        let Self { actor, action, object, outcome, previous_hash, hash } = self;
+        Audit { actor, action, object, outcome, stand_in, previous_hash, hash }
+    }
 }
 
 impl StoredRecord {
@@ -157,14 +177,10 @@ impl StoredRecord {
             StoredBody::Raised(stored, raised) => Body::Alert(stored.into_domain(Some(raised))),
             StoredBody::Alarm(stored) => Body::Alert(stored.into_domain()),
             StoredBody::Feedback(stored) => Body::Feedback(stored.into_domain()),
-            StoredBody::Audit(stored) => Body::Audit(Audit {
-                actor: stored.actor,
-                action: stored.action,
-                object: stored.object,
-                outcome: stored.outcome,
-                previous_hash: stored.previous_hash,
-                hash: stored.hash,
-            }),
+            StoredBody::Audit(stored) => Body::Audit(stored.into_domain(None)),
+            StoredBody::Audited(stored, actor, object) => {
+                Body::Audit(stored.into_domain(Some(StandIn { actor, object })))
+            }
             StoredBody::Health(stored) => {
                 Body::Health(Health { subject: stored.subject, state: stored.state, evidence: stored.evidence })
             }
@@ -193,14 +209,12 @@ impl StoredBody {
                 (None, _) => Self::Alarm(Box::new(StoredAlarm::of(transition))),
             },
             Body::Feedback(feedback) => Self::Feedback(Box::new(StoredFeedback::of(feedback))),
-            Body::Audit(audit) => Self::Audit(StoredAudit {
-                actor: audit.actor.clone(),
-                action: audit.action.clone(),
-                object: audit.object.clone(),
-                outcome: audit.outcome.clone(),
-                previous_hash: audit.previous_hash,
-                hash: audit.hash,
-            }),
+            Body::Audit(audit) => match &audit.stand_in {
+                None => Self::Audit(StoredAudit::of(audit)),
+                Some(StandIn { actor, object }) => {
+                    Self::Audited(Box::new(StoredAudit::of(audit)), actor.clone(), object.clone())
+                }
+            },
             Body::Health(health) => Self::Health(StoredHealth {
                 subject: health.subject.clone(),
                 state: health.state.clone(),

@@ -4,6 +4,7 @@ use explaind_core::domain::alert::{AlarmState, Cover, Guidance, Priority, Raised
 use explaind_core::domain::explanation::{Faithfulness, IntervalShare, Method, Settlement};
 use explaind_core::domain::feedback::{ExplanationVerdict, UserRole, Verdict};
 use explaind_core::domain::prediction::{Role, Space, Withheld};
+use explaind_core::domain::record::StandIn;
 use explaind_core::domain::sample::Quality;
 use explaind_core::domain::time::Timestamp;
 
@@ -43,6 +44,7 @@ fn every_body_survives_the_way_to_the_disk_and_back() {
         in_space(),
         at_rest(),
         advised(),
+        under_pseudonym(),
     ];
     for record in records {
         let frame = frame_of(&record.body).unwrap_or(Frame::Session(Arc::new(session())));
@@ -87,6 +89,15 @@ fn advised() -> NewRecord {
     if let Body::Alert(transition) = &mut record.body {
         transition.from = AlarmState::LatchedAcknowledged;
         transition.guidance = Guidance { consequence: Some("c".into()), response: Some("r".into()) };
+    }
+    record
+}
+
+/// Of a person.
+fn under_pseudonym() -> NewRecord {
+    let mut record = audit(1, "ada");
+    if let Body::Audit(audit) = &mut record.body {
+        audit.stand_in = Some(StandIn { actor: "p-1".to_owned(), object: "page".to_owned() });
     }
     record
 }
@@ -146,6 +157,7 @@ fn the_bytes_of_version_1_do_not_change() {
         stored(fixed(in_space())),
         stored(fixed(at_rest())),
         stored(fixed(advised())),
+        stored(fixed(under_pseudonym())),
     ];
     let golden: Vec<&str> = include_str!("version_1.golden").lines().collect();
     assert_eq!(all.join("\n"), golden.join("\n"));

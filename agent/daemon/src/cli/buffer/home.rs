@@ -13,7 +13,7 @@ use crate::cli::failure::{FORBIDDEN, Failure};
 use crate::cli::socket;
 use crate::clock;
 use crate::config::{DEFAULT_PATH, Home};
-use crate::sync::{self, Tally};
+use crate::sync::{self, Origin as _, Tally};
 use crate::telemetry::Metrics;
 
 /// Whoever has the store.
@@ -36,6 +36,14 @@ impl Keeper {
         let home = Home::read(path)?;
         owned(&home.gateway.state_dir)?;
         Ok(Self::Nobody(Box::new(home)))
+    }
+
+    /// The gateway's name.
+    pub(super) fn gateway(&self) -> Result<String, Failure> {
+        match self {
+            Self::Daemon(remote) => remote.gateway(),
+            Self::Nobody(home) => Ok(home.gateway.id.clone()),
+        }
     }
 
     /// The store in figures.

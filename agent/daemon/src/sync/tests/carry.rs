@@ -26,7 +26,7 @@ fn furnish(folder: &Path) {
     buffer.append(vec![prediction(9, 1.0)]).unwrap();
 }
 
-const BOUNDS: Config = Config { batch_records: 3, batch_age: Duration::MAX };
+const BOUNDS: Config = Config { batch_records: 3, batch_age: Duration::MAX, authors: Authors::Pseudonyms };
 
 fn export(buffer: &Buffer, medium: &Path) -> Result<Tally, SyncError> {
     sync::export(&(buffer.clone(), BOUNDS), medium)

@@ -115,7 +115,7 @@ async fn damaged_bounds_are_asked_for_in_the_registry() {
     let mut first = sync(&buffer, registry(folder.path()), 6);
     first.claim(Duration::ZERO).await.unwrap();
     let (stream, batch) = first.next(true).await.unwrap().unwrap();
-    let content = encode(&buffer, stream, batch).unwrap().unwrap();
+    let content = encode(&buffer, stream, batch, Names::plain()).unwrap().unwrap();
     buffer.fill(stream, &content).unwrap();
     let path = batch_path("line-3", stream, &status::date(batch.closed_at), batch.first, batch.last);
     first.put(&path, content).await.unwrap();

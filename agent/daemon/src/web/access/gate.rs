@@ -18,6 +18,7 @@ use http_body_util::LengthLimitError;
 use super::session::{Key, key};
 use super::{Actor, Peer};
 use crate::clock;
+use crate::web::audit::{self, Asked, Kind};
 use crate::web::problem::Problem;
 use crate::web::{LARGEST_BODY, Shared};
 
@@ -101,34 +102,69 @@ fn demand(parts: &Parts, least: UserRole) -> Result<Actor, Problem> {
 }
 
 /// Adds the [`Actor`] to the request, where there is one, and checks that a change really comes from our own page.
-pub(crate) async fn identify(State(web): State<Shared>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn identify(State(web): State<Shared>, request: Request, next: Next) -> Response {
+    let mut response = admit(web, request, next).await;
+    response.extensions_mut().insert(Identified);
+    response
+}
+
+/// On every answer that came this far.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identified;
+
+async fn admit(web: Shared, mut request: Request, next: Next) -> Response {
+    let asked = Asked::of(&request);
     let actor = match (bearer(request.headers()), request.extensions().get::<Peer>()) {
-        (Some(token), Some(_)) => match web.access.machine(token) {
-            Some(actor) => Some(actor),
-            None => return unknown_token(&web).into_response(),
-        },
+        (Some(token), Some(_)) => Some(web.access.machine(token)),
         (None, peer) => match peer {
-            Some(Peer::Socket { uid, name }) => web.access.on_socket(*uid, name),
+            Some(Peer::Socket { uid, name }) => web.access.on_socket(*uid, name).map(Some),
             Some(Peer::Tcp(_)) => session_key(request.headers()).and_then(|key| {
                 let touch = !BY_THEMSELVES.contains(&request.uri().path());
-                web.access.session(&key, clock::now(), touch)
+                web.access.session(&key, clock::now(), touch).map(Some)
             }),
             None => None,
         },
         (Some(_), None) => None,
     };
-    let Some(actor) = actor else { return next.run(request).await };
+    let actor = match actor {
+        Some(Some(actor)) => actor,
+        Some(None) => return unknown_token(&web, &asked).await.into_response(),
+        None => return by_nobody(&web, &asked, request, next).await,
+    };
     if let Some(session) = &actor.session
         && !request.method().is_safe()
         && request.uri().path() != SIGN_IN
     {
         request = match carries_secret(request, &session.csrf).await {
             Ok(request) => request,
-            Err(problem) => return problem.into_response(),
+            Err(problem) => {
+                if problem.status == StatusCode::FORBIDDEN {
+                    audit::refused(&web, Kind::Secret, &actor.name, &asked, "without the secret of the sign-in").await;
+                }
+                return problem.into_response();
+            }
         };
     }
-    request.extensions_mut().insert(actor);
-    next.run(request).await
+    request.extensions_mut().insert(actor.clone());
+    let is_sign_in = request.uri().path() == SIGN_IN;
+    let response = next.run(request).await;
+    if !is_sign_in {
+        audit::answered(&web, &actor, &asked, response.status()).await;
+    }
+    response
+}
+
+/// A request by nobody who is known here. A user of this machine who is refused on the socket is named in the audit.
+async fn by_nobody(web: &Shared, asked: &Asked, request: Request, next: Next) -> Response {
+    let name = match request.extensions().get::<Peer>() {
+        Some(Peer::Socket { name, .. }) => Some(Arc::clone(name)),
+        _ => None,
+    };
+    let response = next.run(request).await;
+    if let Some(name) = name.filter(|_| response.status() == StatusCode::FORBIDDEN) {
+        audit::refused(web, Kind::Role, &name, asked, "no such user here").await;
+    }
+    response
 }
 
 /// The token that a machine carries.
@@ -137,10 +173,8 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn unknown_token(web: &Shared) -> Problem {
-    if web.access.audits_refusal(clock::now()) {
-        tracing::warn!("a request carried a token that no machine here has");
-    }
+async fn unknown_token(web: &Shared, asked: &Asked) -> Problem {
+    audit::refused(web, Kind::Token, "unknown", asked, "no account has this token, or has it any more").await;
     Problem::new(StatusCode::UNAUTHORIZED, "no machine here has this token; make one with `explaind users add --token`")
 }
 

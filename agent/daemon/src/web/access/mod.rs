@@ -1,30 +1,35 @@
 //! Who may: accounts, sign-in, sessions, and the people on the Unix socket.
 
+mod changes;
 mod gate;
 mod password;
+mod seen;
 mod session;
 mod throttle;
 mod token;
 mod users;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use explaind_core::domain::feedback::UserRole;
+use explaind_core::domain::record::NewRecord;
 use explaind_core::domain::time::Now;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use gate::Identified;
 pub(crate) use gate::{COOKIE, Collector, Engineer, Technician, Viewer, identify, read, same_origin, session_key};
-pub(crate) use session::{Key, Seen};
+pub(crate) use seen::Seen;
+pub(crate) use session::Key;
+pub(crate) use throttle::Throttle;
 pub(crate) use users::{User, UsersError, UsersFile};
 
+use seen::Readers;
 use session::Sessions;
-use throttle::Throttle;
 use users::Accounts;
 
 /// Password checks at once: each takes 19 MiB and a core.
@@ -33,6 +38,8 @@ const HASHING: usize = 2;
 const HASHING_PATIENCE: Duration = Duration::from_secs(10);
 /// People on the socket whose reading is remembered: root and the daemon's own user; more in a container's odd cases.
 const MOST_ON_SOCKET: usize = 16;
+/// Tokens whose reading is remembered.
+const MOST_TOKENS: usize = 100;
 
 /// Who a request comes from, on the level of its connection.
 #[derive(Clone, Debug)]
@@ -55,7 +62,7 @@ pub(crate) struct Actor {
     pub(crate) name: Arc<str>,
     /// What they may do.
     pub(crate) role: UserRole,
-    /// The explanations served to this sign-in.
+    /// The explanations served to this sign-in, or to this token.
     pub(crate) seen: Arc<Seen>,
     /// The sign-in behind it; `None` on the socket.
     pub(crate) session: Option<SignedIn>,
@@ -94,11 +101,11 @@ pub(crate) struct Access {
     sessions: Sessions,
     by_account: Throttle,
     by_address: Throttle,
-    audited: Throttle,
     hashing: Semaphore,
     /// A hash that no password fits: names that nobody has take as long as others.
     nobody: Arc<str>,
-    on_socket: Mutex<HashMap<u32, Arc<Seen>>>,
+    on_socket: Readers<u32>,
+    by_token: Readers<String>,
     own_uid: u32,
 }
 
@@ -119,10 +126,10 @@ impl Access {
             sessions: Sessions::new(idle, lifetime),
             by_account: Throttle::new(10, Duration::from_secs(30)),
             by_address: Throttle::new(30, Duration::from_secs(5)),
-            audited: Throttle::new(10, Duration::from_secs(60)),
             hashing: Semaphore::new(HASHING),
             nobody: password::hash(&uuid::Uuid::from_bytes(fresh()).to_string())?.into(),
-            on_socket: Mutex::default(),
+            on_socket: Readers::new(MOST_ON_SOCKET),
+            by_token: Readers::new(MOST_TOKENS),
             own_uid: rustix::process::geteuid().as_raw(),
         })
     }
@@ -148,11 +155,6 @@ impl Access {
         }
     }
 
-    /// Whether one more refused sign-in goes into the audit: guesses must not fill the disk.
-    pub(crate) fn audits_refusal(&self, now: Now) -> bool {
-        self.audited.take("refused", now).is_ok()
-    }
-
     /// Who this session belongs to, by the accounts of now. `touch`: see [`Sessions::find`].
     pub(crate) fn session(&self, key: &Key, now: Now, touch: bool) -> Option<Actor> {
         let session = self.sessions.find(key, now, touch)?;
@@ -175,8 +177,9 @@ impl Access {
     /// The machine that carries this token.
     pub(crate) fn machine(&self, token: &str) -> Option<Actor> {
         let user = self.accounts.machine(token)?;
-        let account = Some(user.stamp());
-        Some(Actor { name: user.name, role: user.role, seen: Arc::default(), session: None, account })
+        let account = user.stamp();
+        let seen = self.by_token.of(&account);
+        Some(Actor { name: user.name, role: user.role, seen, session: None, account: Some(account) })
     }
 
     /// Ends a session.
@@ -189,12 +192,20 @@ impl Access {
         if uid != 0 && uid != self.own_uid {
             return None;
         }
-        let mut readers = self.on_socket.lock().unwrap_or_else(PoisonError::into_inner);
-        if readers.len() >= MOST_ON_SOCKET {
-            readers.clear();
-        }
-        let seen = Arc::clone(readers.entry(uid).or_default());
+        let seen = self.on_socket.of(&uid);
         Some(Actor { name: Arc::clone(name), role: UserRole::Engineer, seen, session: None, account: None })
+    }
+
+    /// Has the changes of accounts that people made kept on record. Waits for the disk: not for an async task.
+    ///
+    /// # Errors
+    /// When they cannot be read, or `keep` fails: they stay for the next time.
+    pub(crate) fn take_changes<E: From<UsersError>>(
+        &self,
+        now: Now,
+        keep: impl FnOnce(Vec<NewRecord>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.accounts.file().take_changes(now, keep)
     }
 
     /// The role and the stamp of the account of this name, as of now.

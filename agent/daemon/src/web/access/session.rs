@@ -1,48 +1,22 @@
 //! Who is signed in: random tokens, of which only hashes are kept, and only in memory.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use explaind_core::domain::time::Now;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
+
+use super::seen::Seen;
 
 /// Most sessions at once. One more ends the one that was idle longest.
 const MOST: usize = 1000;
 /// Most sessions of one person, so that nobody can push others out by signing in again and again.
 const MOST_OF_ONE: usize = 20;
-/// Explanations remembered as served to one sign-in.
-const MOST_SEEN: usize = 4096;
 
 /// Names a session inside the daemon: the SHA-256 of its token.
 pub(crate) type Key = [u8; 32];
-
-/// The explanations that were served to one sign-in. Bounded; the oldest are forgotten first.
-#[derive(Default)]
-pub(crate) struct Seen(Mutex<(HashSet<Uuid>, VecDeque<Uuid>)>);
-
-impl Seen {
-    /// This explanation is on its way to the person.
-    pub(crate) fn note(&self, explanation: Uuid) {
-        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (known, order) = &mut *guard;
-        if known.insert(explanation) {
-            order.push_back(explanation);
-            if order.len() > MOST_SEEN
-                && let Some(oldest) = order.pop_front()
-            {
-                known.remove(&oldest);
-            }
-        }
-    }
-
-    /// Whether it had been served.
-    pub(crate) fn contains(&self, explanation: Uuid) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.contains(&explanation)
-    }
-}
 
 /// One sign-in.
 #[derive(Clone)]
@@ -226,18 +200,6 @@ mod tests {
             begin(&sessions, &format!("user-{user}"), at(user as u64));
         }
         assert_eq!(sessions.lock().len(), MOST);
-    }
-
-    #[test]
-    fn what_was_seen_is_remembered_within_bounds() {
-        let seen = Seen::default();
-        let id = |n: usize| Uuid::from_u128(n as u128);
-        for n in 0..MOST_SEEN + 10 {
-            seen.note(id(n));
-            seen.note(id(n));
-        }
-        assert!(!seen.contains(id(9)));
-        assert!(seen.contains(id(10)) && seen.contains(id(MOST_SEEN + 9)));
     }
 
     #[test]

@@ -19,9 +19,17 @@ pub(crate) fn fresh() -> String {
     token
 }
 
+/// How what is kept of a token begins.
+const DIGEST: &str = "sha256:";
+
+/// Whether this is what is kept of a token, and not of a password.
+pub(crate) fn is_digest(kept: &str) -> bool {
+    kept.starts_with(DIGEST)
+}
+
 /// What is kept of a token. It is no PHC string, so no password fits it.
 pub(crate) fn digest(token: &str) -> String {
-    let mut text = "sha256:".to_owned();
+    let mut text = DIGEST.to_owned();
     for byte in Sha256::digest(token.as_bytes()) {
         let _ = write!(text, "{byte:02x}");
     }

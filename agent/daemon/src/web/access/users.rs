@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use explaind_core::domain::feedback::UserRole;
 use serde::{Deserialize, Serialize};
 
+use super::changes::Change;
 use super::{password, token};
+use crate::pseudonym;
 
 /// The version of the file's form.
 const VERSION: u32 = 1;
@@ -91,6 +93,9 @@ pub(crate) enum UsersError {
     /// A name that can't be one.
     #[error("\"{0}\" is not a user name; take 1 to 32 of a-z, A-Z, 0-9, dot, dash and underscore")]
     Name(String),
+    /// A name that records use for something else.
+    #[error("records use the name \"{0}\" for something that is no user; choose another")]
+    Reserved(String),
     /// Too short or too long.
     #[error("the password must have {} to {} bytes; choose another", password::SHORTEST, password::LONGEST)]
     Password,
@@ -110,7 +115,7 @@ pub(crate) enum UsersError {
 
 /// The file of accounts, for those who change it.
 pub(crate) struct UsersFile {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     path: PathBuf,
 }
 
@@ -138,9 +143,7 @@ impl UsersFile {
 
     /// Adds an account. `added_at` is RFC 3339.
     pub(crate) fn add(&self, name: &str, role: UserRole, secret: &str, added_at: String) -> Result<(), UsersError> {
-        if !is_name(name) {
-            return Err(UsersError::Name(name.chars().take(2 * LONGEST_NAME).collect()));
-        }
+        check_name(name)?;
         if !(password::SHORTEST..=password::LONGEST).contains(&secret.len()) {
             return Err(UsersError::Password);
         }
@@ -150,9 +153,7 @@ impl UsersFile {
 
     /// Adds a machine, and returns the token that it carries from now on: it is kept nowhere.
     pub(crate) fn add_machine(&self, name: &str, role: UserRole, added_at: String) -> Result<String, UsersError> {
-        if !is_name(name) {
-            return Err(UsersError::Name(name.chars().take(2 * LONGEST_NAME).collect()));
-        }
+        check_name(name)?;
         let token = token::fresh();
         let password = token::digest(&token).into();
         self.insert(User { name: name.into(), role, password, added_at })?;
@@ -160,6 +161,7 @@ impl UsersFile {
     }
 
     fn insert(&self, user: User) -> Result<(), UsersError> {
+        let change = Change::of(true, token::is_digest(&user.password), &user.name, user.role);
         self.change(|users| {
             if users.iter().any(|known| known.name == user.name) {
                 return Err(UsersError::Exists(user.name.to_string()));
@@ -169,28 +171,30 @@ impl UsersFile {
             }
             users.push(user);
             users.sort_by(|a, b| a.name.cmp(&b.name));
-            Ok(())
+            Ok(change)
         })
     }
 
     /// Removes an account. Whoever is signed in with it is out with the next request.
     pub(crate) fn remove(&self, name: &str) -> Result<(), UsersError> {
         self.change(|users| {
-            let before = users.len();
-            users.retain(|user| &*user.name != name);
-            if users.len() == before { Err(UsersError::Unknown(name.to_owned())) } else { Ok(()) }
+            let place = users.iter().position(|user| &*user.name == name);
+            let user = place.map(|place| users.remove(place)).ok_or_else(|| UsersError::Unknown(name.to_owned()))?;
+            Ok(Change::of(false, token::is_digest(&user.password), &user.name, user.role))
         })
     }
 
-    fn change(&self, change: impl FnOnce(&mut Vec<User>) -> Result<(), UsersError>) -> Result<(), UsersError> {
+    fn change(&self, change: impl FnOnce(&mut Vec<User>) -> Result<Change, UsersError>) -> Result<(), UsersError> {
         let _turn = self.turn()?;
         let mut users = self.list()?;
-        change(&mut users)?;
+        let change = change(&mut users)?;
+        // First, so that nothing is changed that nobody is told of.
+        self.note(&change)?;
         self.store(users)
     }
 
     /// Waits for other writers; the lock goes with the returned file.
-    fn turn(&self) -> Result<File, UsersError> {
+    pub(super) fn turn(&self) -> Result<File, UsersError> {
         let path = self.folder.join("users.lock");
         // The first account may come before the first run. systemd hands a folder made by root to the service's user.
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(|source| UsersError::Io {
@@ -233,7 +237,7 @@ impl UsersFile {
     }
 
     /// When root adds a user, the file must belong to whom the state belongs, or the daemon could not read it.
-    fn give_to_owner(&self, file: &File) -> io::Result<()> {
+    pub(super) fn give_to_owner(&self, file: &File) -> io::Result<()> {
         let folder = fs::metadata(&self.folder)?;
         let ours = file.metadata()?;
         if rustix::process::geteuid().is_root() && (folder.uid(), folder.gid()) != (ours.uid(), ours.gid()) {
@@ -254,6 +258,15 @@ impl UsersFile {
 }
 
 type Stamp = (u64, u64, u64, i64, i64, i64, i64);
+
+fn check_name(name: &str) -> Result<(), UsersError> {
+    let short = || name.chars().take(2 * LONGEST_NAME).collect();
+    // Before its form: for `mqtt:anna` that is what is wrong.
+    if pseudonym::is_reserved(name) {
+        return Err(UsersError::Reserved(short()));
+    }
+    if is_name(name) { Ok(()) } else { Err(UsersError::Name(short())) }
+}
 
 fn is_name(name: &str) -> bool {
     (1..=LONGEST_NAME).contains(&name.len())
@@ -282,6 +295,11 @@ impl Accounts {
             tracing::warn!(path = %file.path.display(), "others can read the password hashes; run chmod 600 on the file");
         }
         Ok(Self { file, demo, known: Mutex::default() })
+    }
+
+    /// Where they come from.
+    pub(crate) fn file(&self) -> &UsersFile {
+        &self.file
     }
 
     /// The account of that name, as of now. While a changed file cannot be read, the accounts stay as they were.
@@ -356,6 +374,11 @@ mod tests {
         let file = UsersFile::of(folder.path());
         for name in ["", "a b", "a/b", "ä", "<b>", &"x".repeat(33)] {
             assert!(matches!(add(&file, name), Err(UsersError::Name(_))), "{name}");
+        }
+        for name in ["root", "Registry", "explaind", "unknown", "mqtt:anna", "uid:7", "p-0123abcd-0123456789abcdef"] {
+            let refused = add(&file, name).unwrap_err();
+            assert!(matches!(refused, UsersError::Reserved(_)) && refused.to_string().contains(name), "{name}");
+            assert!(matches!(file.add_machine(name, UserRole::Collector, String::new()), Err(UsersError::Reserved(_))));
         }
         let short = file.add("anna", UserRole::Viewer, "short", String::new());
         assert!(matches!(short, Err(UsersError::Password)));

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::NEXT;
 use crate::clock;
-use crate::sync::Form;
+use crate::sync::{Form, Names};
 use crate::web::access::{Actor, Collector};
 use crate::web::collectors::Account;
 use crate::web::problem::Problem;
@@ -83,7 +83,7 @@ pub(crate) async fn pull(
             Some(last) if records.len() == limit || !whole => last.sequence,
             _ => through.max(after),
         };
-        let body = form.write(stream, &records).map_err(|error| Problem::busy(error.to_string()))?;
+        let body = form.write(stream, &records, Names::of(&web.buffer, web.sync.authors)).map_err(|error| Problem::busy(error.to_string()))?;
         let kind = HeaderValue::from_static(if form == Form::Parquet { PARQUET } else { NDJSON });
         let mut response = ([(CONTENT_TYPE, kind), (VARY, HeaderValue::from_static("accept"))], body).into_response();
         response.headers_mut().insert(NEXT, HeaderValue::from(next));

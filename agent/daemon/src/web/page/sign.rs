@@ -1,5 +1,7 @@
 //! Signing in and out.
 
+use std::net::IpAddr;
+
 use axum::Extension;
 use axum::extract::{Form, State};
 use axum::http::header::{ORIGIN, SET_COOKIE};
@@ -11,6 +13,7 @@ use serde::Deserialize;
 use super::{layout, words};
 use crate::clock;
 use crate::web::access::{COOKIE, Peer, Refused, Viewer, session_key};
+use crate::web::audit::{Asked, Kind};
 use crate::web::guard::wants_page;
 use crate::web::problem::Problem;
 use crate::web::{Shared, Web, audit};
@@ -53,23 +56,21 @@ pub(crate) async fn sign_in(
             with_cookie(Redirect::to("/").into_response(), &cookie(&headers, &token, seconds))
         }
         Err(refused) => {
-            note_refusal(&web, &name, &refused).await;
+            note_refusal(&web, from, &name, &refused).await;
             refusal(&web, &headers, &refused)
         }
     }
 }
 
 /// A refused sign-in goes on record, within a rate. The name only if it is an account: people type passwords there.
-async fn note_refusal(web: &Shared, name: &str, refused: &Refused) {
-    let (actor, outcome) = match refused {
-        Refused::Wrong { known: true } => (name, "refused: wrong password"),
-        Refused::Wrong { known: false } => ("unknown", "refused: no such account"),
-        Refused::TooMany(_) => ("unknown", "refused: too many tries"),
+async fn note_refusal(web: &Shared, from: IpAddr, name: &str, refused: &Refused) {
+    let (actor, why) = match refused {
+        Refused::Wrong { known: true } => (name, "wrong password"),
+        Refused::Wrong { known: false } => ("unknown", "no such account"),
+        Refused::TooMany(_) => ("unknown", "too many tries"),
         Refused::Busy => return,
     };
-    if web.access.audits_refusal(clock::now()) {
-        audit::note(web, actor, "sign_in", "web", outcome).await;
-    }
+    audit::refused(web, Kind::SignIn, actor, &Asked::sign_in(from), why).await;
 }
 
 fn refusal(web: &Web, headers: &HeaderMap, refused: &Refused) -> Response {

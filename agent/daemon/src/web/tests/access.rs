@@ -52,10 +52,8 @@ async fn a_wrong_password_is_refused_on_the_form_and_on_record() {
         other => panic!("{other:?}"),
     });
     let actors: Vec<_> = actors.collect();
-    assert_eq!(
-        actors[..2],
-        [("technician", "sign_in", "refused: wrong password"), ("unknown", "sign_in", "refused: no such account")]
-    );
+    let wrong = ("technician", "sign_in", "refused: wrong password, from 127.0.0.1");
+    assert_eq!(actors[..2], [wrong, ("unknown", "sign_in", "refused: no such account, from 127.0.0.1")]);
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! Feedback and acknowledgement: what is accepted, what is refused, what is put on record.
 
 use axum::http::StatusCode;
-use explaind_core::domain::feedback::Feedback;
+use explaind_core::domain::feedback::{Feedback, UserRole};
 use explaind_core::domain::record::{Body as Content, Stream};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::rig::{Rig, request};
+use super::rig::{Rig, get, request};
+use crate::web::UsersFile;
 use crate::web::access::Peer;
 
 fn all(rig: &Rig) -> Vec<Feedback> {
@@ -121,6 +122,34 @@ async fn whether_the_explanation_was_seen_is_what_was_served_to_that_sign_in() {
     let claimed =
         browser.post("/api/v1/feedback", &json!({ "prediction_id": prediction, "explanation_seen": true })).await;
     assert_eq!(claimed.status, StatusCode::BAD_REQUEST, "nobody says it of themselves");
+}
+
+#[tokio::test]
+async fn what_a_token_was_shown_counts_for_that_token_and_no_other() {
+    let rig = Rig::new().await;
+    let (_, prediction, _) = rig.raise("press-7");
+    let users = UsersFile::of(rig.folder.path());
+    let token = |name: &str| {
+        let token = users.add_machine(name, UserRole::Technician, String::new()).unwrap();
+        format!("Bearer {token}")
+    };
+    let (reads, writes) = (token("reads"), token("writes"));
+    let body = json!({ "prediction_id": prediction, "verdict": "confirm" }).to_string();
+    let give = async |bearer: &str| {
+        let headers = [("authorization", bearer), ("content-type", "application/json")];
+        let answer = rig.send(request(axum::http::Method::POST, "/api/v1/feedback", &body, &headers)).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+    };
+    give(&reads).await;
+    let shown = rig.send(get(&format!("/api/v1/predictions/{prediction}"), &[("authorization", &reads)])).await;
+    assert_eq!(shown.status, StatusCode::OK, "{}", shown.text);
+    give(&reads).await;
+    give(&writes).await;
+    users.remove("reads").unwrap();
+    give(&token("reads")).await;
+    let seen: Vec<_> = all(&rig).into_iter().map(|feedback| (feedback.author, feedback.explanation_seen)).collect();
+    let said = |author: &str, seen| (author.to_owned(), seen);
+    assert_eq!(seen, [said("reads", false), said("reads", true), said("writes", false), said("reads", false)]);
 }
 
 #[tokio::test]

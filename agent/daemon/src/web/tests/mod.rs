@@ -2,6 +2,7 @@
 
 mod access;
 mod alarms;
+mod audit;
 mod batches;
 mod board;
 mod desk;
