@@ -19,7 +19,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use gate::{COOKIE, Collector, Engineer, Technician, Viewer, identify, read, same_origin, session_key};
+pub(crate) use gate::{
+    COOKIE, COOKIE_BY_TLS, Collector, Engineer, Technician, Viewer, identify, read, same_origin, session_key,
+};
 pub(crate) use session::{Key, Seen};
 pub(crate) use users::{User, UsersError, UsersFile};
 
