@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::bundles::{check, load};
+pub(crate) use self::page::describe as describe_page;
 use crate::buffer::{Buffer, BufferError, Machine, SessionInfo, unheard_of};
 use crate::change::changes;
 use crate::condition::Board;
@@ -39,6 +40,7 @@ use crate::registry::Registry;
 use crate::rollout::Rollout;
 use crate::telemetry::Metrics;
 use crate::vitals::Vitals;
+use crate::web::Tls;
 use crate::{clock, lookout, rollout, source, sync, timekeeper};
 
 /// Events between sources and driver. Full: sources wait, so nothing is dropped unseen.
@@ -113,6 +115,7 @@ pub(crate) fn run(settings: Settings) -> Result<(), AppError> {
     let state_dir = settings.gateway.state_dir.clone();
     std::fs::create_dir_all(&state_dir)
         .map_err(io(format!("creating {} ([gateway] state_dir)", state_dir.display())))?;
+    let tls = page::tls(&settings)?;
 
     let metrics = Metrics::new();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -148,7 +151,7 @@ pub(crate) fn run(settings: Settings) -> Result<(), AppError> {
     }
     pipeline.stop(opened.stops());
 
-    let result = runtime.block_on(live(settings, opened, buffer, (pipeline, follows, rates), metrics));
+    let result = runtime.block_on(live(settings, opened, buffer, (pipeline, follows, rates), (metrics, tls)));
     runtime.shutdown_timeout(DRAIN);
     result
 }
@@ -184,7 +187,7 @@ async fn live(
     opened: rollout::Opened,
     buffer: Buffer,
     (pipeline, follows, rates): (Pipeline, Follows, AlarmRates),
-    metrics: Metrics,
+    (metrics, tls): (Metrics, Option<Tls>),
 ) -> Result<(), AppError> {
     let (events, events_in) = mpsc::channel(EVENTS);
     let (mail, letters) = mailbox();
@@ -246,8 +249,8 @@ async fn live(
     let (syncing, sync_status) = spawn_sync(&settings, &buffer, &metrics, &stop_rest);
     let timing = tokio::spawn(timekeeper::run(buffer.clone(), stop_rest.clone()));
     let (syncs, stop) = (settings.registry.is_some(), stop_rest.clone());
-    let told = rollout.clone();
-    let told = Box::new(move || told.conditions());
+    let (told, shown) = (rollout.clone(), tls.clone());
+    let told = Box::new(move || [told.conditions(), vec![page::condition(shown.as_ref())]].concat());
     let looking = tokio::spawn(lookout::run(buffer.clone(), sync_status.clone(), syncs, told, conditions, stop));
     let told = (mail.clone(), rollout.clone(), sources.clone());
     let (publishing, publish_status) = results::spawn(&settings, &buffer, &metrics, told, &stop_rest).unzip();
@@ -256,7 +259,7 @@ async fn live(
     let asked = queue.clone();
     let ways =
         page::Ways { mailbox: mail, rollout: desk, questions: Questions::new(move |question| asked.ask(question)) };
-    let serving = match page::spawn(&settings, &buffer, ways, metrics, status, &stop_rest).await {
+    let serving = match page::spawn(&settings, &buffer, ways, metrics, (status, tls), &stop_rest).await {
         Ok(serving) => serving,
         Err(error) => {
             // A port that somebody else has is no bundle's fault.

@@ -229,12 +229,18 @@ impl Reader {
             registry,
             sync: self.checked("sync", |config: &sync::Config| config.check().map_err(own))?,
             buffer: self.checked("buffer", buffer::Config::check)?,
-            web: self
-                .checked("web", |config: &web::Config| config.check().map_err(|error| (error.key, error.message)))?,
+            web: self.web()?,
             publish,
             digest,
             layers: self.layers,
         })
+    }
+
+    fn web(&self) -> Result<web::Config, ConfigError> {
+        let check = |config: &web::Config| config.check().map_err(|error| (error.key, error.message));
+        let mut config = self.checked("web", check)?;
+        config.resolve(&self.base);
+        Ok(config)
     }
 
     /// SHA-256 of the effective configuration.

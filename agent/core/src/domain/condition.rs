@@ -17,17 +17,20 @@ pub enum Condition {
     ModelRefused,
     /// Nothing is there to run for a model that machines are watched by.
     ModelMissing,
+    /// The page's certificate ends soon or has ended, or the one that should take its place cannot be used.
+    CertificateEnds,
 }
 
 impl Condition {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::BufferFull,
         Self::StoreDegraded,
         Self::SyncStopped,
         Self::BatchConflict,
         Self::ModelRefused,
         Self::ModelMissing,
+        Self::CertificateEnds,
     ];
 
     /// The name of the rule, in the place of a model's.
@@ -39,6 +42,7 @@ impl Condition {
             Self::BatchConflict => "batch_conflict",
             Self::ModelRefused => "model_refused",
             Self::ModelMissing => "model_missing",
+            Self::CertificateEnds => "certificate_ends",
         }
     }
 
@@ -51,7 +55,7 @@ impl Condition {
     pub fn priority(self) -> Priority {
         match self {
             Self::BufferFull | Self::StoreDegraded | Self::ModelMissing => Priority::High,
-            Self::SyncStopped | Self::BatchConflict | Self::ModelRefused => Priority::Medium,
+            Self::SyncStopped | Self::BatchConflict | Self::ModelRefused | Self::CertificateEnds => Priority::Medium,
         }
     }
 }

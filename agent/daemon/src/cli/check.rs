@@ -24,6 +24,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let settings = Settings::read(&args.config)?;
     let models = app::load(&settings)?;
     app::check(&settings, &models)?;
+    let page = app::describe_page(&settings)?;
     print::line(&format!(
         "{}: {} sources, {} signals, {} assets, {} models, all fit together",
         args.config.display(),
@@ -32,6 +33,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         settings.assets.len(),
         settings.models.len()
     ))?;
+    if let Some(page) = page {
+        print::line(&page)?;
+    }
     if let Some(publish) = &settings.publish {
         for line in publish.describe(&settings.gateway.id, settings.assets.len()) {
             print::line(&line)?;

@@ -16,13 +16,17 @@ mod guard;
 mod language;
 mod page;
 mod patience;
+mod places;
 mod problem;
+mod refusals;
 mod rollout;
 mod server;
 mod settings;
 mod story;
 mod time;
+mod tls;
 mod verdicts;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use access::{User, UsersError, UsersFile};
 pub(crate) use settings::Config;
+pub(crate) use tls::{Tls, TlsError};
 
 use access::Access;
 use collectors::Collectors;
@@ -207,13 +212,17 @@ fn router(web: &Shared) -> Router {
         .with_state(Arc::clone(web))
 }
 
-/// Serves until `stop`, then lets what is under way finish within a few seconds.
+/// Serves until `stop`, then lets what is under way finish within a few seconds. The port speaks TLS, if it is given any.
 ///
 /// # Errors
-/// When the accounts or earlier feedback cannot be read, or the address is not a loopback one.
-pub(crate) async fn serve(parts: Parts, tcp: TcpListener, socket: UnixListener) -> io::Result<()> {
+/// When the accounts or earlier feedback cannot be read, or the address is not a loopback one and there is no TLS.
+pub(crate) async fn serve(
+    parts: Parts,
+    (tcp, tls): (TcpListener, Option<Tls>),
+    socket: UnixListener,
+) -> io::Result<()> {
     let address = tcp.local_addr()?;
-    if !address.ip().is_loopback() {
+    if tls.is_none() && !address.ip().to_canonical().is_loopback() {
         return Err(io::Error::other(settings::beyond_loopback(address)));
     }
     let stop = parts.stop.clone();
@@ -221,7 +230,7 @@ pub(crate) async fn serve(parts: Parts, tcp: TcpListener, socket: UnixListener) 
         tracing::error!(%error, "the page cannot be served");
     })?;
     let tending = tokio::spawn(audit::tend(Arc::clone(&web)));
-    server::run(router(&web), tcp, socket, stop).await;
+    server::run(router(&web), (tcp, tls), socket, stop).await;
     tending.abort();
     Ok(())
 }

@@ -81,11 +81,18 @@ impl IntoResponse for Problem {
     }
 }
 
-/// What the store says is logged in full; people get the part that helps them.
+/// What the store says is logged in full; people get the part that helps them, and no paths of this machine.
 impl From<BufferError> for Problem {
     fn from(error: BufferError) -> Self {
         tracing::error!(%error, "the buffer refused a request of the page or the API");
-        Self::busy(format!("the gateway's store does not answer as it should: {error}"))
+        let told = match error {
+            BufferError::InUse { .. }
+            | BufferError::Io { .. }
+            | BufferError::Damaged { .. }
+            | BufferError::Newer { .. } => "its log says why".to_owned(),
+            other => other.to_string(),
+        };
+        Self::busy(format!("the gateway's store does not answer as it should: {told}"))
     }
 }
 

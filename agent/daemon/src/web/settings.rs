@@ -1,12 +1,14 @@
 //! The `[web]` table of the configuration.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use explaind_core::domain::units;
 use serde::Deserialize;
 
 use super::language::Choice;
+use super::tls;
 
 /// Where the page is served, and to whom.
 #[derive(Debug, Clone, Deserialize)]
@@ -14,7 +16,10 @@ use super::language::Choice;
 pub(crate) struct Config {
     /// Address and port.
     pub(crate) listen: SocketAddr,
-    /// Names by which browsers may ask for the page, beside `localhost` and loopback addresses.
+    /// TLS, without which the page is served on loopback only.
+    pub(crate) tls: Option<tls::Config>,
+    /// Names by which browsers may ask for the page, beside `localhost`, the address they reach it by, and with TLS the
+    /// machine's name.
     pub(crate) hosts: Vec<String>,
     /// Whether `technician` and `engineer` may sign in with the password `demo`.
     pub(crate) demo_accounts: bool,
@@ -32,6 +37,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8090)),
+            tls: None,
             hosts: Vec::new(),
             demo_accounts: false,
             language: Choice::Auto,
@@ -55,11 +61,30 @@ pub(crate) struct ConfigError {
 const SESSION: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(90 * 24 * 3600));
 
 impl Config {
+    /// Makes relative paths absolute.
+    pub(crate) fn resolve(&mut self, base: &Path) {
+        if let Some(tls) = &mut self.tls {
+            tls.resolve(base);
+        }
+    }
+
     /// Checks what the types can't.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let wrong = |key: &str, message: String| Err(ConfigError { key: key.to_owned(), message });
-        if !self.listen.ip().is_loopback() {
+        let beyond = !self.listen.ip().to_canonical().is_loopback();
+        if beyond && self.tls.is_none() {
             return wrong("listen", beyond_loopback(self.listen));
+        }
+        if beyond && self.demo_accounts {
+            let message = format!(
+                "everybody knows the password of the demo's accounts, and {} is beyond loopback; listen on 127.0.0.1 or \
+                 [::1], or turn demo_accounts off and make accounts with `explaind users add`",
+                self.listen
+            );
+            return wrong("demo_accounts", message);
+        }
+        if let Some(tls) = &self.tls {
+            tls.check()?;
         }
         if self.demo_accounts && !self.hosts.is_empty() {
             let message =
@@ -67,9 +92,7 @@ impl Config {
             return wrong("hosts", message.to_owned());
         }
         for (index, host) in self.hosts.iter().enumerate() {
-            let fits = (1..=253).contains(&host.len())
-                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
-            if !fits {
+            if !is_host(host) && host.parse::<IpAddr>().is_err() {
                 let message = format!(
                     "\"{host}\" is not a host name; write it without scheme and port, like \"press-shop.example\""
                 );
@@ -89,11 +112,17 @@ impl Config {
     }
 }
 
+/// Whether this can be the name of a host, in a header and in a certificate.
+pub(super) fn is_host(name: &str) -> bool {
+    (1..=253).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+}
+
 /// Why an address is refused.
 pub(crate) fn beyond_loopback(address: SocketAddr) -> String {
     format!(
-        "{address} is beyond loopback, where passwords would travel in the clear, and this version has no TLS of its own; \
-         listen on 127.0.0.1 or [::1], and reach it by an SSH tunnel or a TLS proxy on this machine"
+        "{address} is beyond loopback, where passwords would travel in the clear; add the table [web.tls] (empty, a \
+         certificate is made for it), or listen on 127.0.0.1 or [::1]"
     )
 }
 
@@ -120,6 +149,8 @@ mod tests {
             ("listen = \"[::]:8090\"", "listen"),
             ("listen = \"192.168.1.5:80\"", "listen"),
             ("demo_accounts = true\nhosts = [\"gateway\"]", "hosts"),
+            ("listen = \"192.168.1.5:80\"\ndemo_accounts = true\n[tls]", "demo_accounts"),
+            ("[tls]\nkey_file = \"key.pem\"", "tls.certificate"),
             ("hosts = [\"fine\", \"http://x\"]", "hosts[1]"),
             ("session_idle = \"1s\"", "session_idle"),
             ("session_lifetime = \"900d\"", "session_lifetime"),
@@ -131,5 +162,9 @@ mod tests {
         assert!(toml::from_str::<Config>("language = \"fr\"").is_err());
         assert_eq!(parse("language = \"de\"").language, Choice::German);
         assert_eq!(parse("listen = \"[::1]:9000\"").check(), Ok(()));
+        assert_eq!(parse("hosts = [\"gateway-3\", \"192.0.2.2\", \"2001:db8::7\"]").check(), Ok(()));
+        for beyond in ["0.0.0.0:8443", "[::]:8443", "192.168.1.5:8443"] {
+            assert_eq!(parse(&format!("listen = \"{beyond}\"\n[tls]")).check(), Ok(()), "{beyond}");
+        }
     }
 }

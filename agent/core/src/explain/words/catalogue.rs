@@ -139,6 +139,7 @@ pub(super) struct Catalogue {
     pub(super) batch_conflict: &'static str,
     pub(super) model_refused: &'static str,
     pub(super) model_missing: &'static str,
+    pub(super) certificate_ends: &'static str,
 }
 
 /// Fills a phrase's gaps. What is filled in is not looked at again, so a name with braces stays as it is.

@@ -13,6 +13,7 @@ pub fn gateway(language: Language, condition: Condition) -> &'static str {
         Condition::BatchConflict => words.batch_conflict,
         Condition::ModelRefused => words.model_refused,
         Condition::ModelMissing => words.model_missing,
+        Condition::CertificateEnds => words.certificate_ends,
     }
 }
 

@@ -20,10 +20,13 @@ use super::{Actor, Peer};
 use crate::clock;
 use crate::web::audit::{self, Asked, Kind};
 use crate::web::problem::Problem;
+use crate::web::wire::Wire;
 use crate::web::{LARGEST_BODY, Shared};
 
 /// The name of the cookie that holds a session's token.
 pub(crate) const COOKIE: &str = "explaind_session";
+/// The same with TLS: browsers take a cookie of such a name from this very host by TLS, and from nobody else.
+pub(crate) const COOKIE_BY_TLS: &str = "__Host-explaind_session";
 /// The header that carries the session's secret where there is no form.
 const CSRF_HEADER: &str = "x-csrf-token";
 /// Requests that a page makes by itself: they do not keep a session from becoming idle.
@@ -118,7 +121,7 @@ async fn admit(web: Shared, mut request: Request, next: Next) -> Response {
         (Some(token), Some(_)) => Some(web.access.machine(token)),
         (None, peer) => match peer {
             Some(Peer::Socket { uid, name }) => web.access.on_socket(*uid, name).map(Some),
-            Some(Peer::Tcp(_)) => session_key(request.headers()).and_then(|key| {
+            Some(Peer::Tcp(_)) => session_key(request.headers(), Wire::is_tls(request.extensions())).and_then(|key| {
                 let touch = !BY_THEMSELVES.contains(&request.uri().path());
                 web.access.session(&key, clock::now(), touch).map(Some)
             }),
@@ -178,12 +181,13 @@ async fn unknown_token(web: &Shared, asked: &Asked) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "no machine here has this token; make one with `explaind users add --token`")
 }
 
-/// The session named by the request's cookie.
-pub(crate) fn session_key(headers: &HeaderMap) -> Option<Key> {
+/// The session named by the request's cookie. `tls`: whether the request came by TLS of our own.
+pub(crate) fn session_key(headers: &HeaderMap, tls: bool) -> Option<Key> {
+    let called = if tls { COOKIE_BY_TLS } else { COOKIE };
     let cookies = headers.get_all(COOKIE_HEADER).into_iter().filter_map(|value| value.to_str().ok());
     let token = cookies.flat_map(|line| line.split(';')).find_map(|pair| {
         let (name, value) = pair.trim().split_once('=')?;
-        (name == COOKIE).then_some(value)
+        (name == called).then_some(value)
     })?;
     Some(key(token))
 }
@@ -278,8 +282,12 @@ mod tests {
     #[test]
     fn the_session_is_found_among_other_cookies() {
         let wanted = key("abc");
-        assert_eq!(session_key(&headers(&[("cookie", "a=b; explaind_session=abc; c=d")])), Some(wanted));
-        assert_eq!(session_key(&headers(&[("cookie", "a=b"),])), None);
-        assert_eq!(session_key(&headers(&[])), None);
+        assert_eq!(session_key(&headers(&[("cookie", "a=b; explaind_session=abc; c=d")]), false), Some(wanted));
+        assert_eq!(session_key(&headers(&[("cookie", "a=b"),]), false), None);
+        assert_eq!(session_key(&headers(&[]), false), None);
+        let planted = [("cookie", "explaind_session=planted; __Host-explaind_session=abc")];
+        assert_eq!(session_key(&headers(&planted), true), Some(wanted));
+        assert_eq!(session_key(&headers(&planted[..0]), true), None);
+        assert_eq!(session_key(&headers(&[("cookie", "explaind_session=abc")]), true), None, "it came without TLS");
     }
 }

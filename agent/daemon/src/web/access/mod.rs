@@ -22,7 +22,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use gate::Identified;
-pub(crate) use gate::{COOKIE, Collector, Engineer, Technician, Viewer, identify, read, same_origin, session_key};
+pub(crate) use gate::{
+    COOKIE, COOKIE_BY_TLS, Collector, Engineer, Technician, Viewer, identify, read, same_origin, session_key,
+};
 pub(crate) use seen::Seen;
 pub(crate) use session::Key;
 pub(crate) use throttle::Throttle;

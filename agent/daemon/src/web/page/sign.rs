@@ -5,17 +5,18 @@ use std::net::IpAddr;
 use axum::Extension;
 use axum::extract::{Form, State};
 use axum::http::header::{ORIGIN, SET_COOKIE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{layout, words};
 use crate::clock;
-use crate::web::access::{COOKIE, Peer, Refused, Viewer, session_key};
+use crate::web::access::{COOKIE, COOKIE_BY_TLS, Peer, Refused, Viewer, session_key};
 use crate::web::audit::{Asked, Kind};
 use crate::web::guard::wants_page;
 use crate::web::problem::Problem;
+use crate::web::wire::Wire;
 use crate::web::{Shared, Web, audit};
 
 /// Longest name that is looked at.
@@ -37,6 +38,7 @@ pub(crate) async fn form(State(web): State<Shared>) -> Markup {
 pub(crate) async fn sign_in(
     State(web): State<Shared>,
     Extension(peer): Extension<Peer>,
+    extensions: Extensions,
     headers: HeaderMap,
     Form(given): Form<Credentials>,
 ) -> Response {
@@ -44,16 +46,16 @@ pub(crate) async fn sign_in(
         return Problem::forbidden("on the socket nobody signs in: root and the daemon's own user are known")
             .into_response();
     };
-    let now = clock::now();
+    let (now, tls) = (clock::now(), Wire::is_tls(&extensions));
     let name: String = given.user.trim().chars().take(LONGEST_NAME).collect();
     match web.access.sign_in(from, &name, &given.password, now).await {
         Ok(token) => {
             audit::note(&web, &name, "sign_in", "web", "done").await;
-            if let Some(old) = session_key(&headers) {
+            if let Some(old) = session_key(&headers, tls) {
                 web.access.sign_out(&old);
             }
             let seconds = web.config.session_lifetime.as_secs();
-            with_cookie(Redirect::to("/").into_response(), &cookie(&headers, &token, seconds))
+            with_cookie(Redirect::to("/").into_response(), &cookie(&headers, tls, &token, seconds))
         }
         Err(refused) => {
             note_refusal(&web, from, &name, &refused).await;
@@ -91,19 +93,26 @@ fn refusal(web: &Web, headers: &HeaderMap, refused: &Refused) -> Response {
 }
 
 /// `POST /sign-out`.
-pub(crate) async fn sign_out(State(web): State<Shared>, headers: HeaderMap, Viewer(actor): Viewer) -> Response {
+pub(crate) async fn sign_out(
+    State(web): State<Shared>,
+    extensions: Extensions,
+    headers: HeaderMap,
+    Viewer(actor): Viewer,
+) -> Response {
     if let Some(session) = &actor.session {
         web.access.sign_out(&session.key);
         audit::note(&web, &actor.name, "sign_out", "web", "done").await;
     }
-    with_cookie(super::to_sign_in(), &cookie(&headers, "", 0))
+    with_cookie(super::to_sign_in(), &cookie(&headers, Wire::is_tls(&extensions), "", 0))
 }
 
-/// Out of reach of scripts and of other sites; behind TLS, which the origin tells, never sent without.
-fn cookie(headers: &HeaderMap, token: &str, seconds: u64) -> String {
-    let tls = headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
-    let secure = if tls { "; Secure" } else { "" };
-    format!("{COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+/// Out of reach of scripts and of other sites; with TLS, ours or that of a proxy, which the origin tells, never sent
+/// without.
+fn cookie(headers: &HeaderMap, tls: bool, token: &str, seconds: u64) -> String {
+    let proxied = headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
+    let secure = if tls || proxied { "; Secure" } else { "" };
+    let name = if tls { COOKIE_BY_TLS } else { COOKIE };
+    format!("{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
 }
 
 fn with_cookie(mut response: Response, cookie: &str) -> Response {

@@ -16,7 +16,7 @@ async fn open(rig: &Rig) -> (u16, std::path::PathBuf, JoinHandle<()>) {
     let port = tcp.local_addr().unwrap().port();
     let path = rig.folder.path().join("explaind.sock");
     let socket = UnixListener::bind(&path).unwrap();
-    (port, path, tokio::spawn(server::run(rig.router.clone(), tcp, socket, rig.stop.clone())))
+    (port, path, tokio::spawn(server::run(rig.router.clone(), (tcp, None), socket, rig.stop.clone())))
 }
 
 async fn say(port: u16, bytes: &str) -> TcpStream {

@@ -131,4 +131,5 @@ pub(in super::super) static ENGLISH: Catalogue = Catalogue {
     batch_conflict: "The registry had other records under the name of a batch; those of this gateway were put beside them.",
     model_refused: "A new model did not pass its checks here, or did not do well; the one before goes on. The central team should look at it.",
     model_missing: "There is no model to run for a machine. A simple rule stands in where one is configured; otherwise it is not watched.",
+    certificate_ends: "The certificate of this page ends soon, has ended, or could not be renewed. The central team should renew it.",
 };

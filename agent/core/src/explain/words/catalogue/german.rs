@@ -134,4 +134,5 @@ pub(in super::super) static GERMAN: Catalogue = Catalogue {
     batch_conflict: "Zentral lagen unter dem Namen eines Pakets andere Daten; die dieses Gateways liegen jetzt daneben.",
     model_refused: "Ein neues Modell hat hier seine Prüfungen nicht bestanden oder sich nicht bewährt; das vorherige läuft weiter. Das zentrale Team sollte es sich ansehen.",
     model_missing: "Für eine Maschine gibt es kein lauffähiges Modell. Wo eine einfache Regel eingerichtet ist, springt sie ein; sonst wird die Maschine nicht überwacht.",
+    certificate_ends: "Das Zertifikat dieser Seite läuft bald ab, ist abgelaufen oder ließ sich nicht erneuern. Das zentrale Team sollte es erneuern.",
 };
