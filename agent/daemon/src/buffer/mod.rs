@@ -86,6 +86,7 @@ mod front;
 mod generation;
 mod guard;
 mod headroom;
+mod history;
 mod inspect;
 mod journal;
 mod keys;
@@ -125,6 +126,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use explaind_core::domain::explanation::Settlement;
 use explaind_core::domain::record::{Body, Health, NewRecord, Record, Stream};
 use explaind_core::domain::time::{Now, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::broadcast;
 use uuid::Uuid;
@@ -188,7 +190,7 @@ pub(crate) struct Pending {
 }
 
 /// The buffer in figures.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Stat {
     /// The store's id.
     pub(crate) store_id: Uuid,
@@ -215,7 +217,7 @@ pub(crate) struct Stat {
 }
 
 /// One stream in figures.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct StreamStat {
     /// Its name.
     pub(crate) stream: &'static str,
