@@ -20,6 +20,9 @@ use crate::web::problem::{Document, Problem};
 
 /// The type of most answers.
 pub(super) const JSON: &str = "application/json";
+/// Errors that any request may be answered with, also where nobody needs to be signed in: a token that nobody has, a proxy or
+/// a page of another site, a foreign host name, and a gateway that is too busy.
+const ANYWHERE: [u16; 4] = [401, 403, 421, 503];
 /// The type of errors.
 const PROBLEM: &str = "application/problem+json";
 
@@ -38,26 +41,24 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// Nothing is said yet. Types of answers are collected in `schemas`.
+    /// Only what holds everywhere is said yet. Types of answers are collected in `schemas`.
     pub(super) fn new(schemas: &'a mut SchemaGenerator) -> Self {
         let bodies = SchemaSettings::draft2020_12().for_deserialize().with(|settings| {
             settings.inline_subschemas = true;
             settings.meta_schema = None;
         });
-        Self {
+        let mut draft = Self {
             answers_of: schemas,
             bodies_of: bodies.into_generator(),
             role: None,
             parameters: Vec::new(),
             body: None,
             answers: BTreeMap::new(),
-        }
+        };
+        draft.errors(&ANYWHERE);
+        draft
     }
 
-    fn role(&mut self, role: &'static str) {
-        self.role = Some(role);
-        self.errors(&[401, 403, 503]);
-    }
 
     /// Statuses that are answered with a problem document.
     pub(super) fn errors(&mut self, statuses: &[u16]) {
@@ -204,7 +205,7 @@ takes_nothing!(State<Shared>, Uri, HeaderMap);
 
 macro_rules! takes_role {
     ($($kind:ty: $name:literal)*) => {
-        $(impl Takes for $kind { fn describe(draft: &mut Draft<'_>) { draft.role($name); } })*
+        $(impl Takes for $kind { fn describe(draft: &mut Draft<'_>) { draft.role = Some($name); } })*
     };
 }
 

@@ -82,7 +82,7 @@ pub(super) fn all() -> Vec<Operation> {
 fn about_the_gateway() -> Vec<Operation> {
     vec![
         get("/healthz", "health", "Whether the process lives", super::healthy),
-        get("/readyz", "readiness", "Whether it does its work", super::ready).or(&[503]),
+        get("/readyz", "readiness", "Whether it does its work", super::ready),
         get("/metrics", "metrics", "Figures, as OpenMetrics text", super::metrics).and(|draft| {
             draft.answer(200, "Figures.", &["application/openmetrics-text"], &json!({ "type": "string" }), Value::Null);
         }),

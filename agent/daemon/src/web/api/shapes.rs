@@ -204,6 +204,7 @@ struct Asset {
 
 /// What a change of models came to.
 #[derive(JsonSchema)]
+#[schemars(rename = "ModelChange")]
 pub(crate) struct Change {
     /// `rolled_back`, `stopped` or `released`.
     done: String,
