@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::prediction::Space;
 
 /// How attributions were computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Exact interventional Shapley values of a tree ensemble.
@@ -71,7 +72,7 @@ pub struct Attribution {
 }
 
 /// The share of one stretch of a window's time.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct IntervalShare {
     /// The first step, counted from the oldest.
     pub from: u32,
@@ -85,7 +86,7 @@ pub struct IntervalShare {
 
 /// How well attributions tell what the model heeds: features are given back their background values, most important
 /// first, and the output must move further and sooner than when they go in random order.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Faithfulness {
     /// Mean share of the way to the base value over the deletions, in the order of the attributions.
     pub deletion: f64,

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -55,7 +56,7 @@ impl Kind {
 }
 
 /// How a search for counterfactuals ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// There is at least one.
@@ -71,7 +72,7 @@ pub enum Outcome {
 }
 
 /// The smallest changes that clear an alert, nearest first, and what was searched for them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Counterfactuals {
     /// How the search ended.
     pub outcome: Outcome,
@@ -92,7 +93,7 @@ pub struct Counterfactuals {
 }
 
 /// One way to clear an alert, verified by running the model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Counterfactual {
     /// What is set otherwise.
     pub changes: Vec<Change>,
@@ -103,7 +104,7 @@ pub struct Counterfactual {
 }
 
 /// One feature set to another value.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// The feature's name.
     pub feature: Arc<str>,
@@ -144,7 +145,7 @@ pub struct PastAlert {
 }
 
 /// A row of the background that is like this one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReferenceRow {
     /// Its number in `background.csv`, from 0.
     pub row: usize,

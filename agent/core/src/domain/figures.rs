@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::explanation::{Attribution, Explanation, Faithfulness, IntervalShare, Method};
 use super::prediction::Space;
 
 /// The figures of one explanation. JSON has no form for what is not a number: such a value is `None`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Figures {
     /// The model's output, in `space`.
     pub output: f64,
@@ -41,7 +42,7 @@ pub struct Figures {
 }
 
 /// One feature's share, with what it was computed from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Share {
     /// The feature's name.
     pub feature: Arc<str>,

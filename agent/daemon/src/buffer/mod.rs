@@ -87,6 +87,7 @@ mod front;
 mod generation;
 mod guard;
 mod headroom;
+mod history;
 mod inspect;
 mod journal;
 mod keys;
@@ -126,6 +127,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use explaind_core::domain::explanation::Settlement;
 use explaind_core::domain::record::{Body, Health, NewRecord, Record, Stream};
 use explaind_core::domain::time::{Now, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::broadcast;
 use uuid::Uuid;
@@ -190,7 +192,7 @@ pub(crate) struct Pending {
 }
 
 /// The buffer in figures.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Stat {
     /// The store's id.
     pub(crate) store_id: Uuid,
@@ -217,7 +219,7 @@ pub(crate) struct Stat {
 }
 
 /// One stream in figures.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct StreamStat {
     /// Its name.
     pub(crate) stream: &'static str,

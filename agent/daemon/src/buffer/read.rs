@@ -160,6 +160,19 @@ impl Buffer {
     }
 }
 
+impl Buffer {
+    /// The number of a stream's last record that is on disk.
+    pub(crate) fn newest(&self, stream: Stream) -> u64 {
+        self.0.commit.visible(stream)
+    }
+
+    /// Numbers of the predictions whose explanation is not settled; `None` when there are more than so many.
+    pub(crate) fn unsettled_numbers(&self, most: usize) -> Option<Vec<u64>> {
+        let state = self.0.state();
+        (state.unsettled.len() <= most).then(|| state.unsettled.iter().copied().collect())
+    }
+}
+
 impl Core {
     /// Up to where explanations are settled; streams without explanations are settled throughout.
     fn settled(&self, stream: Stream) -> u64 {

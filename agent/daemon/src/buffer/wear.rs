@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Nothing is said of a day before so long.
@@ -58,7 +59,7 @@ pub(super) fn appended((records, bytes): (u64, u64)) {
 }
 
 /// What was written since the process started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Wear {
     /// Seconds since then.
     pub(crate) seconds: u64,

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use explaind_core::domain::record::Stream;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -81,7 +82,7 @@ pub(crate) enum Put {
 }
 
 /// Which store a gateway's folder belongs to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct StoreMark {
     /// The gateway's name.
     pub(crate) gateway: String,

@@ -15,6 +15,7 @@ use std::path::Path;
 
 use explaind_core::domain::record::Stream;
 use rustix::fs::{Advice, fadvise};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -27,7 +28,7 @@ use crate::clock;
 use crate::registry::{self, DirectoryConfig, Put, Registry, RegistryError, StoreMark, batch_path};
 
 /// What a medium holds of a gateway before anything is written to it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Place {
     /// Where that is, for people.
     pub(crate) name: String,
@@ -38,7 +39,7 @@ pub(crate) struct Place {
 }
 
 /// What is to be carried.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Begun {
     /// Whose the medium's folder is from now on.
     pub(crate) mark: StoreMark,
@@ -60,7 +61,7 @@ pub(crate) struct Batch {
 }
 
 /// A batch that is safe where it was put.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Sent {
     /// Its stream.
     pub(crate) stream: String,

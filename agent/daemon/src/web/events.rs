@@ -1,30 +1,38 @@
-//! Live news as server-sent events.
+//! Live news as server-sent events, which resume.
 //!
-//! Events say that something changed, and what; whoever listens then reads it again. So changes can be gathered and a
-//! slow listener may miss some: it is then told that everything may have changed.
+//! Events say that something changed, and what; whoever listens reads it where it stands. Each carries how far its
+//! listener has heard (see `place`). Whoever comes back with that in `Last-Event-ID`, or cannot follow, is told from the
+//! records what was missed, each thing once, in as far as that is not more than a look at everything would be: then the
+//! event `reset` says so.
 
-use std::collections::{BTreeMap, VecDeque};
+mod missed;
+mod news;
+mod place;
+
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
-use explaind_core::domain::prediction::Role;
-use explaind_core::domain::record::{Body, Record};
+use explaind_core::domain::record::Record;
 use futures::stream::{self, Stream};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::{Instant, sleep_until};
-use uuid::Uuid;
 
 use super::Shared;
 use super::access::{Actor, Viewer};
 use super::problem::Problem;
 use super::time::iso;
 use crate::clock;
+use missed::Missed;
+use news::{Gathered, News};
+use place::Place;
 
 /// Most listeners at once.
 pub(crate) const MOST_STREAMS: usize = 64;
@@ -34,29 +42,66 @@ const GATHER: Duration = Duration::from_millis(250);
 const PREDICTIONS: Duration = Duration::from_secs(1);
 /// How often something is said when there is nothing to say; also how often the sign-in is looked at.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Changes gathered by kind; with more, the listener is told that everything may have changed.
-const MOST_GATHERED: usize = 256;
+/// How long a browser waits before it comes back by itself.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// What the API's description says of the stream.
+pub(crate) const WHAT: &str = "Events `hello` (first), `alert`, `feedback`, `explanation`, `prediction` (of each asset at \
+    most one a second), `gateway`, `heartbeat` (every 15 s) and `reset`, each with JSON as its data. With the id of the last \
+    event heard in `Last-Event-ID`, what came since follows, nothing twice; `reset` says that this is too much or not kept \
+    any more, and everything is to be read anew.";
+
+/// The header with the id of the event that a listener heard last.
+pub(crate) struct Last(Option<String>);
+
+impl<S: Sync> FromRequestParts<S> for Last {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let id = parts.headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default().to_owned());
+        // A browser that has heard no id says nothing.
+        Ok(Self(id.filter(|id| !id.is_empty())))
+    }
+}
 
 /// `GET /api/v1/events`.
-pub(crate) async fn stream(State(web): State<Shared>, Viewer(actor): Viewer) -> Result<Response, Problem> {
-    let place = Arc::clone(&web.streams)
+pub(crate) async fn stream(
+    State(web): State<Shared>,
+    Viewer(actor): Viewer,
+    Last(last): Last,
+) -> Result<Response, Problem> {
+    let place_taken = Arc::clone(&web.streams)
         .try_acquire_owned()
         .map_err(|_| Problem::busy(format!("there are already {MOST_STREAMS} listeners; close a page elsewhere")))?;
+    // From here on nothing is missed; what is read below comes once more, and is known by its number.
     let news = web.buffer.subscribe();
     let now = Instant::now();
-    let listener = Listener {
+    let known = last.as_ref().map(|last| last.parse::<Place>());
+    let place = match &known {
+        Some(Ok(place)) => place.clone(),
+        Some(Err(())) => Place::default(),
+        None => web.off_thread(|web| Ok(missed::now(&web.buffer))).await?,
+    };
+    let mut listener = Listener {
         web,
         actor,
         news,
         gathered: Gathered::default(),
-        ready: VecDeque::from([Event::default()
-            .event("hello")
-            .data(json!({ "at": iso(clock::now().utc) }).to_string())]),
-        flush_at: None,
+        place,
+        ready: VecDeque::new(),
+        behind: known.is_some(),
+        flush_at: known.is_some().then_some(now),
         predictions_at: now,
         heartbeat_at: now + HEARTBEAT,
-        _place: place,
+        _place: place_taken,
     };
+    if matches!(known, Some(Err(()))) {
+        listener.place.lost = true;
+    }
+    let hello = json!({ "at": iso(clock::now().utc), "resumes": known.is_some() });
+    let event = Event::default().event("hello").retry(RETRY).data(hello.to_string());
+    // What is unknown here must not come back as if it were known.
+    listener.ready.push_back(if listener.place.lost { event } else { event.id(listener.place.to_string()) });
     Ok(Sse::new(listener.into_stream()).into_response())
 }
 
@@ -65,7 +110,11 @@ struct Listener {
     actor: Actor,
     news: Receiver<Arc<Record>>,
     gathered: Gathered,
+    /// Up to where all was told.
+    place: Place,
     ready: VecDeque<Event>,
+    /// Whether what is to be told must be read from the records.
+    behind: bool,
     /// When what was gathered goes out.
     flush_at: Option<Instant>,
     /// Before this, predictions wait.
@@ -97,7 +146,9 @@ impl Listener {
                 () = stop.cancelled() => return None,
                 () = ended.cancelled() => return None,
                 () = sleep_until(self.heartbeat_at) => self.heartbeat()?,
-                () = sleep_until(flush_at), if self.flush_at.is_some() => self.flush(),
+                () = sleep_until(flush_at), if self.flush_at.is_some() => {
+                    if self.behind { self.catch_up().await } else { self.flush() }
+                }
                 news = self.news.recv() => self.take(news)?,
             }
         }
@@ -105,19 +156,29 @@ impl Listener {
 
     fn take(&mut self, news: Result<Arc<Record>, RecvError>) -> Option<()> {
         match news {
-            Ok(record) => self.gathered.add(&record),
-            Err(RecvError::Lagged(_)) => self.gathered.everything = true,
+            Ok(record) if !self.behind => self.gathered.add(&record, &mut self.place),
+            // It is read with the others.
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => self.fall_behind(),
             Err(RecvError::Closed) => return None,
         }
-        if self.flush_at.is_none() {
-            let now = Instant::now();
-            let only_predictions = self.gathered.only_predictions();
-            self.flush_at = Some(if only_predictions { self.predictions_at.max(now + GATHER) } else { now + GATHER });
-        } else if !self.gathered.only_predictions() {
-            // Something more urgent came while predictions waited.
-            self.flush_at = self.flush_at.map(|at| at.min(Instant::now() + GATHER));
+        if self.gathered.is_too_much() {
+            self.fall_behind();
         }
+        let now = Instant::now();
+        if self.gathered.is_empty() && !self.behind {
+            return Some(());
+        }
+        let only_predictions = !self.behind && self.gathered.only_predictions();
+        let at = if only_predictions { self.predictions_at.max(now + GATHER) } else { now + GATHER };
+        // Something more urgent may come while predictions wait.
+        self.flush_at = Some(self.flush_at.map_or(at, |before| before.min(at)));
         Some(())
+    }
+
+    fn fall_behind(&mut self) {
+        self.gathered = Gathered::default();
+        self.behind = true;
     }
 
     fn flush(&mut self) {
@@ -126,13 +187,43 @@ impl Listener {
         if with_predictions {
             self.predictions_at = now + PREDICTIONS;
         }
-        self.ready.extend(
-            self.gathered
-                .drain(with_predictions)
-                .into_iter()
-                .map(|(name, data)| Event::default().event(name).data(data.to_string())),
-        );
-        self.flush_at = (!self.gathered.predictions.is_empty()).then_some(self.predictions_at);
+        let news = self.gathered.drain(with_predictions);
+        self.tell(news);
+        self.flush_at = self.gathered.has_predictions().then_some(self.predictions_at);
+    }
+
+    /// Each event says what was told with it and before.
+    fn tell(&mut self, news: Vec<News>) {
+        for News { name, data, step } in news {
+            self.place.step(step);
+            let event = Event::default().event(name).id(self.place.to_string()).data(data.to_string());
+            self.ready.push_back(event);
+        }
+    }
+
+    /// Tells what was missed, from the records; or that everything is to be read anew.
+    async fn catch_up(&mut self) {
+        let place = self.place.clone();
+        let missed = self.web.off_thread(move |web| Ok(missed::since(&web.buffer, &place)?)).await;
+        self.behind = false;
+        self.flush_at = None;
+        self.predictions_at = Instant::now() + PREDICTIONS;
+        let why = match missed {
+            Ok(Some(Missed { news, from, to })) => {
+                self.place = from;
+                self.tell(news);
+                self.place = to;
+                return;
+            }
+            Ok(None) => "more has happened than is told again, or it is not kept any more".to_owned(),
+            Err(problem) => problem.detail,
+        };
+        if let Ok(now) = self.web.off_thread(|web| Ok(missed::now(&web.buffer))).await {
+            self.place = now;
+        }
+        let data = json!({ "reason": why });
+        let event = Event::default().event("reset").id(self.place.to_string()).data(data.to_string());
+        self.ready.push_back(event);
     }
 
     /// Says that the line is up, unless the sign-in is over.
@@ -142,88 +233,9 @@ impl Listener {
             self.web.access.session(&session.key, now, false)?;
         }
         self.heartbeat_at = Instant::now() + HEARTBEAT;
-        self.ready.push_back(Event::default().event("heartbeat").data(json!({ "at": iso(now.utc) }).to_string()));
+        let event = Event::default().event("heartbeat").data(json!({ "at": iso(now.utc) }).to_string());
+        // Nobody has heard yet what is still to be read.
+        self.ready.push_back(if self.behind { event } else { event.id(self.place.to_string()) });
         Some(())
-    }
-}
-
-/// The newest news of each kind.
-#[derive(Default)]
-struct Gathered {
-    everything: bool,
-    alerts: BTreeMap<Uuid, Value>,
-    explanations: BTreeMap<Uuid, Value>,
-    feedback: BTreeMap<Uuid, Value>,
-    /// The last of each asset.
-    predictions: BTreeMap<Arc<str>, Value>,
-}
-
-impl Gathered {
-    fn only_predictions(&self) -> bool {
-        !self.everything && self.alerts.is_empty() && self.explanations.is_empty() && self.feedback.is_empty()
-    }
-
-    fn add(&mut self, record: &Record) {
-        match &record.body {
-            Body::Alert(change) => {
-                let news = json!({
-                    "id": change.alert_id, "asset": change.asset, "state": change.to.as_str(),
-                    "suppression": change.cover.shown().as_str(), "priority": change.priority.as_str(),
-                });
-                // Of an alarm at rest something changes that lies over it: that is news of its own.
-                self.alerts.insert(change.alert_id.unwrap_or(record.id), news);
-            }
-            Body::Feedback(feedback) => {
-                let news = json!({
-                    "id": record.id, "alert_id": feedback.alert_id, "prediction_id": feedback.prediction_id,
-                    "asset": feedback.asset,
-                });
-                self.feedback.insert(record.id, news);
-            }
-            // A challenger's predictions are nobody's news.
-            Body::Prediction(prediction) if prediction.role == Role::Shadow => {}
-            Body::Prediction(prediction) => match &record.settlement {
-                // Explanations of predictions without an alert are nobody's news.
-                Some(settlement) => {
-                    if let Some(alert) = prediction.alert {
-                        let news = json!({
-                            "prediction_id": record.id, "alert_id": alert, "asset": prediction.asset,
-                            "status": settlement.status(),
-                        });
-                        self.explanations.insert(record.id, news);
-                    }
-                }
-                None => {
-                    let news = json!({ "id": record.id, "asset": prediction.asset, "at": iso(record.at.utc) });
-                    self.predictions.insert(Arc::clone(&prediction.asset), news);
-                }
-            },
-            Body::Extra(extra) => {
-                let news = json!({ "prediction_id": extra.prediction_id, "kind": extra.kind.as_str() });
-                self.explanations.insert(record.id, news);
-            }
-            // What the page says above the alerts has changed.
-            Body::Health(health) if health.subject == "buffer" => self.everything = true,
-            Body::Audit(_) | Body::Health(_) => {}
-        }
-        let fullest =
-            self.alerts.len().max(self.explanations.len()).max(self.feedback.len()).max(self.predictions.len());
-        if fullest > MOST_GATHERED {
-            *self = Self { everything: true, ..Self::default() };
-        }
-    }
-
-    fn drain(&mut self, with_predictions: bool) -> Vec<(&'static str, Value)> {
-        let mut out = Vec::new();
-        if std::mem::take(&mut self.everything) {
-            out.push(("alert", json!({})));
-        }
-        out.extend(std::mem::take(&mut self.alerts).into_values().map(|news| ("alert", news)));
-        out.extend(std::mem::take(&mut self.explanations).into_values().map(|news| ("explanation", news)));
-        out.extend(std::mem::take(&mut self.feedback).into_values().map(|news| ("feedback", news)));
-        if with_predictions {
-            out.extend(std::mem::take(&mut self.predictions).into_values().map(|news| ("prediction", news)));
-        }
-        out
     }
 }

@@ -9,27 +9,28 @@ use explaind_core::domain::feedback::{ExplanationVerdict, Feedback, UserRole, Ve
 use explaind_core::domain::prediction::Prediction;
 use explaind_core::domain::record::{Body, NewRecord, Record};
 use explaind_core::domain::time::Timestamp;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::access::Actor;
 use super::problem::Problem;
 use super::verdicts::Said;
-use super::{Web, audit, story, time};
+use super::{Web, audit, once, story, time};
 use crate::buffer::Alert;
 use crate::clock;
 
 /// Longest comment, in characters.
 pub(crate) const LONGEST_COMMENT: usize = 2000;
 /// Longest short text: a cause, a class, a name.
-const LONGEST_WORD: usize = 200;
+pub(crate) const LONGEST_WORD: usize = 200;
 /// Most features named as relevant, and as irrelevant.
 const MOST_FEATURES: usize = 256;
 /// Longest span of a missed event: a year, in microseconds.
 const LONGEST_SPAN: i64 = 366 * 86_400 * 1_000_000;
 
 /// What a client sends.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Asked {
     pub(crate) prediction_id: Option<Uuid>,
@@ -49,7 +50,7 @@ pub(crate) struct Asked {
 }
 
 /// A class or a value.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Scalar {
     Text(String),
@@ -58,7 +59,7 @@ pub(crate) enum Scalar {
 }
 
 impl Scalar {
-    fn into_text(self) -> String {
+    pub(crate) fn into_text(self) -> String {
         match self {
             Self::Text(text) => text,
             Self::Number(number) => number.to_string(),
@@ -77,6 +78,26 @@ struct Subject {
 
 /// Checks and stores it. Waits for the disk: not for an async task.
 pub(crate) fn give(web: &Web, actor: &Actor, asked: Asked) -> Result<Said, Problem> {
+    store(web, actor, asked, None)
+}
+
+/// The same, but said again under the same key it is what was said the first time, also after a restart: the key is in the
+/// record's id.
+pub(crate) fn give_once(web: &Web, actor: &Actor, asked: Asked, key: Option<&str>) -> Result<Said, Problem> {
+    let Some(key) = key else { return give(web, actor, asked) };
+    let mark = once::mark(&actor.name, key);
+    let _turn = web.verdicts.turn();
+    match web.verdicts.marked(mark) {
+        None => store(web, actor, asked, Some(mark)),
+        Some(said) if once::is_same(&asked, &said.feedback)? => Ok(said),
+        Some(said) => Err(Problem::unacceptable(format!(
+            "something else was said under this Idempotency-Key, as feedback {}; take another key",
+            said.id
+        ))),
+    }
+}
+
+fn store(web: &Web, actor: &Actor, asked: Asked, mark: Option<u64>) -> Result<Said, Problem> {
     let subject = subject(web, &asked)?;
     let feedback = compose(web, actor, asked, &subject)?;
     let about = feedback
@@ -84,7 +105,8 @@ pub(crate) fn give(web: &Web, actor: &Actor, asked: Asked) -> Result<Said, Probl
         .or(feedback.alert_id)
         .map_or_else(|| format!("asset {}", feedback.asset), |id| id.to_string());
     let at = clock::now();
-    let record = NewRecord { id: clock::mint(at), at, body: Body::Feedback(feedback) };
+    let id = once::marked(clock::mint(at), mark);
+    let record = NewRecord { id, at, body: Body::Feedback(feedback) };
     let stored = web.buffer.append(vec![record, audit::record(&actor.name, "feedback", &about, "done")])?;
     let said = stored.iter().find_map(|record: &Arc<Record>| Said::from_record(record));
     let said = said.ok_or_else(|| Problem::busy("the feedback was stored and not given back; reload to see it"))?;

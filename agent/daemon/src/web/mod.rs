@@ -14,6 +14,7 @@ mod events;
 mod feedback;
 mod guard;
 mod language;
+mod once;
 mod page;
 mod patience;
 mod places;

@@ -6,7 +6,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use explaind_core::domain::alert::Unfit;
 use explaind_core::domain::command::Refusal;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::buffer::BufferError;
 use crate::question::Unanswered;
@@ -52,14 +53,29 @@ impl Problem {
     }
 
     /// The document itself.
-    pub(crate) fn document(&self) -> serde_json::Value {
-        json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or("Error"),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        })
+    pub(crate) fn document(&self) -> Document {
+        Document {
+            kind: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+        }
     }
+}
+
+/// An error as RFC 9457 has it.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct Document {
+    /// There is nothing to be read of the status beside what it says of itself.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The status, in words.
+    title: &'static str,
+    /// That of the answer.
+    status: u16,
+    /// What is wrong and what to do, in one sentence.
+    detail: String,
 }
 
 impl IntoResponse for Problem {

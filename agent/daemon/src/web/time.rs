@@ -1,6 +1,34 @@
 //! Times as text.
 
+use std::borrow::Cow;
+
 use explaind_core::domain::time::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
+
+/// A time as the API tells it, see [`iso`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Iso(pub(crate) Timestamp);
+
+impl Serialize for Iso {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&iso(self.0))
+    }
+}
+
+impl JsonSchema for Iso {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "date-time" })
+    }
+}
 
 /// RFC 3339 in UTC with microseconds: what the API and `<time datetime>` carry.
 pub(crate) fn iso(at: Timestamp) -> String {

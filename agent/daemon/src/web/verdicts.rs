@@ -1,7 +1,7 @@
 //! What people have said, found by the alert or the prediction they said it of.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use explaind_core::domain::feedback::{Feedback, Verdict};
 use explaind_core::domain::record::{Body, Record, Stream};
@@ -43,7 +43,15 @@ impl Said {
 
 /// The index. Feedback is written by this process only, so what it was told is all there is.
 #[derive(Default)]
-pub(crate) struct Verdicts(Mutex<Index>);
+pub(crate) struct Verdicts(Mutex<Index>, Mutex<()>);
+
+/// What of an id is neither time nor version: random, or made of a key that a client gave.
+pub(crate) const MARK: u64 = (1 << 62) - 1;
+
+/// That part of an id.
+fn mark(id: Uuid) -> u64 {
+    id.as_u64_pair().1 & MARK
+}
 
 #[derive(Default)]
 struct Index {
@@ -51,6 +59,7 @@ struct Index {
     all: HashMap<Uuid, Said>,
     by_alert: HashMap<Uuid, Vec<Uuid>>,
     by_prediction: HashMap<Uuid, Vec<Uuid>>,
+    by_mark: HashMap<u64, Uuid>,
     revised: HashSet<Uuid>,
 }
 
@@ -79,6 +88,7 @@ impl Verdicts {
             index.by_prediction.entry(prediction).or_default().push(id);
         }
         index.revised.extend(said.feedback.revises);
+        index.by_mark.insert(mark(id), id);
         index.all.insert(id, said);
         index.order.push_back(id);
         if index.order.len() > MOST {
@@ -117,6 +127,18 @@ impl Verdicts {
         all
     }
 
+    /// What was said under an id with this mark, while it is at hand.
+    pub(crate) fn marked(&self, mark: u64) -> Option<Said> {
+        let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = index.by_mark.get(&mark).and_then(|id| index.all.get(id))?;
+        Some(Said { revised: index.revised.contains(&said.id), ..said.clone() })
+    }
+
+    /// Whoever looks whether something was said, and says it if not, has this meanwhile.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether a later feedback took its place.
     pub(crate) fn is_revised(&self, id: Uuid) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).revised.contains(&id)
@@ -127,6 +149,7 @@ impl Index {
     fn forget_oldest(&mut self) {
         let Some(said) = self.order.pop_front().and_then(|id| self.all.remove(&id)) else { return };
         self.revised.remove(&said.id);
+        self.by_mark.remove(&mark(said.id));
         for (ids, key) in
             [(&mut self.by_alert, said.feedback.alert_id), (&mut self.by_prediction, said.feedback.prediction_id)]
         {

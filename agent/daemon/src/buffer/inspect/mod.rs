@@ -18,6 +18,7 @@ use std::io;
 use std::path::Path;
 
 use explaind_core::domain::record::Stream;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use offline::Offline;
@@ -71,7 +72,7 @@ impl Part {
 }
 
 /// What one piece of the check came to.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Piece {
     /// Records, or files, that were looked at.
     pub(crate) checked: u64,
@@ -88,7 +89,7 @@ pub(crate) struct Piece {
 }
 
 /// Something that is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Finding {
     /// Where.
     pub(crate) part: String,

@@ -4,15 +4,17 @@
 //! without one goes on where they last said that they were. What was evicted before it was asked for is never passed
 //! over in silence: the answer is 410, and says where to go on.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE, LINK, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use explaind_core::domain::record::Stream;
 use explaind_core::domain::time::Timestamp;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::NEXT;
+use super::path::Of;
 use crate::clock;
 use crate::sync::{Form, Names};
 use crate::web::access::{Actor, Collector};
@@ -22,7 +24,7 @@ use crate::web::{Shared, Web};
 
 /// What Parquet is called (IANA, 2024).
 pub(super) const PARQUET: &str = "application/vnd.apache.parquet";
-const NDJSON: &str = "application/x-ndjson";
+pub(super) const NDJSON: &str = "application/x-ndjson";
 /// Records in an answer unless asked otherwise, and at most: some megabytes.
 const USUAL: usize = 1000;
 const MOST: usize = 5000;
@@ -30,11 +32,14 @@ const MOST: usize = 5000;
 const MOST_BYTES: u64 = 4 << 20;
 
 /// Which records.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
     /// The last one that the collector has.
+    #[schemars(range(max = u64::MAX))]
     after: Option<u64>,
+    /// Most that are given.
+    #[schemars(range(min = 1, max = MOST))]
     limit: Option<usize>,
 }
 
@@ -42,11 +47,10 @@ pub(crate) struct Wanted {
 pub(crate) async fn pull(
     State(web): State<Shared>,
     Collector(actor): Collector,
-    Path(name): Path<String>,
+    Of(stream): Of,
     headers: HeaderMap,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
-    let stream = stream(&name)?;
     let limit = limit(wanted.limit)?;
     let form = form(&headers);
     web.off_thread(move |web| {
@@ -88,7 +92,7 @@ pub(crate) async fn pull(
         let mut response = ([(CONTENT_TYPE, kind), (VARY, HeaderValue::from_static("accept"))], body).into_response();
         response.headers_mut().insert(NEXT, HeaderValue::from(next));
         if next < through
-            && let Ok(link) = HeaderValue::try_from(format!("</api/v1/batches/{name}?after={next}&limit={limit}>; rel=\"next\""))
+            && let Ok(link) = HeaderValue::try_from(format!("</api/v1/batches/{}?after={next}&limit={limit}>; rel=\"next\"", stream.as_str()))
         {
             response.headers_mut().insert(LINK, link);
         }
@@ -131,13 +135,6 @@ fn gone(stream: Stream, first: u64) -> Problem {
             stream.as_str()
         ),
     )
-}
-
-fn stream(name: &str) -> Result<Stream, Problem> {
-    Stream::ALL.into_iter().find(|stream| stream.as_str() == name).ok_or_else(|| {
-        let names = Stream::ALL.map(Stream::as_str).join(", ");
-        Problem::unknown(format!("there is no stream of this name; there are {names}"))
-    })
 }
 
 fn limit(asked: Option<usize>) -> Result<usize, Problem> {

@@ -5,11 +5,13 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, NoContent, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::batches::PARQUET;
 use super::body::Body;
+use super::words::Parts;
 use crate::buffer::{Part, Piece};
 use crate::sync::{self, Begun, Place, Sent, SyncError};
 use crate::web::Shared;
@@ -24,11 +26,15 @@ pub(crate) const NUMBERS: HeaderName = HeaderName::from_static("explaind-numbers
 pub(crate) const STREAM: HeaderName = HeaderName::from_static("explaind-stream");
 
 /// Which piece.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
+    /// Which part of all that is kept.
+    #[schemars(with = "Parts")]
     part: String,
+    /// Where the piece begins: `next` of the one before.
     #[serde(default)]
+    #[schemars(range(max = u64::MAX))]
     after: u64,
 }
 
@@ -74,12 +80,8 @@ pub(crate) async fn next(
 }
 
 /// A batch is safe on it.
-pub(crate) async fn sent(
-    State(web): State<Shared>,
-    _: Engineer,
-    Body(sent): Body<Sent>,
-) -> Result<StatusCode, Problem> {
-    web.off_thread(move |web| Ok(sync::sent(&web.buffer, &sent)?)).await.map(|()| StatusCode::NO_CONTENT)
+pub(crate) async fn sent(State(web): State<Shared>, _: Engineer, Body(sent): Body<Sent>) -> Result<NoContent, Problem> {
+    web.off_thread(move |web| Ok(sync::sent(&web.buffer, &sent)?)).await.map(|()| NoContent)
 }
 
 impl From<SyncError> for Problem {

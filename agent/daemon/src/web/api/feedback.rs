@@ -4,12 +4,13 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri};
 use explaind_core::domain::record::Stream;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::body::Body;
-use super::{Page, base, forms, limit, scan};
+use super::once::Once;
+use super::{MOST, Page, base, forms, limit, scan};
 use crate::web::Shared;
 use crate::web::access::{Technician, Viewer};
 use crate::web::feedback::{self, Asked};
@@ -17,14 +18,20 @@ use crate::web::problem::Problem;
 use crate::web::verdicts::Said;
 
 /// Which feedback.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
+    /// Most that are given.
+    #[schemars(range(min = 1, max = MOST))]
     limit: Option<usize>,
-    /// A sequence: only older ones.
+    /// Only those with a lower number: the header `Explaind-Next` of the page before.
+    #[schemars(range(max = u64::MAX))]
     before: Option<u64>,
+    /// Only those on this prediction.
     prediction_id: Option<Uuid>,
+    /// Only those on this alert.
     alert_id: Option<Uuid>,
+    /// Only those on this machine.
     asset: Option<String>,
 }
 
@@ -43,7 +50,7 @@ pub(crate) async fn list(
     _: Viewer,
     uri: Uri,
     Query(wanted): Query<Wanted>,
-) -> Result<Page<Value>, Problem> {
+) -> Result<Page<forms::Feedback>, Problem> {
     let limit = limit(wanted.limit)?;
     web.off_thread(move |web| {
         let (records, next) = scan(web, Stream::Feedback, wanted.before, limit, |record| {
@@ -52,19 +59,20 @@ pub(crate) async fn list(
         let items = records
             .iter()
             .filter_map(Said::from_record)
-            .map(|said| forms::said(&Said { revised: web.verdicts.is_revised(said.id), ..said }))
+            .map(|said| forms::Feedback::of(&Said { revised: web.verdicts.is_revised(said.id), ..said }))
             .collect();
         Ok(Page { items, next: next.map(|sequence| sequence.to_string()), base: base(&uri) })
     })
     .await
 }
 
-/// Takes feedback in. It is on disk when this answers 201.
+/// Takes feedback in. It is on disk when this answers 201. Said again under the same key, it is what was said the first time.
 pub(crate) async fn give(
     State(web): State<Shared>,
     Technician(actor): Technician,
+    Once(key): Once,
     Body(asked): Body<Asked>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
-    let said = web.off_thread(move |web| feedback::give(web, &actor, asked)).await?;
-    Ok((StatusCode::CREATED, Json(forms::said(&said))))
+) -> Result<(StatusCode, Json<forms::Feedback>), Problem> {
+    let said = web.off_thread(move |web| feedback::give_once(web, &actor, asked, key.as_deref())).await?;
+    Ok((StatusCode::CREATED, Json(forms::Feedback::of(&said))))
 }

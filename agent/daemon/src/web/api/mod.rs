@@ -4,29 +4,34 @@ mod alerts;
 mod batches;
 mod body;
 mod buffer;
+mod describe;
 mod feedback;
 mod forms;
 mod models;
+mod once;
 mod openapi;
+mod operations;
+mod path;
 mod predictions;
+mod shapes;
+mod words;
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_TYPE, HeaderName, LINK};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use explaind_core::domain::record::{Record, Stream};
 use serde::Serialize;
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::access::Viewer;
 use super::problem::Problem;
-use super::{Shared, Web, events};
+use super::{Shared, Web};
 
 /// The cursor of the next page.
 const NEXT: HeaderName = HeaderName::from_static("explaind-next");
@@ -39,35 +44,14 @@ const MOST_SCANNED: usize = 20_000;
 /// Records read at a time while filtering.
 const STRIDE: usize = 500;
 
-/// The API's routes.
+/// The API's routes: those of the table of operations, and no other.
 pub(crate) fn routes() -> Router<Shared> {
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .route("/api/v1/openapi.json", get(openapi::show))
-        .route("/api/v1/status", get(status))
-        .route("/api/v1/alerts", get(alerts::list))
-        .route("/api/v1/alerts/{id}", get(alerts::show))
-        .route("/api/v1/alerts/{id}/acknowledge", post(alerts::acknowledge))
-        .route("/api/v1/alerts/{id}/reset", post(alerts::reset))
-        .route("/api/v1/alerts/{id}/shelve", post(alerts::shelve))
-        .route("/api/v1/alerts/{id}/unshelve", post(alerts::unshelve))
-        .route("/api/v1/alerts/{id}/out-of-service", post(alerts::out_of_service))
-        .route("/api/v1/alerts/{id}/in-service", post(alerts::in_service))
-        .route("/api/v1/models", get(models::list))
-        .route("/api/v1/models/{name}/{verb}", post(models::change))
-        .route("/api/v1/gateway/{verb}", post(models::change_all))
-        .route("/api/v1/predictions", get(predictions::list))
-        .route("/api/v1/predictions/{id}", get(predictions::show))
-        .route("/api/v1/predictions/{id}/counterfactuals", get(predictions::counterfactuals))
-        .route("/api/v1/feedback", get(feedback::list).post(feedback::give))
-        .route("/api/v1/batches/{stream}", get(batches::pull))
-        .route("/api/v1/buffer/check", get(buffer::check))
-        .route("/api/v1/buffer/export/begin", post(buffer::begin))
-        .route("/api/v1/buffer/export/next", post(buffer::next))
-        .route("/api/v1/buffer/export/sent", post(buffer::sent))
-        .route("/api/v1/events", get(events::stream))
+    operations::all().into_iter().fold(Router::new(), |router, one| router.route(one.path, one.route))
+}
+
+/// Whether the gateway lives.
+async fn healthy() -> &'static str {
+    "ok\n"
 }
 
 async fn ready(State(web): State<Shared>) -> Result<&'static str, Problem> {
@@ -96,8 +80,8 @@ async fn metrics(State(web): State<Shared>) -> Response {
     ([(CONTENT_TYPE, kind)], web.metrics.text()).into_response()
 }
 
-async fn status(State(web): State<Shared>, _: Viewer) -> Result<Json<Value>, Problem> {
-    web.off_thread(|web| Ok(with_judged((web.status)(), &web.verdicts.judged()))).await.map(Json)
+async fn status(State(web): State<Shared>, _: Viewer) -> Result<Told<shapes::Status>, Problem> {
+    web.off_thread(|web| Ok(with_judged((web.status)(), &web.verdicts.judged()))).await.map(Told::new)
 }
 
 /// The status with what people said of each machine's alerts.
@@ -110,11 +94,19 @@ fn with_judged(mut status: Value, judged: &BTreeMap<String, (usize, usize)>) -> 
     status
 }
 
-/// The id in a path.
-fn id(text: &str) -> Result<Uuid, Problem> {
-    text.parse().map_err(|_| {
-        Problem::unknown("an id is written as 32 hexadecimal digits in five groups, and this address has none such")
-    })
+/// JSON that other parts make, of the shape `T`: described by that, and held to it by the tests of the whole daemon.
+struct Told<T>(Value, PhantomData<T>);
+
+impl<T> Told<T> {
+    fn new(value: Value) -> Self {
+        Self(value, PhantomData)
+    }
+}
+
+impl<T> IntoResponse for Told<T> {
+    fn into_response(self) -> Response {
+        Json(self.0).into_response()
+    }
 }
 
 fn limit(asked: Option<usize>) -> Result<usize, Problem> {

@@ -1,332 +1,216 @@
 //! The API's own description, for tools that make clients from one: `GET /api/v1/openapi.json` (OpenAPI 3.1).
 //!
-//! One table says what there is; a test holds it to the routes. Answers are described by what they are, not member by
-//! member: members are only ever added.
+//! It is made of the table of operations and of the types that their handlers take and give. Members are only ever added,
+//! so objects in answers may have more than is said here.
 
-use axum::Json;
-use axum::http::StatusCode;
+use std::sync::OnceLock;
+
+use axum::body::Bytes;
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use super::describe::{Draft, JSON};
+use super::operations::{self, Operation};
 use crate::web::access::{COOKIE, Viewer};
 
-/// One address with one method.
-struct Operation {
-    method: &'static str,
-    path: &'static str,
-    summary: &'static str,
-    /// The least role; empty where nobody needs to be signed in.
-    role: &'static str,
-    /// Parameters of the query, with their types.
-    query: &'static [(&'static str, &'static str)],
-    /// Members of the body, if it takes one, and whether all may be left out.
-    body: Option<(&'static [&'static str], bool)>,
-    /// What a good answer is, and its type.
-    answer: (&'static str, &'static str, &'static str),
-    /// Errors beyond 400, 401, 403 and 503.
-    errors: &'static [u16],
-}
-
-const JSON: &str = "application/json";
-const PAGING: [(&str, &str); 2] = [("limit", "integer"), ("before", "string")];
-const COMMENT: Option<(&[&str], bool)> = Some((&["comment"], true));
-const REASON: Option<(&[&str], bool)> = Some((&["reason"], true));
-const FEEDBACK: [&str; 14] = [
-    "prediction_id",
-    "alert_id",
-    "explanation_id",
-    "verdict",
-    "corrected",
-    "explanation_verdict",
-    "relevant",
-    "irrelevant",
-    "cause",
-    "comment",
-    "asset",
-    "event_from",
-    "event_to",
-    "revises",
-];
-
-impl Operation {
-    const fn get(path: &'static str, summary: &'static str) -> Self {
-        let answer = ("200", "The object, or an array of them.", JSON);
-        Self { method: "get", path, summary, role: "viewer", query: &[], body: None, answer, errors: &[] }
-    }
-
-    const fn post(path: &'static str, summary: &'static str) -> Self {
-        Self { method: "post", role: "engineer", ..Self::get(path, summary) }
-    }
-}
-
-const OPERATIONS: [Operation; 30] = [
-    Operation {
-        role: "",
-        answer: ("200", "The process lives.", "text/plain"),
-        ..Operation::get("/healthz", "Whether it lives")
-    },
-    Operation {
-        role: "",
-        answer: ("200", "It does its work.", "text/plain"),
-        ..Operation::get("/readyz", "Whether it works")
-    },
-    Operation {
-        role: "",
-        answer: ("200", "OpenMetrics text.", "application/openmetrics-text"),
-        ..Operation::get("/metrics", "Figures")
-    },
-    Operation::get("/api/v1/openapi.json", "This description"),
-    Operation::get("/api/v1/status", "The gateway, its sources, models, buffer, sync and assets"),
-    Operation {
-        query: &[PAGING[0], PAGING[1], ("state", "string"), ("asset", "string")],
-        errors: &[422],
-        ..Operation::get("/api/v1/alerts", "Open and lately closed alerts, the newest first")
-    },
-    Operation { errors: &[404], ..Operation::get("/api/v1/alerts/{id}", "One alert with its reasons") },
-    Operation {
-        role: "technician",
-        body: COMMENT,
-        errors: &[404, 422],
-        ..Operation::post("/api/v1/alerts/{id}/acknowledge", "\"I have seen it\"; never a label")
-    },
-    Operation {
-        role: "technician",
-        body: COMMENT,
-        errors: &[404, 409, 422],
-        ..Operation::post("/api/v1/alerts/{id}/reset", "Lets go an alert that is latched, once it is acknowledged")
-    },
-    Operation {
-        role: "technician",
-        body: Some((&["for", "reason"], false)),
-        errors: &[404, 409, 422],
-        ..Operation::post("/api/v1/alerts/{id}/shelve", "Puts the alert's alarm aside for at most 7 days")
-    },
-    Operation {
-        role: "technician",
-        body: COMMENT,
-        errors: &[404, 409, 422],
-        ..Operation::post("/api/v1/alerts/{id}/unshelve", "Takes it back from there")
-    },
-    Operation {
-        body: Some((&["reason"], false)),
-        errors: &[404, 409, 422],
-        ..Operation::post("/api/v1/alerts/{id}/out-of-service", "Takes the alert's alarm out of service")
-    },
-    Operation {
-        body: COMMENT,
-        errors: &[404, 409, 422],
-        ..Operation::post("/api/v1/alerts/{id}/in-service", "Puts it back in service")
-    },
-    Operation::get("/api/v1/models", "Which models run, and why"),
-    Operation {
-        body: REASON,
-        errors: &[404, 409, 422],
-        ..Operation::post("/api/v1/models/{name}/rollback", "Back to the version before")
-    },
-    Operation {
-        body: REASON,
-        errors: &[404, 422],
-        ..Operation::post("/api/v1/models/{name}/stop", "No more predictions with this model")
-    },
-    Operation {
-        body: REASON,
-        errors: &[404, 409, 422],
-        ..Operation::post("/api/v1/models/{name}/release", "Predictions with this model again")
-    },
-    Operation {
-        body: REASON,
-        errors: &[422],
-        ..Operation::post("/api/v1/gateway/stop", "No more predictions on this gateway")
-    },
-    Operation {
-        body: REASON,
-        errors: &[409, 422],
-        ..Operation::post("/api/v1/gateway/release", "Predictions on this gateway again")
-    },
-    Operation {
-        query: &[PAGING[0], PAGING[1], ("asset", "string"), ("model", "string")],
-        ..Operation::get("/api/v1/predictions", "Predictions, the newest first")
-    },
-    Operation {
-        query: &[("space", "string")],
-        errors: &[404, 409, 410, 422],
-        ..Operation::get("/api/v1/predictions/{id}", "One prediction with its explanation, also in another space")
-    },
-    Operation {
-        errors: &[404, 409, 410],
-        ..Operation::get("/api/v1/predictions/{id}/counterfactuals", "What would clear the alert")
-    },
-    Operation {
-        query: &[PAGING[0], PAGING[1], ("prediction_id", "string"), ("alert_id", "string"), ("asset", "string")],
-        ..Operation::get("/api/v1/feedback", "What people said, the newest first")
-    },
-    Operation {
-        role: "technician",
-        body: Some((&FEEDBACK, false)),
-        answer: ("201", "What was said; it is on disk.", JSON),
-        errors: &[404, 410, 422],
-        ..Operation::post("/api/v1/feedback", "A verdict on a prediction, an explanation, or a missed event")
-    },
-    Operation {
-        role: "collector",
-        query: &[("after", "integer"), ("limit", "integer")],
-        answer: ("200", "Records, as NDJSON or Parquet; Explaind-Next is the next cursor.", "application/x-ndjson"),
-        errors: &[404, 410],
-        ..Operation::get("/api/v1/batches/{stream}", "Records from a cursor on")
-    },
-    Operation {
-        role: "engineer",
-        query: &[("part", "string"), ("after", "integer")],
-        errors: &[404],
-        ..Operation::get("/api/v1/buffer/check", "One piece of a check of the buffer")
-    },
-    Operation {
-        body: Some((&[], false)),
-        errors: &[409],
-        ..Operation::post("/api/v1/buffer/export/begin", "For `explaind buffer export`: a medium is there")
-    },
-    Operation {
-        body: Some((&[], false)),
-        answer: ("200", "A batch; 204 after the last one.", "application/vnd.apache.parquet"),
-        errors: &[409],
-        ..Operation::post("/api/v1/buffer/export/next", "For `explaind buffer export`: the next batch")
-    },
-    Operation {
-        body: Some((&[], false)),
-        answer: ("204", "Noted.", JSON),
-        errors: &[409],
-        ..Operation::post("/api/v1/buffer/export/sent", "For `explaind buffer export`: a batch is safe")
-    },
-    Operation {
-        answer: ("200", "Server-sent events: what changed.", "text/event-stream"),
-        ..Operation::get("/api/v1/events", "Live news")
-    },
-];
+/// It does not change while the daemon runs.
+static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
 
 /// `GET /api/v1/openapi.json`.
-pub(crate) async fn show(_: Viewer) -> Json<Value> {
-    Json(document())
+pub(crate) async fn show(_: Viewer) -> Written {
+    Written(DOCUMENT.get_or_init(|| document().to_string().into()).clone())
 }
 
+/// A document that is JSON already.
+pub(crate) struct Written(Bytes);
+
+impl IntoResponse for Written {
+    fn into_response(self) -> Response {
+        ([(CONTENT_TYPE, HeaderValue::from_static(JSON))], self.0).into_response()
+    }
+}
+
+impl super::describe::Gives for Written {
+    fn describe(draft: &mut Draft<'_>) {
+        draft.answer(200, "OpenAPI 3.1.", &[JSON], &json!({ "type": "object" }), Value::Null);
+    }
+}
+
+/// All of it.
 fn document() -> Value {
+    let answers = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut schemas = answers.into_generator();
     let mut paths = Map::new();
-    for operation in &OPERATIONS {
+    for operation in operations::all() {
+        let mut draft = Draft::new(&mut schemas);
+        operation.describe(&mut draft);
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
-        path[operation.method] = operation.describe();
+        path[operation.method] = written(&operation, draft);
     }
     json!({
         "openapi": "3.1.0",
-        "info": { "title": "explaind", "version": env!("CARGO_PKG_VERSION"), "license": { "name": "MIT OR Apache-2.0" } },
+        "info": {
+            "title": "explaind",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "Apache-2.0 OR MIT", "identifier": "Apache-2.0 OR MIT" },
+            "description": "A gateway that watches machines and explains what it says. Errors are problem documents \
+                (RFC 9457). People sign in at /sign-in and send the header X-CSRF-Token with every change; machines carry \
+                a token. Objects may come with members that are not described here yet.",
+        },
         "servers": [{ "url": "/" }],
         "paths": paths,
         "components": {
+            "schemas": schemas.take_definitions(true),
             "securitySchemes": {
-                "session": { "type": "apiKey", "in": "cookie", "name": COOKIE },
-                "machine": { "type": "http", "scheme": "bearer" },
-            },
-            "schemas": {
-                "Problem": {
-                    "type": "object",
-                    "description": "RFC 9457",
-                    "properties": {
-                        "type": { "type": "string" },
-                        "title": { "type": "string" },
-                        "status": { "type": "integer" },
-                        "detail": { "type": "string" },
-                    },
+                "session": {
+                    "type": "apiKey", "in": "cookie", "name": COOKIE, "description": "What a person gets who signs in.",
+                },
+                "machine": {
+                    "type": "http", "scheme": "bearer", "description": "What `explaind users add --token` prints.",
                 },
             },
         },
     })
 }
 
-impl Operation {
-    fn describe(&self) -> Value {
-        let (code, what, kind) = self.answer;
-        let schema = if kind == JSON { json!({}) } else { json!({ "type": "string" }) };
-        let mut answers = Map::new();
-        answers.insert(code.to_owned(), json!({ "description": what, "content": { kind: { "schema": schema } } }));
-        if code == "204" {
-            answers.insert(code.to_owned(), json!({ "description": what }));
-        }
-        let usual: &[u16] = if self.role.is_empty() { &[] } else { &[400, 401, 403, 503] };
-        for error in usual.iter().chain(self.errors) {
-            let problem = json!({ "schema": { "$ref": "#/components/schemas/Problem" } });
-            let title = StatusCode::from_u16(*error).ok().and_then(|status| status.canonical_reason());
-            let answer = json!({
-                "description": title.unwrap_or("Error"),
-                "content": { "application/problem+json": problem },
-            });
-            answers.insert(error.to_string(), answer);
-        }
-        let mut operation = json!({
-            "summary": self.summary,
-            "parameters": self.parameters(),
-            "responses": answers,
-            "security": [],
-        });
-        if !self.role.is_empty() {
-            operation["description"] = match self.role {
-                "collector" => "For the roles collector and engineer.".into(),
-                role => format!("For the role {role} and up.").into(),
-            };
-            operation["security"] = json!([{ "session": [] }, { "machine": [] }]);
-        }
-        if let Some((members, optional)) = self.body {
-            let members: Map<String, Value> = members.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
-            let schema = json!({ "schema": { "type": "object", "properties": members } });
-            operation["requestBody"] = json!({ "required": !optional, "content": { JSON: schema } });
-        }
-        operation
+fn written(operation: &Operation, draft: Draft<'_>) -> Value {
+    let answers: Map<String, Value> = draft.answers.into_iter().map(|(code, of)| (code.to_string(), of)).collect();
+    let tag = operation.path.trim_start_matches("/api/v1/").split('/').find(|part| !part.is_empty());
+    let mut object = json!({
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "tags": [tag],
+        "parameters": draft.parameters,
+        "responses": answers,
+        "security": [],
+    });
+    if let Some(role) = draft.role {
+        object["description"] = match role {
+            "collector" => "For the roles collector and engineer.".into(),
+            role => format!("For the role {role} and up.").into(),
+        };
+        object["x-explaind-role"] = role.into();
+        object["security"] = json!([{ "session": [] }, { "machine": [] }]);
     }
-
-    /// Those of the path, then those of the query.
-    fn parameters(&self) -> Value {
-        let in_path = self
-            .path
-            .split(['{', '}'])
-            .skip(1)
-            .step_by(2)
-            .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
-        let in_query =
-            self.query.iter().map(|(name, kind)| json!({ "name": name, "in": "query", "schema": { "type": kind } }));
-        in_path.chain(in_query).collect()
+    if let Some(body) = draft.body {
+        object["requestBody"] = body;
     }
+    object
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
-    #[test]
-    fn it_names_every_route_and_no_other() {
-        let lines = include_str!("mod.rs").lines().filter_map(|line| line.trim().strip_prefix(".route(\""));
-        let mut routes: Vec<String> = Vec::new();
-        for (path, handler) in lines.filter_map(|line| line.split_once('"')) {
-            let verbs: &[&str] = match path {
-                "/api/v1/models/{name}/{verb}" => &["rollback", "stop", "release"],
-                "/api/v1/gateway/{verb}" => &["stop", "release"],
-                _ => &[""],
-            };
-            for method in ["get", "post"].into_iter().filter(|method| handler.contains(&format!("{method}("))) {
-                routes.extend(verbs.iter().map(|verb| format!("{method} {}", path.replace("{verb}", verb))));
+    fn operations(document: &Value) -> Vec<(String, &Value)> {
+        let paths = document["paths"].as_object().unwrap();
+        let all = paths.iter().flat_map(|(path, methods)| {
+            methods.as_object().unwrap().iter().map(move |(method, of)| (format!("{method} {path}"), of))
+        });
+        all.collect()
+    }
+
+    /// Every `$ref` in a document.
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str));
+                members.values().for_each(|value| references(value, found));
             }
+            Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+            _ => {}
         }
-        let mut named: Vec<String> = OPERATIONS.iter().map(|of| format!("{} {}", of.method, of.path)).collect();
-        routes.sort();
-        named.sort();
-        assert_eq!(named, routes);
     }
 
     #[test]
-    fn parameters_of_the_path_come_from_the_path() {
+    fn every_operation_is_described_and_named_once() {
         let document = document();
-        let named = &document["paths"]["/api/v1/models/{name}/stop"]["post"];
-        assert_eq!(
-            named["parameters"][0],
-            json!({"name": "name", "in": "path", "required": true, "schema": {"type": "string"}})
+        let described = operations(&document);
+        assert_eq!(described.len(), operations::all().len(), "no two are at the same address");
+        let ids: BTreeSet<&str> = described.iter().map(|(_, of)| of["operationId"].as_str().unwrap()).collect();
+        assert_eq!(ids.len(), described.len());
+        for (name, of) in described {
+            let answers = of["responses"].as_object().unwrap();
+            assert!(answers.keys().any(|code| code.starts_with('2')), "{name}");
+            for (code, answer) in answers {
+                assert!(!answer["description"].as_str().unwrap().is_empty(), "{name} {code}");
+                let kinds = answer["content"].as_object();
+                assert_eq!(kinds.is_none(), code == "204", "{name} {code}");
+                let problem = answer["content"]["application/problem+json"]["schema"]["$ref"].as_str();
+                assert_eq!(problem == Some("#/components/schemas/Problem"), !code.starts_with('2'), "{name} {code}");
+            }
+            assert!(["401", "403", "421", "503"].iter().all(|code| answers.contains_key(*code)), "{name}");
+            assert_eq!(of["security"] == json!([]), of["x-explaind-role"].is_null(), "{name}");
+            assert_eq!(of["requestBody"].is_object(), answers.contains_key("415"), "{name}");
+            // The path and the parameters that are said to be in it are the same.
+            let in_path: Vec<&str> = name.split(['{', '}']).skip(1).step_by(2).collect();
+            let said = of["parameters"].as_array().unwrap().iter().filter(|of| of["in"] == "path");
+            assert_eq!(said.map(|of| of["name"].as_str().unwrap()).collect::<Vec<_>>(), in_path, "{name}");
+        }
+    }
+
+    #[test]
+    fn it_is_whole_every_reference_leads_somewhere_and_nothing_is_left_over() {
+        let document = document();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(!found.is_empty());
+        for reference in &found {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some_and(Value::is_object), "{reference}");
+        }
+        let used: BTreeSet<&str> = found.iter().filter_map(|name| name.rsplit('/').next()).collect();
+        let known = document["components"]["schemas"].as_object().unwrap();
+        assert_eq!(known.keys().map(String::as_str).collect::<BTreeSet<_>>(), used);
+        assert!(
+            known.keys().all(|name| !name.ends_with(char::is_numeric)),
+            "two types of one name: {:?}",
+            known.keys()
         );
-        assert_eq!(named["requestBody"]["required"], false);
-        assert!(named["responses"]["409"].is_null() && named["responses"]["404"].is_object());
+        // Only what OpenAPI 3.1 knows stands at its top.
+        let top: BTreeSet<&str> = document.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(top, BTreeSet::from(["components", "info", "openapi", "paths", "servers"]));
+    }
+
+    #[test]
+    fn types_say_what_is_taken_and_given() {
+        let document = document();
+        let alert = &document["components"]["schemas"]["Alert"];
+        assert_eq!(alert["properties"]["raised_at"], json!({ "type": "string", "format": "date-time" }));
+        assert!(alert["properties"]["state"]["enum"].as_array().unwrap().contains(&json!("latched_unacknowledged")));
+        assert!(alert["required"].as_array().unwrap().contains(&json!("cleared_at")), "present, though null");
+        let listing = &document["paths"]["/api/v1/alerts"]["get"];
+        let named = |name: &str| {
+            let parameters = listing["parameters"].as_array().unwrap();
+            parameters.iter().find(|parameter| parameter["name"] == name).unwrap().clone()
+        };
+        assert_eq!(
+            (&named("limit")["schema"]["maximum"], &named("limit")["schema"]["type"]),
+            (&json!(1000), &json!("integer"))
+        );
+        assert_eq!(
+            (named("from")["required"].clone(), named("from")["schema"]["format"].clone()),
+            (json!(false), json!("date-time"))
+        );
+        assert!(listing["responses"]["200"]["headers"]["Explaind-Next"].is_object());
+        let feedback = &document["paths"]["/api/v1/feedback"]["post"]["requestBody"]["content"][JSON]["schema"];
+        assert_eq!(feedback["additionalProperties"], false);
+        assert!(feedback["properties"]["verdict"].to_string().contains("missed"));
+        let name = &document["paths"]["/api/v1/models/{name}/stop"]["post"];
+        assert_eq!(
+            name["parameters"][0],
+            json!({ "name": "name", "in": "path", "required": true, "schema": { "type": "string" } })
+        );
+        assert_eq!(name["requestBody"]["required"], false);
+        assert!(name["responses"]["409"].is_null() && name["responses"]["404"].is_object());
         assert_eq!(document["paths"]["/healthz"]["get"]["security"], json!([]));
     }
 }

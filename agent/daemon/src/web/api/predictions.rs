@@ -1,7 +1,7 @@
 //! Predictions: the list, and one with its explanation.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri};
 use explaind_core::domain::alert::Raised;
 use explaind_core::domain::extra::Kind;
@@ -9,11 +9,13 @@ use explaind_core::domain::figures::Figures;
 use explaind_core::domain::prediction::{Role, Space};
 use explaind_core::domain::record::{Record, Stream};
 use explaind_core::explain::words::Language;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Page, base, forms, id, is, limit, scan};
+use super::path::Id;
+use super::words::{Roles, Spaces};
+use super::{MOST, Page, base, forms, is, limit, scan};
 use crate::question::Found;
 use crate::web::access::{Actor, Viewer};
 use crate::web::language::Reads;
@@ -22,14 +24,21 @@ use crate::web::story;
 use crate::web::{Shared, Web};
 
 /// Which predictions.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
+    /// Most that are given.
+    #[schemars(range(min = 1, max = MOST))]
     limit: Option<usize>,
-    /// A sequence: only older ones.
+    /// Only those with a lower number: the header `Explaind-Next` of the page before.
+    #[schemars(range(max = u64::MAX))]
     before: Option<u64>,
+    /// Only those of this machine.
     asset: Option<String>,
+    /// Only those of this model.
     model: Option<String>,
+    /// Only those in which the model played this part.
+    #[schemars(with = "Option<Roles>")]
     role: Option<String>,
 }
 
@@ -40,7 +49,7 @@ pub(crate) async fn list(
     Reads(language): Reads,
     uri: Uri,
     Query(wanted): Query<Wanted>,
-) -> Result<Page<Value>, Problem> {
+) -> Result<Page<forms::Prediction>, Problem> {
     let limit = limit(wanted.limit)?;
     let role = wanted.role.as_deref().map(of_role).transpose()?;
     web.off_thread(move |web| {
@@ -63,9 +72,11 @@ fn of_role(name: &str) -> Result<Role, Problem> {
 }
 
 /// In which space to explain.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Asked {
+    /// Explained in this space: as it was stored, or worked out now.
+    #[schemars(with = "Option<Spaces>")]
     space: Option<String>,
 }
 
@@ -74,10 +85,9 @@ pub(crate) async fn show(
     State(web): State<Shared>,
     Viewer(actor): Viewer,
     Reads(language): Reads,
-    Path(text): Path<String>,
+    Id(id): Id,
     Query(asked): Query<Asked>,
-) -> Result<Json<Value>, Problem> {
-    let id = id(&text)?;
+) -> Result<Json<forms::Prediction>, Problem> {
     if let Some(space) = asked.space.as_deref().map(named).transpose()? {
         return in_space(&web, &actor, language, id, space).await;
     }
@@ -100,7 +110,7 @@ async fn in_space(
     language: Language,
     id: Uuid,
     space: Space,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<forms::Prediction>, Problem> {
     let (record, stored) = stored(web, id, Kind::Space(space)).await?;
     let own = story::explanation(&record).filter(|(_, explanation)| explanation.space == space);
     let own = own.map(|(id, explanation)| Found { id: Some(id), content: Figures::from(explanation) });
@@ -110,7 +120,7 @@ async fn in_space(
     };
     let value = id.and_then(|id| {
         actor.seen.note(id);
-        forms::prediction_in(&record, &(id, content), raised(web, &record), language)
+        forms::Prediction::explained(&record, Some((id, content)), raised(web, &record), language)
     });
     value.map(Json).ok_or_else(|| Problem::busy("this explanation is not on record; ask again in a moment"))
 }
@@ -130,9 +140,9 @@ pub(crate) async fn counterfactuals(
     State(web): State<Shared>,
     Viewer(actor): Viewer,
     Reads(language): Reads,
-    Path(text): Path<String>,
-) -> Result<Json<Value>, Problem> {
-    let (prediction, stored) = stored(&web, id(&text)?, Kind::Counterfactuals).await?;
+    Id(id): Id,
+) -> Result<Json<forms::Counterfactuals>, Problem> {
+    let (prediction, stored) = stored(&web, id, Kind::Counterfactuals).await?;
     let Found { id, content } = match stored.as_ref().and_then(Found::stored) {
         Some(found) => found,
         None => web.questions.counterfactuals(prediction).await?,
@@ -140,7 +150,7 @@ pub(crate) async fn counterfactuals(
     if let Some(id) = id {
         actor.seen.note(id);
     }
-    Ok(Json(forms::counterfactuals(id, &content, language)))
+    Ok(Json(forms::Counterfactuals::of(id, &content, language)))
 }
 
 /// Which outputs are alarming, where the prediction belongs to an alert.
@@ -148,9 +158,9 @@ fn raised(web: &Web, record: &Record) -> Option<Raised> {
     web.buffer.alert(story::prediction(record)?.alert?)?.raised
 }
 
-fn served(web: &Web, record: &Record, actor: &Actor, language: Language) -> Option<Value> {
+fn served(web: &Web, record: &Record, actor: &Actor, language: Language) -> Option<forms::Prediction> {
     if let Some((id, _)) = story::explanation(record) {
         actor.seen.note(id);
     }
-    forms::prediction(record, raised(web, record), language)
+    forms::Prediction::of(record, raised(web, record), language)
 }

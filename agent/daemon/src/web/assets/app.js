@@ -223,6 +223,7 @@
     source.addEventListener("prediction", alive);
     source.addEventListener("alert", () => { alive(); look(); });
     source.addEventListener("feedback", () => { alive(); look(); });
+    for (const name of ["gateway", "reset"]) source.addEventListener(name, () => { alive(); look(); });
     source.addEventListener("explanation", (event) => {
       alive();
       const { prediction_id: id, kind } = JSON.parse(event.data);

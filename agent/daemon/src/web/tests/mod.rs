@@ -2,6 +2,7 @@
 
 mod access;
 mod alarms;
+mod api;
 mod audit;
 mod batches;
 mod board;

@@ -164,7 +164,21 @@ impl Rig {
 
     /// Stores a prediction that raises an alert, and its explanation. Returns alert, prediction and explanation.
     pub(super) fn raise(&self, asset: &str) -> (Uuid, Uuid, Uuid) {
-        let (now, explanation) = (clock::now(), clock::mint(clock::now()));
+        let (alert, prediction) = self.raise_unexplained(asset);
+        (alert, prediction, self.explain(prediction))
+    }
+
+    /// Stores an explanation of a prediction, and returns its id.
+    pub(super) fn explain(&self, prediction: Uuid) -> Uuid {
+        let explanation = clock::mint(clock::now());
+        let settlement = Settlement::Explained { id: explanation, explanation: an_explanation() };
+        self.web.buffer.settle(vec![(prediction, settlement)]).unwrap();
+        explanation
+    }
+
+    /// Stores a prediction that raises an alert, and no explanation. Returns both.
+    pub(super) fn raise_unexplained(&self, asset: &str) -> (Uuid, Uuid) {
+        let now = clock::now();
         let (prediction, alert) = (clock::mint(now), clock::mint(now));
         let change = AlertTransition {
             alert_id: Some(alert),
@@ -186,9 +200,7 @@ impl Rig {
             NewRecord { id: alert, at: now, body: Content::Alert(change) },
         ];
         self.web.buffer.append(records).unwrap();
-        let settlement = Settlement::Explained { id: explanation, explanation: an_explanation() };
-        self.web.buffer.settle(vec![(prediction, settlement)]).unwrap();
-        (alert, prediction, explanation)
+        (alert, prediction)
     }
 
     /// Stores that an alert's condition is gone.
