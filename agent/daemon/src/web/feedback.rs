@@ -22,7 +22,7 @@ use crate::clock;
 /// Longest comment, in characters.
 pub(crate) const LONGEST_COMMENT: usize = 2000;
 /// Longest short text: a cause, a class, a name.
-const LONGEST_WORD: usize = 200;
+pub(crate) const LONGEST_WORD: usize = 200;
 /// Most features named as relevant, and as irrelevant.
 const MOST_FEATURES: usize = 256;
 /// Longest span of a missed event: a year, in microseconds.

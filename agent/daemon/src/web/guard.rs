@@ -109,18 +109,16 @@ pub(crate) async fn in_time(request: Request, next: Next) -> Response {
 
 /// Makes every answer safe to show, and every error one sentence: a problem document, or a page for who asked for one.
 pub(crate) async fn dress(State(web): State<Shared>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    // At `/` there is nothing but the page, so whoever asks for it gets one.
-    let wants_page = path == "/" || !path.starts_with("/api/") && wants_page(request.headers());
+    let asker = page::Asker::of(&web, &request);
     let may_have_body = !request.method().is_safe();
     let mut response = next.run(request).await;
     let is_refused = response.status().is_client_error() || response.status().is_server_error();
     if is_refused {
         response = sentence(response).await;
-        if wants_page && let Some(problem) = response.extensions().get::<Problem>().cloned() {
-            let redirect = problem.status == StatusCode::UNAUTHORIZED;
-            let page = if redirect { page::to_sign_in() } else { page::problem(&web, &problem) };
-            response = keep_headers(&response, page);
+        if let Some(asker) = asker
+            && let Some(problem) = response.extensions().get::<Problem>()
+        {
+            response = keep_headers(&response, asker.answer(&web, problem));
         }
     }
     let headers = response.headers_mut();

@@ -7,13 +7,16 @@
 mod access;
 mod acknowledge;
 mod alarm;
+mod answers;
 mod api;
 mod audit;
+mod causes;
 mod collectors;
 mod events;
 mod feedback;
 mod guard;
 mod language;
+mod once;
 mod page;
 mod patience;
 mod problem;
@@ -23,6 +26,7 @@ mod settings;
 mod story;
 mod time;
 mod verdicts;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -40,10 +44,12 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use access::{User, UsersError, UsersFile};
+pub(crate) use causes::Config as Feedback;
 pub(crate) use settings::Config;
 
 use access::Access;
 use collectors::Collectors;
+use once::Once;
 use problem::Problem;
 use verdicts::Verdicts;
 
@@ -64,6 +70,8 @@ pub(crate) struct Parts {
     pub(crate) gateway: Arc<str>,
     /// The assets that are watched: what feedback on a missed event may name.
     pub(crate) assets: Vec<Arc<str>>,
+    /// What people choose from when they say what it was: the `[feedback]` table.
+    pub(crate) feedback: Feedback,
     /// Where records are read from, and feedback goes to.
     pub(crate) buffer: Buffer,
     /// The way to the driver.
@@ -97,6 +105,7 @@ pub(crate) struct Parts {
 struct Web {
     gateway: Arc<str>,
     assets: Vec<Arc<str>>,
+    causes: Vec<String>,
     buffer: Buffer,
     mailbox: Mailbox,
     rollout: Mailbox,
@@ -109,6 +118,7 @@ struct Web {
     stop: CancellationToken,
     access: Access,
     verdicts: Verdicts,
+    once: Once,
     collectors: Collectors,
     sync: sync::Config,
     registry: bool,
@@ -124,6 +134,7 @@ impl Web {
         let Parts {
             gateway,
             assets,
+            feedback,
             buffer,
             mailbox,
             rollout,
@@ -147,6 +158,7 @@ impl Web {
         Ok(Arc::new(Self {
             gateway,
             assets,
+            causes: feedback.causes,
             buffer,
             mailbox,
             rollout,
@@ -159,6 +171,7 @@ impl Web {
             stop,
             access,
             verdicts,
+            once: Once::default(),
             collectors: Collectors::open(&state_dir, clock::now().utc),
             sync,
             registry,
