@@ -3,62 +3,21 @@
 import re
 
 import pytest
-from playwright.sync_api import Error, Locator, Page, expect
+from playwright.sync_api import expect
 
 from support import bundles, paths
-from support.browser import DESK, PHONE, TABLET, Visit, chromium
+from support.browser import DESK, PHONE, TABLET
 from support.client import Person
 from support.daemon import Daemon
+from support.page import act, card, first_alert, opened, sign_in
 from support.scene import replay
 from support.wait import until
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """One Chromium for all tests; every visit has its own cookies."""
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture
-def visits(browser, tmp_path, request):
-    """Opens windows: `visits(url, viewport)`. Afterwards all of them must have kept to the gateway."""
-    opened: list[Visit] = []
-
-    def visit(url: str, viewport: dict[str, int] = DESK, **options) -> Visit:
-        opened.append(Visit(browser, url, viewport, **options))
-        return opened[-1]
-
-    yield visit
-    for number, one in enumerate(opened):
-        try:
-            picture = tmp_path / f"page-{number}.png"
-            one.page.screenshot(path=picture)
-            print(f"the window at the end: {picture}")
-        except Error as error:
-            print(f"no picture of the window: {error}")
-        one.close()
-    for one in opened:
-        assert not one.elsewhere(), f"the page asked other hosts: {one.elsewhere()}"
 
 
 @pytest.fixture
 def gateway(daemon, bundle, tmp_path) -> Daemon:
     """A machine in trouble that stays so: its alert stands still while somebody looks at it."""
     return daemon(replay(tmp_path, bundle("ai4i-gbt"), [bundles.alarming()], interval="500ms"))
-
-
-def sign_in(page: Page, user: str = "technician", password: str = "demo") -> None:
-    """As a person does it."""
-    page.goto("/")
-    page.get_by_label("Name").fill(user)
-    page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in").click()
-
-
-def card(page: Page, alert: dict) -> Locator:
-    """The alert on the page, open or closed."""
-    return page.locator(f'[id="a-{alert["id"]}"]')
 
 
 def test_a_shelved_alert_leaves_the_list_and_comes_back(gateway, visits):
@@ -93,15 +52,6 @@ def test_a_card_says_what_would_clear_the_alert_in_the_language_of_its_reader(ga
     expect(card(page, alert).locator(".sentence")).to_contain_text("üblich")
 
 
-def first_alert(gateway: Daemon) -> dict:
-    """The first alert that has its explanation."""
-
-    def explained():
-        return [alert for alert in gateway.alerts() if alert["explanation_status"] == "exact"]
-
-    return until(explained, "an explained alert", 60)[0]
-
-
 def test_the_whole_way_in_the_demo(daemon, visits):
     """Sign in as the demo says, see an alert with its reason, acknowledge it, judge it, and see it survive a reload."""
     demo = daemon(paths.DEMO)
@@ -127,28 +77,6 @@ def test_the_whole_way_in_the_demo(daemon, visits):
     assert (said["verdict"], said["author"], said["role"]) == ("confirm", "technician", "technician")
     assert said["alert_id"] == alert["id"] and said["prediction_id"]
     assert said["comment"] == "the tool was worn"
-
-
-def opened(shown: Locator) -> Locator:
-    """Opens it if it is a closed alert, which is a line that unfolds."""
-    if shown.evaluate("it => it.tagName === 'DETAILS' && !it.open"):
-        shown.locator("summary").click()
-    return shown
-
-
-def act(page: Page, shown: Locator, button: str, comment: str) -> None:
-    """Writes a comment and presses a button; again if the page says that the card has just changed under the hand."""
-    opened(shown)
-    field, refused = shown.get_by_role("textbox"), shown.locator(".act .trouble")
-
-    def pressed():
-        field.fill(comment)
-        shown.get_by_role("button", name=button, exact=True).click()
-        # Sent is what has left the field; refused is what the card says.
-        until(lambda: field.input_value() == "" or refused.is_visible(), "an answer on the card")
-        return field.input_value() == ""
-
-    until(pressed, f"the button {button} to work")
 
 
 def test_the_reason_is_said_and_drawn(gateway, visits):

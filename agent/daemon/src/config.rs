@@ -26,7 +26,8 @@ use crate::{buffer, registry, rollout, source, sync, web};
 /// Where the service looks when no `--config` is given.
 pub(crate) const DEFAULT_PATH: &str = "/etc/explaind/explaind.toml";
 /// The tables that a configuration may have.
-const SECTIONS: [&str; 9] = ["asset", "buffer", "gateway", "model", "publish", "registry", "source", "sync", "web"];
+const SECTIONS: [&str; 10] =
+    ["asset", "buffer", "feedback", "gateway", "model", "publish", "registry", "source", "sync", "web"];
 /// The shortest interval at which an asset is predicted.
 const SHORTEST_EVERY: Duration = Duration::from_millis(10);
 
@@ -158,6 +159,8 @@ pub(crate) struct Settings {
     pub(crate) sync: sync::Config,
     pub(crate) buffer: buffer::Config,
     pub(crate) web: web::Config,
+    /// What people choose from when they say what it was.
+    pub(crate) feedback: web::Feedback,
     /// Absent: results go to no broker.
     pub(crate) publish: Option<crate::publish::Config>,
     /// SHA-256 of the effective configuration.
@@ -230,6 +233,7 @@ impl Reader {
             sync: self.checked("sync", |config: &sync::Config| config.check().map_err(own))?,
             buffer: self.checked("buffer", buffer::Config::check)?,
             web: self.web()?,
+            feedback: self.checked("feedback", web::Feedback::check)?,
             publish,
             digest,
             layers: self.layers,

@@ -141,6 +141,8 @@ pub struct OutputSpec {
     pub index: Option<usize>,
     /// Names of the classes; of a loaded model those that its file carries, where the manifest gives none.
     pub labels: Vec<String>,
+    /// The unit of what is predicted, empty where it has none.
+    pub unit: String,
     /// The space to explain in; absent for `auto`.
     pub space: Option<Space>,
     /// The reference's column with the truth.
@@ -177,6 +179,18 @@ impl Threshold {
     pub fn limit(&self) -> f64 {
         match *self {
             Self::Above(limit) | Self::Below(limit) => limit,
+        }
+    }
+}
+
+impl OutputKind {
+    /// The name used in manifests and listings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Classification => "classification",
+            Self::Regression => "regression",
+            Self::Anomaly => "anomaly",
+            Self::Reconstruction => "reconstruction",
         }
     }
 }

@@ -85,6 +85,7 @@ pub(super) async fn spawn(
     let parts = web::Parts {
         gateway: settings.gateway.id.as_str().into(),
         assets: settings.assets.iter().map(|asset| Arc::clone(&asset.id)).collect(),
+        feedback: settings.feedback.clone(),
         buffer: buffer.clone(),
         mailbox: ways.mailbox,
         rollout: ways.rollout,

@@ -33,6 +33,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use explaind_core::model::Model;
+use explaind_core::model::manifest::OutputSpec;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -100,6 +101,8 @@ struct Shown {
     state: State,
     /// A local bundle, or what runs of the registry's.
     champion: Option<Running>,
+    /// What that answers.
+    output: Option<OutputSpec>,
     /// Why there is a bundle, and it does not run.
     trouble: Option<String>,
     checked_at: Option<i64>,
@@ -149,6 +152,7 @@ impl Followed {
         shown.state = seats.state.clone();
         shown.trouble = shown.trouble.take().filter(|_| seats.champion.is_none());
         shown.champion = seats.champion.as_ref().map(|model| self.running(model));
+        shown.output = seats.champion.as_ref().map(|model| model.manifest().output.clone());
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use explaind_core::domain::condition::Condition;
 use explaind_core::domain::time::Timestamp;
+use explaind_core::model::manifest::OutputSpec;
 use explaind_core::pipeline::gateway::Seen;
 use serde_json::{Value, json};
 
@@ -80,6 +81,7 @@ impl Rollout {
             "version": shown.champion.as_ref().map(|runs| &*runs.version),
             "registry_version": active.map(|active| active.registry_version),
             "state": state,
+            "output": shown.output.as_ref().map_or(Value::Null, output),
             "digest": shown.champion.as_ref().map(|runs| runs.model.model.to_string()),
             "background_digest": shown.champion.as_ref().map(|runs| runs.model.background.to_string()),
             "bundle_digest": active.map(|active| &active.digest),
@@ -107,6 +109,11 @@ fn following(shown: &Shown, model: &Followed) -> Value {
         "error": shown.errors.get(&Seat::Champion),
         "challenger_error": shown.errors.get(&Seat::Challenger),
     })
+}
+
+/// What a model answers.
+fn output(output: &OutputSpec) -> Value {
+    json!({ "kind": output.kind.as_str(), "labels": output.labels, "unit": output.unit })
 }
 
 fn challenger(shown: &Shown, model: &Followed) -> Value {

@@ -97,6 +97,24 @@ pub(crate) fn give_once(web: &Web, actor: &Actor, asked: Asked, key: Option<&str
     }
 }
 
+/// Takes in what a form says, and nothing where that was taken in before under its key; `asked` is `None` where it adds nothing.
+pub(crate) fn give_form(
+    web: &Web,
+    actor: &Actor,
+    key: Option<&str>,
+    asked: impl FnOnce() -> Result<Option<Asked>, Problem>,
+) -> Result<(), Problem> {
+    let _turn = web.verdicts.turn();
+    let mark = key.map(|key| once::mark(&actor.name, key));
+    if mark.is_some_and(|mark| web.verdicts.marked(mark).is_some()) {
+        return Ok(());
+    }
+    match asked()? {
+        Some(asked) => store(web, actor, asked, mark).map(drop),
+        None => Ok(()),
+    }
+}
+
 fn store(web: &Web, actor: &Actor, asked: Asked, mark: Option<u64>) -> Result<Said, Problem> {
     let subject = subject(web, &asked)?;
     let feedback = compose(web, actor, asked, &subject)?;

@@ -188,9 +188,7 @@ pub(crate) async fn in_time(request: Request, next: Next) -> Response {
 
 /// Makes every answer safe to show, and every error one sentence: a problem document, or a page for who asked for one.
 pub(crate) async fn dress(State(web): State<Shared>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    // At `/` there is nothing but the page, so whoever asks for it gets one.
-    let wants_page = path == "/" || !path.starts_with("/api/") && wants_page(request.headers());
+    let asker = page::Asker::of(&web, &request);
     let may_have_body = !request.method().is_safe()
         || [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| request.headers().contains_key(name));
     let insists = request.extensions().get::<Wire>().is_some_and(|wire| wire.guarded == Guarded::Tls { own: true });
@@ -198,9 +196,10 @@ pub(crate) async fn dress(State(web): State<Shared>, request: Request, next: Nex
     let is_refused = response.status().is_client_error() || response.status().is_server_error();
     if is_refused {
         response = sentence(response).await;
-        if wants_page && let Some(problem) = response.extensions().get::<Problem>().cloned() {
-            let redirect = problem.status == StatusCode::UNAUTHORIZED;
-            let mut page = if redirect { page::to_sign_in() } else { page::problem(&web, &problem) };
+        if let Some(asker) = asker
+            && let Some(problem) = response.extensions().get::<Problem>().cloned()
+        {
+            let mut page = asker.answer(&web, &problem);
             page.extensions_mut().insert(problem);
             if let Some(trick) = response.extensions().get::<Trick>() {
                 page.extensions_mut().insert(*trick);

@@ -7,8 +7,10 @@
 mod access;
 mod acknowledge;
 mod alarm;
+mod answers;
 mod api;
 mod audit;
+mod causes;
 mod collectors;
 mod events;
 mod feedback;
@@ -28,6 +30,7 @@ mod time;
 mod tls;
 mod verdicts;
 mod wire;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +48,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use access::{User, UsersError, UsersFile};
+pub(crate) use causes::Config as Feedback;
 pub(crate) use settings::Config;
 pub(crate) use tls::{Tls, TlsError};
 
@@ -70,6 +74,8 @@ pub(crate) struct Parts {
     pub(crate) gateway: Arc<str>,
     /// The assets that are watched: what feedback on a missed event may name.
     pub(crate) assets: Vec<Arc<str>>,
+    /// What people choose from when they say what it was: the `[feedback]` table.
+    pub(crate) feedback: Feedback,
     /// Where records are read from, and feedback goes to.
     pub(crate) buffer: Buffer,
     /// The way to the driver.
@@ -103,6 +109,7 @@ pub(crate) struct Parts {
 struct Web {
     gateway: Arc<str>,
     assets: Vec<Arc<str>>,
+    causes: Vec<String>,
     buffer: Buffer,
     mailbox: Mailbox,
     rollout: Mailbox,
@@ -131,6 +138,7 @@ impl Web {
         let Parts {
             gateway,
             assets,
+            feedback,
             buffer,
             mailbox,
             rollout,
@@ -154,6 +162,7 @@ impl Web {
         Ok(Arc::new(Self {
             gateway,
             assets,
+            causes: feedback.causes,
             buffer,
             mailbox,
             rollout,

@@ -35,12 +35,6 @@ pub(crate) fn iso(at: Timestamp) -> String {
     jiff::Timestamp::from_microsecond(at.as_micros()).map_or_else(|_| "unknown".to_owned(), |time| format!("{time:.6}"))
 }
 
-/// What people read until their browser has put it into their own time zone.
-pub(crate) fn plain(at: Timestamp) -> String {
-    jiff::Timestamp::from_microsecond(at.as_micros())
-        .map_or_else(|_| "at an unknown time".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
-}
-
 /// Reads RFC 3339 with any offset.
 pub(crate) fn parse(text: &str) -> Option<Timestamp> {
     text.parse::<jiff::Timestamp>().ok().map(|time| Timestamp::from_micros(time.as_microsecond()))
@@ -54,7 +48,6 @@ mod tests {
     fn times_are_written_and_read_back() {
         let at = Timestamp::from_micros(1_763_765_400_123_456);
         assert_eq!(iso(at), "2025-11-21T22:50:00.123456Z");
-        assert_eq!(plain(at), "2025-11-21 22:50:00 UTC");
         assert_eq!(parse(&iso(at)), Some(at));
         assert_eq!(parse("2025-11-21T23:50:00.123456+01:00"), Some(at));
         assert_eq!(iso(Timestamp::from_micros(i64::MAX)), "unknown");

@@ -107,6 +107,14 @@ impl Verdicts {
         all.into_iter().map(|said| Said { revised: index.revised.contains(&said.id), ..said.clone() }).collect()
     }
 
+    /// The newest events that were reported without an alert, the last one first.
+    pub(crate) fn missed(&self, most: usize) -> Vec<Said> {
+        let index = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = index.order.iter().rev().filter_map(|id| index.all.get(id));
+        let missed = newest.filter(|said| said.feedback.verdict == Some(Verdict::Missed)).take(most);
+        missed.map(|said| Said { revised: index.revised.contains(&said.id), ..said.clone() }).collect()
+    }
+
     /// By machine, how many of its alerts people judged, and how many of those are false: by the verdict on each that was given
     /// last and stands, unless that is that somebody is unsure.
     pub(crate) fn judged(&self) -> BTreeMap<String, (usize, usize)> {

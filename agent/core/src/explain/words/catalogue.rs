@@ -131,6 +131,14 @@ pub(super) struct Catalogue {
     pub(super) no_reasons: &'static str,
     pub(super) none_computed: &'static str,
 
+    // Beyond which limit an output lies: `value`, `limit`; of a rule `what` as well.
+    pub(super) probability_above: &'static str,
+    pub(super) probability_below: &'static str,
+    pub(super) output_above: &'static str,
+    pub(super) output_below: &'static str,
+    pub(super) signal_above: &'static str,
+    pub(super) signal_below: &'static str,
+
     // The gateway's own alerts.
     pub(super) this_gateway: &'static str,
     pub(super) buffer_full: &'static str,
@@ -143,7 +151,7 @@ pub(super) struct Catalogue {
 }
 
 /// Fills a phrase's gaps. What is filled in is not looked at again, so a name with braces stays as it is.
-pub(super) fn fill(phrase: &str, gaps: &[(&str, &str)]) -> String {
+pub fn fill(phrase: &str, gaps: &[(&str, &str)]) -> String {
     let mut filled = String::with_capacity(phrase.len() + 32);
     let mut rest = phrase;
     while let Some((before, after)) = rest.split_once('{') {

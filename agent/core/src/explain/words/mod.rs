@@ -8,21 +8,24 @@ mod cases;
 mod catalogue;
 mod gateway;
 mod language;
+mod limit;
 mod measured;
 mod number;
 mod picture;
 mod remedy;
 
 pub use cases::{Judged, cases};
+pub use catalogue::fill;
 pub use gateway::{gateway, this_gateway};
 pub use language::Language;
+pub use limit::limit;
 pub use measured::{Measured, measured, number};
 pub use picture::{Picture, is_sure, minus};
 pub use remedy::remedy;
 
 use std::borrow::Cow;
 
-use catalogue::{Catalogue, fill};
+use catalogue::Catalogue;
 use number::InRange;
 
 use crate::domain::alert::Raised;

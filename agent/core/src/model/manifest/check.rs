@@ -199,10 +199,24 @@ fn check_output(raw: raw::Output) -> Result<OutputSpec, Fault> {
             return fault(format!("output.labels[{index}]"), format!("\"{label}\" is there twice; labels must differ"));
         }
     }
+    if !raw.unit.is_empty() {
+        if kind == OutputKind::Classification {
+            return fault("output.unit", "classes have no unit; remove it");
+        }
+        check_name("output.unit", &raw.unit)?;
+    }
     if raw.labels.len() == 1 {
         return fault("output.labels", "a classification has at least two classes; name each");
     }
-    Ok(OutputSpec { kind, tensor: raw.tensor, index: raw.index, labels: raw.labels, space, target: raw.target })
+    Ok(OutputSpec {
+        kind,
+        tensor: raw.tensor,
+        index: raw.index,
+        labels: raw.labels,
+        unit: raw.unit,
+        space,
+        target: raw.target,
+    })
 }
 
 fn check_decision(raw: raw::Decision, output: &OutputSpec) -> Result<Decision, Fault> {

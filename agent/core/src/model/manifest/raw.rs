@@ -72,6 +72,8 @@ pub(super) struct Output {
     #[serde(default)]
     pub(super) labels: Vec<String>,
     #[serde(default)]
+    pub(super) unit: String,
+    #[serde(default)]
     pub(super) space: Space,
     pub(super) target: Option<String>,
 }

@@ -59,7 +59,6 @@ impl<'a> Draft<'a> {
         draft
     }
 
-
     /// Statuses that are answered with a problem document.
     pub(super) fn errors(&mut self, statuses: &[u16]) {
         for status in statuses {

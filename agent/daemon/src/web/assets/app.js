@@ -2,19 +2,24 @@
 // not change are not touched, and one that somebody has in hand keeps what it shows until they are done.
 "use strict";
 
-(() => {
+const explaind = (() => {
   const RETRY = [1000, 2000, 5000, 10000, 15000];
   const SILENCE = 40000; // The server says something every 15 s.
   const PACE = 1000; // Between two looks at the server.
-  const SURPRISE = 600; // A press so soon after a card changed may be meant for what it showed before.
 
   const all = (root, selector) => Array.from(root.querySelectorAll(selector));
   const byId = (id) => document.getElementById(id);
 
-  // Times in the viewer's zone and way of writing.
-  const today = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-  const otherDay = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-  const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+  // What the server says in the page's language; gaps stand in braces.
+  const words = byId("words")?.dataset ?? {};
+  const phrase = (name, gaps = {}) => (words[name] ?? "").replace(/\{(\w+)\}/g, (_, gap) => gaps[gap] ?? "");
+
+  // Times in the viewer's zone, written as in the page's language, in the viewer's own flavour of it.
+  const language = document.documentElement.lang;
+  const locales = [...navigator.languages.filter((tag) => tag.split("-")[0] === language), language];
+  const today = new Intl.DateTimeFormat(locales, { timeStyle: "medium" });
+  const otherDay = new Intl.DateTimeFormat(locales, { dateStyle: "medium", timeStyle: "short" });
+  const full = new Intl.DateTimeFormat(locales, { dateStyle: "full", timeStyle: "long" });
   function localise(root) {
     for (const time of all(root, "time[datetime]")) {
       const at = new Date(time.dateTime);
@@ -24,11 +29,9 @@
       time.title = full.format(at);
     }
   }
-
   localise(document);
-  const board = byId("board");
-  if (!board) return;
 
+  const board = byId("board");
   const line = byId("line");
   const lost = byId("lost");
   const news = byId("news");
@@ -40,16 +43,57 @@
     setTimeout(() => { news.textContent = text; }, 50);
   }
 
+  function hold(text, ...more) {
+    if (lost.dataset.text !== text) {
+      lost.dataset.text = text;
+      lost.replaceChildren(text, ...more);
+    }
+    lost.hidden = false;
+  }
+
+  // Fields that somebody has filled in and not sent.
+  function dirty(field) {
+    if (field.type === "hidden" || field.type === "submit") return false;
+    if (field.type === "checkbox" || field.type === "radio") return field.checked !== field.defaultChecked;
+    if (field.options) {
+      return field.selectedIndex !== Math.max(0, Array.from(field.options).findIndex((option) => option.defaultSelected));
+    }
+    return field.value !== field.defaultValue;
+  }
+  const fields = (root) => all(root, "input, textarea, select");
+  const typed = (root) => fields(root).some(dirty);
+
+  // Somebody is signed out: to the sign-in and back, unless that would cost what they have written.
+  let over = false;
+  function signedOut(unsent = false) {
+    const card = document.activeElement?.closest("[data-key]");
+    const back = words.view + location.search + (card ? `#${card.id}` : "");
+    const address = `/sign-in?ended=true&back=${encodeURIComponent(back)}`;
+    if (!unsent && !typed(document)) {
+      location.assign(address);
+      return;
+    }
+    over = true;
+    const link = document.createElement("a");
+    Object.assign(link, { href: address, target: "_blank", rel: "noopener", textContent: phrase("signInAgain") });
+    hold(phrase("sessionOver"), " ", link);
+  }
+
+  const common = { language, live: Boolean(board), all, byId, phrase, say, hold, dirty, fields, typed, signedOut, look: () => {}, whenFresh: [], showNewer: () => {} };
+  if (!board) return common;
+
   // Putting news in place.
 
   const cards = (root) => new Map(all(root, "[data-key]").map((card) => [card.dataset.key, card]));
-  const typed = (card) => all(card, "textarea").some((field) => field.value !== "");
   const inHand = (card) => card.contains(document.activeElement) || typed(card) || card.matches(":hover");
+  const byKeyed = (root, id) => (id ? root.querySelector(`[id="${CSS.escape(id)}"]`) : null);
 
   function carryOver(from, to, held) {
-    for (const field of all(from, "textarea")) {
+    for (const field of fields(from).filter(dirty)) {
       const same = byKeyed(to, field.id);
-      if (same) same.value = field.value;
+      if (!same) continue;
+      if ("checked" in same && /checkbox|radio/.test(same.type)) same.checked = field.checked;
+      else same.value = field.value;
     }
     for (const ask of all(from, "details.ask[open]")) {
       const same = byKeyed(to, ask.id);
@@ -60,8 +104,6 @@
     to.changedAt = from.dataset.prediction === to.dataset.prediction ? 0 : performance.now();
   }
 
-  const byKeyed = (root, id) => (id ? root.querySelector(`[id="${CSS.escape(id)}"]`) : null);
-
   // The card to show where the server now has `fresh`: the old one while it says the same or is being worked with.
   function choose(old, fresh, held) {
     if (!old) {
@@ -69,6 +111,8 @@
       return fresh;
     }
     if (old.dataset.version === fresh.dataset.version && old.tagName === fresh.tagName) return old;
+    // What waits to be sent, and says so, is sent from the card that it was written on.
+    if (old.querySelector("form[data-sending]")) return old;
     const otherEvidence = old.dataset.prediction !== fresh.dataset.prediction;
     if (otherEvidence && held && old.tagName === fresh.tagName && old.querySelector(".newer")) {
       old.newer = fresh;
@@ -120,21 +164,24 @@
     for (const part of all(fresh, "[data-part-hidden]")) {
       board.querySelector(`[data-part-hidden="${part.dataset.partHidden}"]`).hidden = part.hidden;
     }
+    // Who has signed in anew has another secret, also on the cards that stayed.
+    if (fresh.dataset.csrf) all(document, "input[name=csrf]").forEach((field) => { field.value = fresh.dataset.csrf; });
+    common.whenFresh.forEach((then) => then());
     const waiting = Number(fresh.dataset.waiting);
     document.title = waiting > 0 ? `(${waiting}) ${title}` : title;
 
     if (focus && document.activeElement !== active) refocus(focus, selection);
     const shown = anchor && (anchor.isConnected ? anchor : cards(board).get(anchor.dataset.key));
     if (shown && window.scrollY > 0) window.scrollBy(0, shown.getBoundingClientRect().top - before);
-    if (arrived.length === 1) say(`New alert: ${arrived[0].dataset.name}`);
-    else if (arrived.length > 1) say(`${arrived.length} new alerts`);
+    if (arrived.length === 1) say(phrase("newAlert", { name: arrived[0].dataset.name }));
+    else if (arrived.length > 1) say(phrase("newAlerts", { count: arrived.length }));
   }
 
   function refocus(focus, selection) {
     const card = focus.key && cards(board).get(focus.key);
-    const target = byKeyed(board, focus.id) ?? card?.querySelector("h2, summary");
-    target?.focus({ preventScroll: true });
-    if (selection && target && "setSelectionRange" in target) target.setSelectionRange(...selection);
+    const target = byKeyed(board, focus.id) ?? card?.querySelector("h2, summary") ?? board;
+    target.focus({ preventScroll: true });
+    if (selection && "setSelectionRange" in target) target.setSelectionRange(...selection);
   }
 
   // Looking at the server: one look at a time, and not too often.
@@ -166,19 +213,7 @@
       }
     }, Math.max(0, lookedAt + PACE - performance.now()));
   }
-
-  function signedOut() {
-    if (!all(board, "[data-key]").some(typed)) {
-      location.assign("/sign-in");
-      return;
-    }
-    hold("Your sign-in has ended. Copy what you have written, then load the page again.");
-  }
-
-  function hold(text) {
-    if (lost.textContent !== text) lost.textContent = text;
-    lost.hidden = false;
-  }
+  common.look = look;
 
   // The line of news.
 
@@ -189,10 +224,12 @@
 
   function up() {
     failures = 0;
+    over = false;
     line.hidden = false;
     line.classList.remove("down");
-    line.querySelector(".text").textContent = "Live";
+    line.querySelector(".text").textContent = phrase("live");
     lost.hidden = true;
+    lost.dataset.text = "";
     alive();
   }
 
@@ -202,8 +239,8 @@
     clearTimeout(watch);
     line.hidden = false;
     line.classList.add("down");
-    line.querySelector(".text").textContent = "Not connected";
-    hold("The connection to the gateway is lost. What you see may be old; trying again…");
+    line.querySelector(".text").textContent = phrase("notConnected");
+    if (!over) hold(phrase("lost"));
     clearTimeout(retry);
     if (!document.hidden) retry = setTimeout(connect, RETRY[Math.min(failures++, RETRY.length - 1)]);
   }
@@ -249,61 +286,16 @@
   window.addEventListener("online", () => { if (!source) connect(); });
   connect();
 
-  // Acting without leaving the page.
-
-  document.addEventListener("submit", async (event) => {
-    const form = event.target;
-    const button = event.submitter;
-    if (!form.matches("[data-act]") || !button) return;
-    event.preventDefault();
-    if (form.dataset.sending) return;
-    const card = form.closest("[data-key]");
-    if (performance.now() - (card.changedAt ?? -SURPRISE) < SURPRISE) {
-      trouble(form, "This card has changed just now. Look again, then press.");
-      return;
-    }
-    form.dataset.sending = "1";
-    all(form, "button").forEach((each) => each.setAttribute("aria-disabled", "true"));
-    const body = new URLSearchParams(new FormData(form));
-    if (button.name) body.append(button.name, button.value);
-    try {
-      const action = button.getAttribute("formaction") ?? form.getAttribute("action");
-      const answer = await fetch(action, { method: "POST", body, redirect: "manual" });
-      if (answer.type === "opaqueredirect" || answer.ok) {
-        all(form, "textarea").forEach((field) => { field.value = ""; });
-        trouble(form, "");
-        say(button.dataset.done);
-        showNewer(card);
-        look();
-      } else if (answer.status === 401) {
-        signedOut();
-      } else {
-        const problem = await answer.json().catch(() => ({}));
-        trouble(form, problem.detail ?? "This did not work. Try again.");
-      }
-    } catch {
-      trouble(form, "Not sent: the gateway does not answer. What you wrote is still here.");
-    }
-    delete form.dataset.sending;
-    all(form, "button").forEach((each) => each.removeAttribute("aria-disabled"));
-  });
-
-  function trouble(form, text) {
-    const place = form.querySelector(".trouble");
-    place.textContent = text && text[0].toUpperCase() + text.slice(1);
-    place.hidden = !text;
-  }
-
-  function showNewer(card) {
+  common.showNewer = (card) => {
     if (!card.newer) return;
     const fresh = card.newer;
     carryOver(card, fresh, true);
     card.replaceWith(fresh);
     fresh.querySelector("h2")?.focus({ preventScroll: true });
-  }
-
+  };
   document.addEventListener("click", (event) => {
     const button = event.target.closest(".newer button");
-    if (button) showNewer(button.closest("[data-key]"));
+    if (button) common.showNewer(button.closest("[data-key]"));
   });
+  return common;
 })();

@@ -9,18 +9,18 @@ use axum::response::Redirect;
 use explaind_core::domain::alert::{AlarmState, Suppression};
 use explaind_core::domain::command::Act;
 use explaind_core::domain::feedback::UserRole;
-use explaind_core::explain::words::{Language, this_gateway};
+use explaind_core::explain::words::this_gateway;
 use maud::{Markup, html};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::alarm_words::Words;
-use super::words;
+use super::{Reader, words};
 use crate::buffer::Alert;
 use crate::web::access::{Actor, Engineer, Technician};
 use crate::web::feedback::LONGEST_COMMENT;
 use crate::web::problem::Problem;
 use crate::web::story::Story;
+use crate::web::words::{Words, fill};
 use crate::web::{Shared, alarm};
 
 /// What the forms send; each only what it has.
@@ -99,121 +99,111 @@ pub(super) fn hidden(alerts: &[Alert]) -> Vec<Alert> {
 }
 
 /// The list of it.
-pub(super) fn list(hidden: &[Alert], language: Language, actor: &Actor) -> Markup {
-    let said = Words::of(language);
+pub(super) fn list(hidden: &[Alert], reader: &Reader) -> Markup {
     html! {
         @if !hidden.is_empty() {
-            section .suppressed aria-label=(said.aside) lang=(language.code()) {
-                h2 { (said.aside) }
-                @for alert in hidden { (one(alert, language, actor)) }
+            section .suppressed aria-labelledby="aside-title" {
+                h2 #aside-title { (reader.words.alarm.aside) }
+                @for alert in hidden { (one(alert, reader)) }
             }
         }
     }
 }
 
-fn one(alert: &Alert, language: Language, actor: &Actor) -> Markup {
-    let said = Words::of(language);
+fn one(alert: &Alert, reader: &Reader) -> Markup {
+    let (words, said) = (reader.words, &reader.words.alarm);
     let own = *alert.asset == *explaind_core::domain::alert::GATEWAY;
+    let name = if own { this_gateway(words.language) } else { &alert.asset };
     let lifts = match alert.suppression {
-        Suppression::Shelved if actor.role >= UserRole::Technician => Some(("unshelve", said.unshelve)),
-        Suppression::OutOfService if actor.role >= UserRole::Engineer => Some(("in-service", said.back)),
+        Suppression::Shelved if reader.is(UserRole::Technician) => Some(("unshelve", said.unshelve)),
+        Suppression::OutOfService if reader.is(UserRole::Engineer) => Some(("in-service", said.back)),
         _ => None,
     };
     html! {
         div .aside {
             p {
-                strong { @if own { (this_gateway(language)) } @else { (alert.asset) } } ": "
+                strong { (name) } ": "
                 @match alert.suppression {
                     Suppression::Shelved => {
                         (said.is_shelved) " "
-                        @if let Some(until) = alert.cover.shelved_until { (words::when(until)) }
-                        (who(alert, said))
+                        @if let Some(until) = alert.cover.shelved_until { (words::when(until, words)) }
+                        (who(alert, words))
                     }
-                    Suppression::OutOfService => { (said.is_out) (who(alert, said)) }
+                    Suppression::OutOfService => { (said.is_out) (who(alert, words)) }
                     Suppression::ByDesign | Suppression::None => { (said.is_off) }
                 }
-                " " (said.its_alert) " " (words::when(alert.raised_at)) ": " (said.state(alert.state)) "."
+                " " (said.its_alert) " " (words::when(alert.raised_at, words)) ": " (words.state(alert.state)) "."
             }
             @if let Some((verb, label)) = lifts {
                 form method="post" action={ "/alerts/" (alert.id) "/" (verb) } {
-                    (secret(actor))
-                    button .quiet type="submit" aria-label={ (label) ": " (alert.asset) } { (label) }
+                    (reader.secret())
+                    button #{ (verb) "-" (alert.id) } .quiet type="submit" aria-label={ (label) ": " (name) } { (label) }
                 }
             }
         }
     }
 }
 
-fn who(alert: &Alert, said: &Words) -> Markup {
+fn who(alert: &Alert, words: &Words) -> Markup {
     html! {
-        @if let Some(by) = &alert.suppressed_by { " " (said.by) " " (by) }
+        @if let Some(by) = &alert.suppressed_by { " " (fill(words.alarm.by, &[("name", by)])) }
         "."
         @if let Some(why) = &alert.suppressed_because { " " q { (why) } }
     }
 }
 
-fn secret(actor: &Actor) -> Markup {
-    html! {
-        @if let Some(session) = &actor.session {
-            input type="hidden" name="csrf" value=(session.csrf);
-        }
-    }
-}
-
 /// What the rule says beside its reason.
-pub(super) fn guidance(story: &Story) -> Markup {
-    let said = Words::of(story.language);
+pub(super) fn guidance(story: &Story, words: &Words) -> Markup {
     let guidance = &story.alert.guidance;
     html! {
         @if let Some(response) = &guidance.response {
-            p .response { strong lang=(story.language.code()) { (said.response) ": " } (response) }
+            p .response { strong { (words.card.response) ": " } (response) }
         }
         @if let Some(consequence) = &guidance.consequence {
-            p .consequence { strong lang=(story.language.code()) { (said.consequence) ": " } (consequence) }
+            p .consequence { strong { (words.card.consequence) ": " } (consequence) }
         }
     }
 }
 
 /// The button that resets, where that is what an alert waits for: it stands in the form with the comment.
-pub(super) fn reset_button(story: &Story) -> Markup {
-    let (id, said) = (story.alert.id, Words::of(story.language));
+pub(super) fn reset_button(story: &Story, words: &Words) -> Markup {
+    let id = story.alert.id;
     html! {
         @if story.alert.state == AlarmState::LatchedAcknowledged {
             button #{ "reset-" (id) } .primary type="submit" formaction={ "/alerts/" (id) "/reset" }
-                lang=(story.language.code()) data-done=(said.done("reset").unwrap_or_default()) { (said.reset) }
+                data-done=(words.alarm.done_reset) { (words.alarm.reset) }
         }
     }
 }
 
 /// What opens before it is done: shelving, and, for engineers, out of service.
-pub(super) fn asides(story: &Story, actor: &Actor) -> Markup {
-    let (id, said) = (story.alert.id, Words::of(story.language));
-    let done = |name| said.done(name).unwrap_or_default();
+pub(super) fn asides(story: &Story, reader: &Reader) -> Markup {
+    let (id, said) = (story.alert.id, &reader.words.alarm);
     html! {
-        div .asks lang=(story.language.code()) {
+        div .asks {
             details #{ "shelve-" (id) } .ask {
                 summary { (said.shelve) }
                 form method="post" action={ "/alerts/" (id) "/shelve" } data-act {
-                    (secret(actor))
+                    (reader.secret())
                     label for={ "for-" (id) } { (said.length) }
                     select #{ "for-" (id) } name="for" {
-                        @for (length, words) in said.lengths {
+                        @for (length, words) in said.lengths() {
                             option value=(length) selected[length == "8h"] { (words) }
                         }
                     }
-                    (why(&format!("why-{id}"), said))
-                    button .primary type="submit" data-done=(done("shelve")) { (said.shelve_now) }
+                    (why(&format!("why-{id}"), said.reason))
+                    button .primary type="submit" data-done=(said.done_shelve) { (said.shelve_now) }
                     p .trouble role="alert" hidden {}
                 }
             }
-            @if actor.role >= UserRole::Engineer {
+            @if reader.is(UserRole::Engineer) {
                 details #{ "out-" (id) } .ask {
                     summary { (said.out) }
                     form method="post" action={ "/alerts/" (id) "/out-of-service" } data-act {
-                        (secret(actor))
+                        (reader.secret())
                         p { (said.what_out_means) }
-                        (why(&format!("why-out-{id}"), said))
-                        button .primary type="submit" data-done=(done("out-of-service")) { (said.out_now) }
+                        (why(&format!("why-out-{id}"), said.reason))
+                        button .primary type="submit" data-done=(said.done_out_of_service) { (said.out_now) }
                         p .trouble role="alert" hidden {}
                     }
                 }
@@ -222,9 +212,9 @@ pub(super) fn asides(story: &Story, actor: &Actor) -> Markup {
     }
 }
 
-fn why(id: &str, said: &Words) -> Markup {
+fn why(id: &str, label: &str) -> Markup {
     html! {
-        label for=(id) { (said.reason) }
+        label for=(id) { (label) }
         textarea #(id) name="reason" rows="1" maxlength=(LONGEST_COMMENT) required {}
     }
 }

@@ -10,8 +10,8 @@ use maud::{Markup, html};
 /// Features shown; the rest is summed up.
 pub(super) const SHOWN: usize = 6;
 
-/// The bars of one explanation.
-pub(crate) fn picture(explanation: &Explanation, language: Language) -> Markup {
+/// The bars of one explanation. `beside` adds to a feature's row, by the row's number and the feature's name.
+pub(crate) fn picture(explanation: &Explanation, language: Language, beside: impl Fn(usize, &str) -> Markup) -> Markup {
     let words = Picture(language);
     let mut order: Vec<&Attribution> = explanation.attributions.iter().collect();
     order.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()));
@@ -22,8 +22,8 @@ pub(crate) fn picture(explanation: &Explanation, language: Language) -> Markup {
     html! {
         p .legend { (words.legend(explanation.space)) }
         ol .bars {
-            @for attribution in shown {
-                (row(attribution, axis, words))
+            @for (number, attribution) in shown.iter().enumerate() {
+                (row(attribution, axis, words, &beside(number, &attribution.feature)))
             }
             @if !rest.is_empty() {
                 li .others {
@@ -39,7 +39,7 @@ pub(crate) fn picture(explanation: &Explanation, language: Language) -> Markup {
     }
 }
 
-fn row(attribution: &Attribution, axis: Axis, words: Picture) -> Markup {
+fn row(attribution: &Attribution, axis: Axis, words: Picture, beside: &Markup) -> Markup {
     let shown = measured(words.0, attribution);
     html! {
         li class=[unusual(attribution)] {
@@ -53,6 +53,7 @@ fn row(attribution: &Attribution, axis: Axis, words: Picture) -> Markup {
             }
             (bar(attribution.value, axis))
             (share(attribution.value, axis, words))
+            (beside)
         }
     }
 }
@@ -140,6 +141,10 @@ mod tests {
 
     use super::*;
 
+    fn plain(explanation: &Explanation, language: Language) -> Markup {
+        picture(explanation, language, |_, _| html! {})
+    }
+
     fn attribution(feature: &str, value: f64, input: f64) -> Attribution {
         Attribution {
             feature: feature.into(),
@@ -170,13 +175,13 @@ mod tests {
     #[test]
     fn the_largest_comes_first_and_what_is_unusual_is_marked() {
         let both = explanation(vec![attribution("Speed [Nm]", -1.0, 40.0), attribution("Torque [Nm]", 4.0, 65.0)]);
-        let text = picture(&both, Language::English).into_string();
+        let text = plain(&both, Language::English).into_string();
         assert!(text.find("Torque").unwrap() < text.find("Speed").unwrap());
         assert_eq!(text.matches("unusual").count(), 1);
         assert!(text.contains("usually 30 to 50") && text.contains("65 Nm"), "{text}");
         assert!(!text.contains("Torque [Nm]"), "the value has the unit");
         assert!(!text.contains("style="));
-        let german = picture(&both, Language::German).into_string();
+        let german = plain(&both, Language::German).into_string();
         for expected in [
             "üblich 30 bis 50",
             "+4,00",
@@ -202,10 +207,9 @@ mod tests {
     #[test]
     fn many_features_are_summed_up_and_odd_numbers_draw_nothing_odd() {
         let many = (0..30).map(|n| attribution(&format!("f{n}"), f64::from(n), 1.0)).collect();
-        assert!(picture(&explanation(many), Language::English).into_string().contains("24 more"));
-        let odd =
-            picture(&explanation(vec![attribution("x", f64::NAN, f64::INFINITY)]), Language::English).into_string();
+        assert!(plain(&explanation(many), Language::English).into_string().contains("24 more"));
+        let odd = plain(&explanation(vec![attribution("x", f64::NAN, f64::INFINITY)]), Language::English).into_string();
         assert!(!odd.contains("=\"NaN") && !odd.contains("=\"inf"), "{odd}");
-        assert!(picture(&explanation(Vec::new()), Language::English).into_string().contains("average"));
+        assert!(plain(&explanation(Vec::new()), Language::English).into_string().contains("average"));
     }
 }

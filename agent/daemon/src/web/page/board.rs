@@ -7,12 +7,12 @@ use explaind_core::domain::condition::Condition;
 use explaind_core::explain::words::{Language, gateway};
 use maud::{Markup, html};
 
-use super::{aside, card, models, words};
+use super::{Reader, aside, card, models};
 use crate::buffer::Alert;
 use crate::web::Web;
-use crate::web::access::Actor;
 use crate::web::problem::Problem;
 use crate::web::story::Story;
+use crate::web::words::{fill, sentence};
 
 /// Cards on one page.
 const CARDS: usize = 50;
@@ -25,21 +25,21 @@ pub(crate) struct Board {
     closed: Vec<Story>,
     /// What is put aside, or of a machine that is off.
     hidden: Vec<Alert>,
-    language: Language,
     waiting: usize,
     total: usize,
     from: usize,
     /// Why predictions are not stored at present, if so.
     broken: Option<String>,
-    /// The same where the buffer is full, and the language of it.
-    full: Option<(&'static str, &'static str)>,
+    /// The same where the buffer is full.
+    full: Option<&'static str>,
     /// What is stopped, if anything is.
     halted: Markup,
 }
 
 impl Board {
     /// Gathers it for this reader, who then counts as having seen the explanations on it.
-    pub(crate) fn gather(web: &Web, actor: &Actor, language: Language, from: usize) -> Result<Self, Problem> {
+    pub(crate) fn gather(web: &Web, reader: &Reader, from: usize) -> Result<Self, Problem> {
+        let (actor, language) = (reader.actor, reader.words.language);
         let all = web.buffer.alerts();
         let hidden = aside::hidden(&all);
         let (mut open, closed): (Vec<Alert>, Vec<Alert>) = all.into_iter().partition(|alert| alert.state.is_open());
@@ -62,10 +62,10 @@ impl Board {
         };
         let (open, closed) = (tell(open, from, CARDS)?, tell(closed, 0, CLOSED)?);
         let broken = web.buffer.check().err().map(|error| error.to_string());
-        let sentence = || (language.code(), gateway(language, Condition::BufferFull));
-        let full = web.buffer.fullness().filter(|_| broken.is_none()).map(|_| sentence());
-        let halted = models::banner(web, language);
-        Ok(Self { open, closed, hidden, language, waiting, total, from, broken, full, halted })
+        let full = web.buffer.fullness().filter(|_| broken.is_none());
+        let full = full.map(|_| gateway(language, Condition::BufferFull));
+        let halted = models::banner(reader);
+        Ok(Self { open, closed, hidden, waiting, total, from, broken, full, halted })
     }
 
     /// Alerts that nobody has seen yet.
@@ -74,67 +74,75 @@ impl Board {
     }
 
     /// The list.
-    pub(crate) fn render(&self, actor: &Actor) -> Markup {
+    pub(crate) fn render(&self, reader: &Reader) -> Markup {
+        let secret = reader.actor.session.as_ref().map(|session| &*session.csrf);
         html! {
-            div #board tabindex="-1" data-live={ "/live?from=" (self.from) } data-waiting=(self.waiting) {
-                div data-part="head" { (self.head()) }
+            div #board tabindex="-1" data-live={ "/live?from=" (self.from) "&language=" (reader.words.language.code()) }
+                data-waiting=(self.waiting) data-csrf=[secret] {
+                div data-part="head" { (self.head(reader)) }
                 div .cards data-list="open" {
-                    @for story in &self.open { (card::open(story, actor)) }
+                    @for story in &self.open { (card::open(story, reader)) }
                 }
-                div data-part="more" { (self.more(actor)) }
+                div data-part="more" { (self.more(reader)) }
                 section .closed aria-labelledby="closed-title" hidden[self.closed.is_empty()] data-part-hidden="closed" {
-                    h2 #closed-title { "Closed lately" }
+                    h2 #closed-title { (reader.words.page.closed) }
                     div .rows data-list="closed" {
-                        @for story in &self.closed { (card::closed(story, actor)) }
+                        @for story in &self.closed { (card::closed(story, reader)) }
                     }
                 }
             }
         }
     }
 
-    fn head(&self) -> Markup {
+    fn head(&self, reader: &Reader) -> Markup {
+        let page = &reader.words.page;
+        let counted = |phrase, count: usize| fill(phrase, &[("count", &count.to_string())]);
         html! {
             @if let Some(reason) = &self.broken {
-                p .lost role="alert" { (words::sentence(reason)) }
+                p .lost role="alert" {
+                    @if reader.words.language == Language::English { (sentence(reason)) }
+                    @else { (page.not_stored) " " (page.technically) " " q lang="en" { (reason) } }
+                }
             }
-            @if let Some((language, sentence)) = &self.full {
-                p .lost role="alert" lang=(language) { (sentence) }
+            @if let Some(full) = self.full {
+                p .lost role="alert" { (full) }
             }
             (self.halted)
             h1 {
-                @match (self.total, self.waiting) {
-                    (0, _) => { "No alerts" }
-                    (1, _) => { "1 alert" }
-                    (total, _) => { (total) " alerts" }
+                @match self.total {
+                    0 => { (page.no_alerts) }
+                    1 => { (page.one_alert) }
+                    total => { (counted(page.many_alerts, total)) }
                 }
             }
             p .summary {
                 @if self.total == 0 && !self.hidden.is_empty() {
-                    "Nothing else is out of the ordinary on the machines that are watched; see below what is not shown."
+                    (page.else_well)
                 } @else if self.total == 0 {
-                    "Nothing is out of the ordinary on the machines that are watched."
+                    (page.all_well)
                 } @else if self.waiting == 0 {
-                    "All of them have been seen."
+                    (page.all_seen)
                 } @else {
-                    (self.waiting) " not seen yet."
+                    (counted(page.not_seen, self.waiting))
                 }
             }
         }
     }
 
-    fn more(&self, actor: &Actor) -> Markup {
+    fn more(&self, reader: &Reader) -> Markup {
+        let page = &reader.words.page;
         let rest = self.total.saturating_sub(self.from + self.open.len());
         html! {
             @if rest > 0 {
                 p .more {
-                    (rest) " more. "
-                    a .button href={ "/?from=" (self.from + CARDS) } { "Show the next" }
+                    (fill(page.more, &[("count", &rest.to_string())])) " "
+                    a .button href={ "/?from=" (self.from + CARDS) } { (page.next) }
                 }
             }
             @if self.from > 0 {
-                p .more { a .button href="/" { "Back to the first" } }
+                p .more { a .button href="/" { (page.first) } }
             }
-            (aside::list(&self.hidden, self.language, actor))
+            (aside::list(&self.hidden, reader))
         }
     }
 }

@@ -3,60 +3,59 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use explaind_core::domain::alert::Priority;
-use explaind_core::domain::feedback::{UserRole, Verdict};
-use explaind_core::explain::words::{Picture, this_gateway};
+use explaind_core::domain::feedback::{ExplanationVerdict, UserRole, Verdict};
+use explaind_core::explain::words::{Language, Picture, limit, this_gateway};
 use maud::{Markup, PreEscaped, html};
 use uuid::Uuid;
 
-use super::alarm_words::Words;
-use super::{aside, bars, tables, words};
-use crate::web::access::Actor;
-use crate::web::feedback::LONGEST_COMMENT;
+use super::{Reader, aside, bars, opinion, tables, words};
 use crate::web::story::Story;
 use crate::web::verdicts::Said;
+use crate::web::words::{Words, fill, sentence};
 
 /// The card of an open alert.
-pub(crate) fn open(story: &Story, actor: &Actor) -> Markup {
-    let alert = &story.alert;
+pub(crate) fn open(story: &Story, reader: &Reader) -> Markup {
+    let (alert, words) = (&story.alert, reader.words);
     let id = alert.id;
     let class = format!("card {} {}", alert.priority.as_str(), alert.state.as_str());
+    let priority = fill(words.card.priority, &[("level", words.priority(alert.priority))]);
     let content = html! {
         header .head {
             (glyph(alert.priority))
             div .title {
-                h2 #{ "h-" (id) } tabindex="-1" lang=[lang(story)] { (name(story)) }
-                p .meta { (words::priority(alert.priority)) " priority · " (words::when(alert.raised_at)) }
+                h2 #{ "h-" (id) } tabindex="-1" { (name(story)) }
+                p .meta { (priority) " · " (words::when(alert.raised_at, words)) }
             }
-            p .state lang=(story.language.code()) { (Words::of(story.language).state(alert.state)) }
+            p .state { (words.state(alert.state)) }
         }
         p .newer hidden {
-            "This alert was raised again meanwhile. "
-            button .quiet type="button" { "Show the newer one" }
+            (words.card.newer) " "
+            button .quiet type="button" { (words.card.show_newer) }
         }
-        (body(story, actor))
+        (body(story, reader))
     };
     let label = format!("h-{id}");
     html! {
         article #{ "a-" (id) } class=(class) aria-labelledby=(label) data-key=(id) data-prediction=[alert.prediction_id]
-            data-version=(version(&class, &content)) data-name={ (name(story)) ", " (words::priority(alert.priority)) } {
+            data-version=(version(&class, &content)) data-name={ (name(story)) ", " (priority) } {
             (content)
         }
     }
 }
 
 /// A closed alert: a line that opens.
-pub(crate) fn closed(story: &Story, actor: &Actor) -> Markup {
-    let alert = &story.alert;
+pub(crate) fn closed(story: &Story, reader: &Reader) -> Markup {
+    let (alert, words) = (&story.alert, reader.words);
     let id = alert.id;
     let content = html! {
         summary {
             (glyph(alert.priority))
-            span .asset lang=[lang(story)] { (name(story)) }
-            span .times { (words::when(alert.raised_at)) }
-            span .brief lang=(story.language.code()) { (words::unbroken(&story.sentence())) }
-            span .verdicts { (brief(&story.said)) }
+            span .asset { (name(story)) }
+            span .times { (words::when(alert.raised_at, words)) }
+            span .brief { (words::unbroken(&why(story))) }
+            span .verdicts { (brief(&story.said, words)) }
         }
-        (body(story, actor))
+        (body(story, reader))
     };
     html! {
         details #{ "a-" (id) } .row data-key=(id) data-prediction=[alert.prediction_id]
@@ -71,11 +70,6 @@ fn name(story: &Story) -> &str {
     if story.own().is_some() { this_gateway(story.language) } else { &story.alert.asset }
 }
 
-/// The language of that, where it is ours and no name.
-fn lang(story: &Story) -> Option<&'static str> {
-    story.own().map(|_| story.language.code())
-}
-
 /// Changes when the card does, so that the script leaves all others alone.
 fn version(class: &str, content: &PreEscaped<String>) -> String {
     let mut hasher = DefaultHasher::new();
@@ -83,30 +77,49 @@ fn version(class: &str, content: &PreEscaped<String>) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-fn body(story: &Story, actor: &Actor) -> Markup {
-    let alert = &story.alert;
-    let language = story.language.code();
+/// Why, in one sentence; what only the record says of it, in our words where we have any.
+fn why(story: &Story) -> String {
+    let sentence = story.sentence();
+    if sentence == story.alert.reason { limit(story.language, &sentence).unwrap_or(sentence) } else { sentence }
+}
+
+fn body(story: &Story, reader: &Reader) -> Markup {
+    let (alert, words) = (&story.alert, reader.words);
+    let own = opinion::own(story, reader.actor);
+    let technician = reader.is(UserRole::Technician);
     html! {
         div .body {
             div .why {
-                p .sentence lang=(language) { (words::unbroken(&story.sentence())) }
-                @if let Some(remedy) = story.would_clear() { p .remedy lang=(language) { (words::unbroken(&remedy)) } }
-                @if let Some(similar) = story.similar() { p .similar lang=(language) { (words::unbroken(&similar)) } }
-                p .reason { (words::sentence(&alert.reason)) (again(story)) }
-                (aside::guidance(story))
-                (said(story))
-                @if actor.role >= UserRole::Technician {
-                    (form(story, actor))
-                    @if alert.state.is_open() { (aside::asides(story, actor)) }
+                p .sentence { (words::unbroken(&why(story))) }
+                @if let Some(remedy) = story.would_clear() { p .remedy { (words::unbroken(&remedy)) } }
+                @if let Some(similar) = story.similar() { p .similar { (words::unbroken(&similar)) } }
+                p .reason { (reason(story, words)) (again(story, words)) }
+                (aside::guidance(story, words))
+                (said(story, words))
+                @if technician {
+                    (opinion::form(story, own, reader))
+                    @if alert.state.is_open() { (aside::asides(story, reader)) }
                 }
             }
-            @if story.own().is_none() { (reasons(story)) }
+            @if story.own().is_none() { (reasons(story, words, technician.then_some(own))) }
+        }
+    }
+}
+
+/// What happened, as the record has it: by how much which limit was passed, or what is wrong with the gateway.
+fn reason(story: &Story, words: &Words) -> Markup {
+    let reason = &story.alert.reason;
+    html! {
+        @match (limit(words.language, reason), words.language) {
+            (Some(limit), _) => { (limit) }
+            (None, Language::English) => { (sentence(reason)) }
+            (None, Language::German) => { (words.page.technically) " " q lang="en" { (reason) } }
         }
     }
 }
 
 /// When it was last raised, where that is later than its beginning: the values shown are of then.
-fn again(story: &Story) -> Markup {
+fn again(story: &Story, words: &Words) -> Markup {
     let began = story.alert.raised_at.as_micros();
     let last = story
         .evidence
@@ -114,19 +127,22 @@ fn again(story: &Story) -> Markup {
         .map(|record| record.at.utc)
         .filter(|at| at.as_micros().saturating_sub(began) > 1_000_000);
     html! {
-        @if let Some(at) = last { " Raised again " (words::when(at)) "." }
+        @if let Some(at) = last { " " (words.card.raised_again) " " (words::when(at, words)) "." }
     }
 }
 
-/// Why the model said so, or why there is no telling.
-fn reasons(story: &Story) -> Markup {
+/// Why the model said so, or why there is no telling. `ticks`: for somebody who may say which signals mattered, with what
+/// they said before.
+fn reasons(story: &Story, words: &Words, ticks: Option<Option<&Said>>) -> Markup {
     let settlement = story.evidence.as_ref().map(|record| record.settlement.as_ref());
     let said = Picture(story.language);
     html! {
-        div .reasons lang=(story.language.code()) {
+        div .reasons {
             @match (settlement, story.explanation()) {
                 (_, Some((_, explanation))) => {
-                    (bars::picture(explanation, story.language))
+                    (bars::picture(explanation, story.language, |number, feature| html! {
+                        @if let Some(own) = ticks { (opinion::ticks(story.alert.id, (number, feature), own, words)) }
+                    }))
                     (tables::tables(explanation, story.language))
                 }
                 (None, _) => { p .pending { (said.gone()) } }
@@ -138,95 +154,57 @@ fn reasons(story: &Story) -> Markup {
 }
 
 /// What people did and said, in order.
-fn said(story: &Story) -> Markup {
+fn said(story: &Story, words: &Words) -> Markup {
     let alert = &story.alert;
     html! {
         @if alert.acknowledged_by.is_some() || alert.cleared_at.is_some() || !story.said.is_empty() {
             ul .said {
                 @if let Some(by) = &alert.acknowledged_by {
-                    li { span .what { "Seen" } " by " (by) @if let Some(comment) = &alert.comment { ". " q { (comment) } } }
+                    li { (fill(words.card.seen_by, &[("name", by)])) @if let Some(comment) = &alert.comment { ". " q { (comment) } } }
                 }
                 @if let Some(at) = alert.cleared_at {
-                    li { span .what { "Back to normal" } " " (words::when(at)) }
+                    li { span .what { (words.card.back_to_normal) } " " (words::when(at, words)) }
                 }
-                @for said in &story.said { (opinion(said, alert.prediction_id)) }
+                @for said in &story.said { (opinion(said, alert.prediction_id, words)) }
             }
         }
     }
 }
 
-fn opinion(said: &Said, shown: Option<Uuid>) -> Markup {
-    let feedback = &said.feedback;
+/// One thing that was said. What was revised stays, and says so.
+fn opinion(said: &Said, shown: Option<Uuid>, words: &Words) -> Markup {
+    let (feedback, card) = (&said.feedback, &words.card);
     html! {
         li .revised[said.revised] {
-            span .what {
-                @match feedback.verdict {
-                    Some(verdict) => { (words::verdict(verdict)) }
-                    None => { "Noted" }
-                }
-            }
+            span .what { (feedback.verdict.map_or(card.noted, |verdict| words.verdict(verdict))) }
             @if let Some(corrected) = &feedback.corrected { ": " (corrected) }
-            ", says " (feedback.author) ", " (words::when(said.at))
-            @if said.revised { " (since revised)" }
-            @if feedback.prediction_id.is_some() && feedback.prediction_id != shown { " (of the time before)" }
-            @if let Some(cause) = &feedback.cause { ". Cause: " (cause) }
-            @if let Some(comment) = &feedback.comment { ". " q { (comment) } }
+            ", " (fill(card.says, &[("name", &feedback.author)])) ", " (words::when(said.at, words))
+            @if feedback.revises.is_some() { " " (card.revision) }
+            @if said.revised { " " (card.revised) }
+            @if feedback.prediction_id.is_some() && feedback.prediction_id != shown { " " (card.of_before) }
+            "."
+            @if let Some(cause) = &feedback.cause { " " (fill(card.cause, &[("cause", cause)])) }
+            @match feedback.explanation_verdict {
+                Some(ExplanationVerdict::Agree) => { " " (card.agreed) }
+                Some(ExplanationVerdict::Disagree) => { " " (card.disagreed) }
+                None => {}
+            }
+            @for (phrase, names) in [(card.mattered, &feedback.relevant), (card.mattered_not, &feedback.irrelevant)] {
+                @if !names.is_empty() { " " (fill(phrase, &[("names", &names.join(", "))])) }
+            }
+            @if let Some(comment) = &feedback.comment { " " q { (comment) } }
         }
     }
 }
 
 /// The verdicts that stand, in a word each.
-fn brief(said: &[Said]) -> Markup {
+fn brief(said: &[Said], words: &Words) -> Markup {
     let mut standing: Vec<Verdict> =
         said.iter().filter(|said| !said.revised).filter_map(|said| said.feedback.verdict).collect();
     standing.dedup();
     html! {
         @for verdict in standing.iter().take(3) {
-            span class={ "chip " (verdict.as_str()) } { (words::verdict(*verdict)) }
-        }
-    }
-}
-
-/// One comment, and the buttons that it may go with.
-fn form(story: &Story, actor: &Actor) -> Markup {
-    let alert = &story.alert;
-    let id = alert.id;
-    let own = story.said.iter().rev().find(|said| {
-        said.feedback.author == *actor.name && !said.revised && said.feedback.prediction_id == alert.prediction_id
-    });
-    let own = own.and_then(|said| said.feedback.verdict);
-    html! {
-        form .act method="post" action={ "/alerts/" (id) "/feedback" } data-act {
-            @if let Some(session) = &actor.session {
-                input type="hidden" name="csrf" value=(session.csrf);
-            }
-            @if let Some(prediction) = alert.prediction_id {
-                input type="hidden" name="prediction_id" value=(prediction);
-            }
-            label for={ "comment-" (id) } { "Comment " span { "(optional)" } }
-            textarea #{ "comment-" (id) } name="comment" rows="1" maxlength=(LONGEST_COMMENT) {}
-            div .buttons {
-                @if alert.state.is_unseen() {
-                    button #{ "seen-" (id) } .primary type="submit" formaction={ "/alerts/" (id) "/acknowledge" }
-                        data-done="Acknowledged." { "Acknowledge" }
-                }
-                (aside::reset_button(story))
-                @if story.own().is_none() {
-                    (verdict(id, Verdict::Confirm, own))
-                    (verdict(id, Verdict::Reject, own))
-                }
-            }
-            p .trouble role="alert" hidden {}
-        }
-    }
-}
-
-fn verdict(id: Uuid, verdict: Verdict, own: Option<Verdict>) -> Markup {
-    let chosen = own == Some(verdict);
-    html! {
-        button #{ (verdict.as_str()) "-" (id) } .chosen[chosen] type="submit" name="verdict" value=(verdict.as_str())
-            aria-pressed=(chosen) data-done="Noted, thank you." {
-            (words::verdict(verdict))
+            span class={ "chip " (verdict.as_str()) } { (words.verdict(*verdict)) }
         }
     }
 }

@@ -1,17 +1,17 @@
 //! What all pages have around their content.
 
-use explaind_core::explain::words::Language;
-use maud::{DOCTYPE, Markup, html};
+use explaind_core::domain::feedback::UserRole;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::assets::VERSION;
-use super::models::Words;
 use crate::web::Web;
-use crate::web::access::Actor;
+use crate::web::access::{Actor, SignedIn};
+use crate::web::words::Words;
 
-fn document(title: &str, body: &Markup) -> Markup {
+fn document(words: &Words, title: &str, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
-        html lang="en" {
+        html lang=(words.language.code()) {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
@@ -20,6 +20,7 @@ fn document(title: &str, body: &Markup) -> Markup {
                 link rel="icon" href={ "/assets/icon.svg?v=" (*VERSION) } type="image/svg+xml";
                 link rel="stylesheet" href={ "/assets/app.css?v=" (*VERSION) };
                 script src={ "/assets/app.js?v=" (*VERSION) } defer {}
+                script src={ "/assets/forms.js?v=" (*VERSION) } defer {}
             }
             (body)
         }
@@ -33,57 +34,88 @@ pub(crate) enum Place {
     Alerts(usize),
     /// The models.
     Models,
+    /// The form for an event without an alert.
+    Missed,
+}
+
+impl Place {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Alerts(_) => "/",
+            Self::Models => "/models",
+            Self::Missed => "/missed",
+        }
+    }
 }
 
 /// A page for somebody who is signed in.
-pub(crate) fn page(web: &Web, actor: &Actor, language: Language, place: Place, content: &Markup) -> Markup {
-    let words = Words::of(language);
+pub(crate) fn page(web: &Web, actor: &Actor, words: &Words, place: Place, content: &Markup) -> Markup {
     let title = format!("{} · explaind", web.gateway);
-    let title = match place {
-        Place::Alerts(0) => title,
-        Place::Alerts(waiting) => format!("({waiting}) {title}"),
-        Place::Models => format!("{} · {title}", words.models),
+    let (title, skip, target) = match place {
+        Place::Alerts(0) => (title, words.page.skip_to_alerts, "#board"),
+        Place::Alerts(waiting) => (format!("({waiting}) {title}"), words.page.skip_to_alerts, "#board"),
+        Place::Models => (format!("{} · {title}", words.models.title), words.page.skip_to_models, "#models"),
+        Place::Missed => (format!("{} · {title}", words.judge.title), words.page.skip_to_form, "#missed"),
     };
-    let (at, is_models) = (Some("page"), place == Place::Models);
+    let way = |to: Place, label: &str| {
+        let here = (to.path() == place.path()).then_some("page");
+        html! { a href=(to.path()) aria-current=[here] { (label) } }
+    };
     document(
+        words,
         &title,
         &html! {
             body {
-                @if is_models { a .skip href="#models" lang=(language.code()) { (words.skip) } }
-                @else { a .skip href="#board" { "Skip to the alerts" } }
+                a .skip href=(target) { (skip) }
                 header .top {
                     p .brand { (mark()) span { "explaind" } }
                     p .gateway { (web.gateway) }
-                    nav .ways lang=(language.code()) {
-                        a href="/" aria-current=[at.filter(|_| !is_models)] { (words.alerts) }
-                        a href="/models" aria-current=[at.filter(|_| is_models)] { (words.models) }
+                    nav .ways aria-label=(words.page.ways) {
+                        (way(Place::Alerts(0), words.page.alerts))
+                        @if actor.role >= UserRole::Technician { (way(Place::Missed, words.page.missed)) }
+                        (way(Place::Models, words.page.models))
                     }
                     p #line .line hidden { span .lamp aria-hidden="true" {} span .text {} }
                     div .who {
+                        (languages(words, actor.session.as_ref(), place.path()))
                         p {
-                        span .person { (actor.name) }
-                        @if *actor.name != *actor.role.as_str() { " " span .role { (actor.role.as_str()) } }
-                    }
+                            span .person { (actor.name) }
+                            @if *actor.name != *actor.role.as_str() || actor.role.as_str() != words.role(actor.role) {
+                                " " span .role { (words.role(actor.role)) }
+                            }
+                        }
                         @if let Some(session) = &actor.session {
                             form method="post" action="/sign-out" {
                                 input type="hidden" name="csrf" value=(session.csrf);
-                                button .quiet type="submit" { "Sign out" }
+                                button .quiet type="submit" { (words.page.sign_out) }
                             }
                         }
                     }
                 }
+                (for_script(words, place.path()))
                 p #lost .lost role="alert" hidden {}
                 p #news .unseen role="status" {}
-                @if !is_models { noscript { p .note { "Without scripts this page does not renew itself: reload it to see what is new." } } }
+                @if let Place::Alerts(_) = place { noscript { p .note { (words.page.no_scripts) } } }
                 main { (content) }
             }
         },
     )
 }
 
-/// A page for anybody.
-pub(crate) fn bare(web: &Web, title: &str, content: &Markup) -> Markup {
+/// The sign-in. `session`: where somebody is signed in all the same.
+pub(crate) fn sign_in(web: &Web, words: &Words, session: Option<&SignedIn>, content: &Markup) -> Markup {
+    let switch = languages(words, session, "/sign-in");
+    sheet(web, words, words.page.sign_in, &html! { (content) (switch) })
+}
+
+/// An error as a page.
+pub(crate) fn page_of_error(web: &Web, words: &Words, content: &Markup) -> Markup {
+    sheet(web, words, words.page.error, content)
+}
+
+fn sheet(web: &Web, words: &Words, title: &str, content: &Markup) -> Markup {
     document(
+        words,
         &format!("{title} · explaind"),
         &html! {
             body .bare {
@@ -95,6 +127,47 @@ pub(crate) fn bare(web: &Web, title: &str, content: &Markup) -> Markup {
             }
         },
     )
+}
+
+/// The switch between the languages: one button per other language, in its own words.
+fn languages(words: &Words, session: Option<&SignedIn>, back: &str) -> Markup {
+    html! {
+        form .languages method="post" action="/language" aria-label=(words.page.choose_language) {
+            @if let Some(session) = session { input type="hidden" name="csrf" value=(session.csrf); }
+            input type="hidden" name="back" value=(back);
+            @for (code, name) in [("en", words.page.english), ("de", words.page.german)] {
+                @if code != words.language.code() {
+                    button .quiet type="submit" name="language" value=(code) lang=(code) { (name) }
+                }
+            }
+        }
+    }
+}
+
+/// What the script says, in the page's language.
+fn for_script(words: &Words, view: &str) -> Markup {
+    let page = &words.page;
+    html! {
+        div #words hidden data-view=(view) data-live=(page.live) data-not-connected=(page.not_connected)
+            data-lost=(page.lost) data-new-alert=(page.new_alert) data-new-alerts=(page.new_alerts)
+            data-session-over=(page.session_over) data-sign-in-again=(page.sign_in_again)
+            data-changed-now=(page.changed_now) data-failed=(page.failed) data-waiting=(page.waiting)
+            data-not-sent=(page.not_sent) data-local=(words.judge.local) {}
+    }
+}
+
+/// A phrase whose gap is filled with something to be typed as it stands.
+pub(super) fn with_code(phrase: &str, gaps: &[(&str, &str)]) -> Markup {
+    let mut out = String::new();
+    let mut rest = phrase;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (gap, after) = after.split_once('}').unwrap_or((after, ""));
+        let code = gaps.iter().find(|(name, _)| *name == gap).map_or("", |(_, code)| code);
+        out += &html! { (before) code { (code) } }.into_string();
+        rest = after;
+    }
+    out += &html! { (rest) }.into_string();
+    PreEscaped(out)
 }
 
 /// The sign of the house: three bars about a middle line.

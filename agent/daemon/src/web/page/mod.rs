@@ -1,32 +1,42 @@
-//! The technician's page: server-rendered, whole without scripts, live with them.
+//! The technician's page: server-rendered, whole without scripts, live with them, in the language of its reader.
 
-mod alarm_words;
 mod aside;
 mod assets;
+mod back;
 mod bars;
 mod board;
 mod card;
+mod judge;
 mod layout;
+mod missed;
 mod models;
+mod opinion;
+mod refused;
 mod sign;
 mod tables;
 mod words;
 
 use axum::Router;
 use axum::extract::{Form, Path, Query, State};
+use axum::http::{Extensions, HeaderMap};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use explaind_core::domain::feedback::Verdict;
+use explaind_core::domain::feedback::UserRole;
+use explaind_core::explain::words::Language;
 use maud::{Markup, html};
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::access::{Actor, Technician, Viewer};
-use super::feedback::{self, Asked};
-use super::language::Reads;
+use super::answers::Answers;
+use super::language::{CHOSEN, Reads};
 use super::problem::Problem;
+use super::rollout::Running;
+use super::words::Words;
 use super::{Shared, Web, acknowledge};
 use board::Board;
+
+pub(crate) use refused::Asker;
 
 /// The page's routes.
 pub(crate) fn routes() -> Router<Shared> {
@@ -34,18 +44,55 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/", get(home))
         .route("/live", get(live))
         .route("/alerts/{id}/acknowledge", post(seen))
-        .route("/alerts/{id}/feedback", post(said))
+        .route("/alerts/{id}/feedback", post(judge::said))
         .route("/alerts/{id}/reset", post(aside::reset))
         .route("/alerts/{id}/shelve", post(aside::shelve))
         .route("/alerts/{id}/unshelve", post(aside::unshelve))
         .route("/alerts/{id}/out-of-service", post(aside::out_of_service))
         .route("/alerts/{id}/in-service", post(aside::in_service))
+        .route("/missed", get(missed::form).post(missed::report))
         .route("/models", get(models::show))
         .route("/models/{verb}", post(models::change))
         .route("/gateway/{verb}", post(models::change_all))
+        .route("/language", post(choose_language))
         .route("/sign-in", get(sign::form).post(sign::sign_in))
         .route("/sign-out", post(sign::sign_out))
         .route("/assets/{name}", get(assets::serve))
+}
+
+/// Who looks, in which language, and what they may choose from.
+pub(crate) struct Reader<'a> {
+    actor: &'a Actor,
+    words: &'static Words,
+    causes: &'a [String],
+    running: Running,
+}
+
+impl<'a> Reader<'a> {
+    fn new(web: &'a Web, actor: &'a Actor, language: Language) -> Self {
+        Self { actor, words: Words::of(language), causes: &web.causes, running: Running::now(web) }
+    }
+
+    fn is(&self, least: UserRole) -> bool {
+        self.actor.role >= least
+    }
+
+    fn answers(&self, model: &str) -> Answers {
+        Answers::of(&self.running, model)
+    }
+
+    /// What every form of somebody who is signed in carries.
+    fn secret(&self) -> Markup {
+        secret(self.actor)
+    }
+}
+
+fn secret(actor: &Actor) -> Markup {
+    html! {
+        @if let Some(session) = &actor.session {
+            input type="hidden" name="csrf" value=(session.csrf);
+        }
+    }
 }
 
 /// Which part of the list, and what was done just now.
@@ -56,6 +103,8 @@ struct Shown {
     /// One of the names that there are words for, so that no link can put words on the page.
     #[serde(default)]
     done: String,
+    /// Of a page that is there already: a part of it comes in the same language, whatever was chosen since.
+    language: Option<String>,
 }
 
 async fn home(
@@ -65,26 +114,21 @@ async fn home(
     Query(shown): Query<Shown>,
 ) -> Result<Markup, Problem> {
     web.off_thread(move |web| {
-        let board = Board::gather(web, &actor, language, shown.from)?;
-        let done = match shown.done.as_str() {
-            "acknowledged" => Some(("Acknowledged.", "en")),
-            "thanks" => Some(("Noted, thank you.", "en")),
-            other => alarm_words::Words::of(language).done(other).map(|words| (words, language.code())),
+        let reader = Reader::new(web, &actor, language);
+        let board = Board::gather(web, &reader, shown.from)?;
+        let place = layout::Place::Alerts(board.unacknowledged());
+        let content = html! {
+            (done(reader.words, &shown.done))
+            (board.render(&reader))
         };
-        Ok(layout::page(
-            web,
-            &actor,
-            language,
-            layout::Place::Alerts(board.unacknowledged()),
-            &html! {
-                @if let Some((done, language)) = done {
-                    p .done role="status" lang=(language) { (done) }
-                }
-                (board.render(&actor))
-            },
-        ))
+        Ok(layout::page(web, &actor, reader.words, place, &content))
     })
     .await
+}
+
+/// What was done just now.
+fn done(words: &Words, name: &str) -> Markup {
+    html! { @if let Some(done) = words.done(name) { p .done role="status" { (done) } } }
 }
 
 /// The board alone, for a page that is already there.
@@ -94,7 +138,12 @@ async fn live(
     Reads(language): Reads,
     Query(shown): Query<Shown>,
 ) -> Result<Markup, Problem> {
-    web.off_thread(move |web| Ok(Board::gather(web, &actor, language, shown.from)?.render(&actor))).await
+    web.off_thread(move |web| {
+        let language = shown.language.as_deref().and_then(Language::named).unwrap_or(language);
+        let reader = Reader::new(web, &actor, language);
+        Ok(Board::gather(web, &reader, shown.from)?.render(&reader))
+    })
+    .await
 }
 
 #[derive(Deserialize)]
@@ -112,60 +161,23 @@ async fn seen(
     Ok(Redirect::to(&format!("/?done=acknowledged#a-{id}")))
 }
 
-/// The prediction is the one that the person was looking at, which by now need not be the alert's newest.
 #[derive(Deserialize)]
-struct Opinion {
-    prediction_id: Option<Uuid>,
-    verdict: Verdict,
-    comment: Option<String>,
+struct Chosen {
+    language: String,
+    #[serde(default)]
+    back: String,
 }
 
-async fn said(
-    State(web): State<Shared>,
-    Technician(actor): Technician,
-    Path(id): Path<Uuid>,
-    Form(form): Form<Opinion>,
-) -> Result<Redirect, Problem> {
-    web.off_thread(move |web| {
-        let asked = Asked {
-            prediction_id: form.prediction_id,
-            alert_id: Some(id),
-            verdict: Some(form.verdict),
-            comment: form.comment,
-            revises: own_earlier(web, &actor, id, form.prediction_id),
-            ..Asked::default()
-        };
-        feedback::give(web, &actor, asked).map(drop)
-    })
-    .await?;
-    Ok(Redirect::to(&format!("/?done=thanks#a-{id}")))
-}
-
-/// Who presses the other button changes their mind: the new verdict revises their last one on the same prediction.
-fn own_earlier(web: &Web, actor: &Actor, alert: Uuid, prediction: Option<Uuid>) -> Option<Uuid> {
-    let said = web.verdicts.on(Some(alert), prediction);
-    let own = |said: &&super::verdicts::Said| {
-        said.feedback.author == *actor.name && said.feedback.prediction_id == prediction && !said.revised
-    };
-    said.iter().rev().find(own).map(|said| said.id)
-}
-
-/// Where those go who are not signed in.
-pub(crate) fn to_sign_in() -> Response {
-    Redirect::to("/sign-in").into_response()
-}
-
-/// An error as a page.
-pub(crate) fn problem(web: &Web, problem: &Problem) -> Response {
-    let title = problem.status.canonical_reason().unwrap_or("Error");
-    let page = layout::bare(
-        web,
-        title,
-        &html! {
-            h1 { (title) }
-            p role="alert" { (words::sentence(&problem.detail)) }
-            p { a .button href="/" { "Back to the alerts" } }
-        },
-    );
-    (problem.status, page).into_response()
+/// `POST /language`: keeps the choice in a cookie, and shows the view again.
+async fn choose_language(
+    extensions: Extensions,
+    headers: HeaderMap,
+    Form(chosen): Form<Chosen>,
+) -> Result<Response, Problem> {
+    let language = Language::named(&chosen.language);
+    let language = language.ok_or_else(|| Problem::unacceptable("there is no such language here"))?;
+    let to = if chosen.back == "/sign-in" { chosen.back } else { back::safe(&chosen.back) };
+    let a_year = 365 * 86_400;
+    let cookie = sign::cookie(&headers, Wire::is_tls(&extensions), CHOSEN, language.code(), a_year);
+    Ok(sign::with_cookie(Redirect::to(&to).into_response(), &cookie))
 }

@@ -1,11 +1,11 @@
-//! Numbers and names as people read them.
+//! Numbers and times as people read them.
 
-use explaind_core::domain::alert::Priority;
-use explaind_core::domain::feedback::Verdict;
 use explaind_core::domain::time::Timestamp;
+use explaind_core::explain::words::Language;
 use maud::{Markup, html};
 
-use crate::web::time::{iso, plain};
+use crate::web::time::iso;
+use crate::web::words::Words;
 
 /// A sentence in which no line ends between a number and its percent sign.
 pub(crate) fn unbroken(sentence: &str) -> String {
@@ -17,41 +17,19 @@ pub(crate) fn percent(percent: f64) -> String {
     if percent > 0.0 && percent < 1.0 { "< 1\u{a0}%".to_owned() } else { format!("{percent:.0}\u{a0}%") }
 }
 
-/// A priority as a word.
-pub(crate) fn priority(priority: Priority) -> &'static str {
-    match priority {
-        Priority::Low => "Low",
-        Priority::Medium => "Medium",
-        Priority::High => "High",
-        Priority::Critical => "Critical",
-    }
-}
-
-/// A verdict as the buttons name it.
-pub(crate) fn verdict(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Confirm => "Right",
-        Verdict::Reject => "False alarm",
-        Verdict::Correct => "Something else",
-        Verdict::Unsure => "Unsure",
-        Verdict::Missed => "Missed",
-    }
-}
-
-/// A phrase as a sentence: a capital in front, a full stop at the end.
-pub(crate) fn sentence(text: &str) -> String {
-    let mut chars = text.chars();
-    let mut sentence: String =
-        chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default();
-    if !sentence.ends_with(['.', '!', '?']) {
-        sentence.push('.');
-    }
-    sentence
-}
-
 /// A time, which scripts put into the viewer's own time zone.
-pub(crate) fn when(at: Timestamp) -> Markup {
-    html! { time datetime=(iso(at)) { (plain(at)) } }
+pub(crate) fn when(at: Timestamp, words: &Words) -> Markup {
+    html! { time datetime=(iso(at)) { (plain(at, words)) } }
+}
+
+/// What people read until their browser has put it into their own time zone.
+pub(crate) fn plain(at: Timestamp, words: &Words) -> String {
+    let format = match words.language {
+        Language::English => "%Y-%m-%d %H:%M:%S UTC",
+        Language::German => "%d.%m.%Y, %H:%M:%S UTC",
+    };
+    jiff::Timestamp::from_microsecond(at.as_micros())
+        .map_or_else(|_| words.page.unknown_time.to_owned(), |time| time.strftime(format).to_string())
 }
 
 #[cfg(test)]
@@ -68,8 +46,10 @@ mod tests {
     }
 
     #[test]
-    fn a_phrase_becomes_a_sentence() {
-        assert_eq!(sentence("no alert has the id 7"), "No alert has the id 7.");
-        assert_eq!(sentence(""), ".");
+    fn times_are_written_as_in_the_language() {
+        let at = Timestamp::from_micros(1_763_765_400_123_456);
+        assert_eq!(plain(at, Words::of(Language::English)), "2025-11-21 22:50:00 UTC");
+        assert_eq!(plain(at, Words::of(Language::German)), "21.11.2025, 22:50:00 UTC");
+        assert_eq!(plain(Timestamp::from_micros(i64::MAX), Words::of(Language::German)), "zu unbekannter Zeit");
     }
 }

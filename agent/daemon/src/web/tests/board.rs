@@ -72,7 +72,7 @@ async fn many_alerts_are_shown_in_parts() {
     assert!(first.contains("60 alerts") && first.contains("10 more. ") && first.contains("href=\"/?from=50\""));
     let second = browser.get("/?from=50").await.text;
     assert_eq!(second.matches("<article").count(), 10);
-    assert!(second.contains("data-live=\"/live?from=50\""));
+    assert!(second.contains("data-live=\"/live?from=50&amp;language=en\""));
 }
 
 #[tokio::test]

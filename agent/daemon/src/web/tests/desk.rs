@@ -23,6 +23,7 @@ impl Default for Desk {
             "stopped": null,
             "models": [{
                 "name": "press-failure", "version": "1.4.0", "registry_version": 7, "state": "trial",
+                "output": { "kind": "classification", "labels": ["healthy", "failure", "heat"], "unit": "" },
                 "digest": digest("a"), "background_digest": digest("b"), "signed": true,
                 "since": "2026-11-27T10:00:00Z", "assets": ["press-7", "press-8"],
                 "previous": { "version": "1.3.0", "registry_version": 6, "digest": digest("c") },

@@ -34,7 +34,7 @@ use crate::mailbox::mailbox;
 use crate::question::{About, Found, Question, Questions, Unanswered};
 use crate::telemetry::Metrics;
 use crate::web::access::Peer;
-use crate::web::{Config, Parts, Shared, UsersFile, Web, router};
+use crate::web::{Config, Feedback, Parts, Shared, UsersFile, Web, router};
 
 /// What stands in stored text to see whether it ever becomes markup.
 pub(super) const NASTY: &str = "<script>alert(1)</script>\"'&";
@@ -107,6 +107,7 @@ impl Rig {
         let parts = Parts {
             gateway: "line-3".into(),
             assets: vec!["press-7".into()],
+            feedback: Feedback { causes: vec!["Sensor verschmutzt".into(), "Werkzeug verschlissen".into()] },
             buffer,
             mailbox,
             rollout,

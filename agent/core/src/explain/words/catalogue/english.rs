@@ -123,6 +123,13 @@ pub(in super::super) static ENGLISH: Catalogue = Catalogue {
     no_reasons: "No reasons: {reason}.",
     none_computed: "none were computed",
 
+    probability_above: "Probability {value}, above {limit}.",
+    probability_below: "Probability {value}, below {limit}.",
+    output_above: "Output {value}, above {limit}.",
+    output_below: "Output {value}, below {limit}.",
+    signal_above: "{what} is {value}, above {limit}.",
+    signal_below: "{what} is {value}, below {limit}.",
+
     this_gateway: "This gateway",
     buffer_full: "The buffer is full of records that could not be sent home: new predictions are not stored. Alerts and \
                   what people say still are.",

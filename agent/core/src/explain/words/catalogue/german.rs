@@ -124,6 +124,13 @@ pub(in super::super) static GERMAN: Catalogue = Catalogue {
     no_reasons: "Keine Gründe: {reason}.",
     none_computed: "es wurden keine ermittelt",
 
+    probability_above: "Wahrscheinlichkeit {value}, über {limit}.",
+    probability_below: "Wahrscheinlichkeit {value}, unter {limit}.",
+    output_above: "Ausgabe {value}, über {limit}.",
+    output_below: "Ausgabe {value}, unter {limit}.",
+    signal_above: "{what} ist {value}, über {limit}.",
+    signal_below: "{what} ist {value}, unter {limit}.",
+
     this_gateway: "Dieses Gateway",
     buffer_full: "Der Puffer ist voll mit Daten, die nicht gesendet werden konnten: Neue Vorhersagen werden nicht \
                   gespeichert, Alarme und Rückmeldungen schon.",

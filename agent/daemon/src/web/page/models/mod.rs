@@ -3,27 +3,25 @@
 //! Whatever changes something opens first and is confirmed inside, with a reason; none of it needs a script.
 
 mod one;
-mod words;
 
 use axum::extract::{Form, Path, Query, State};
 use axum::response::Redirect;
 use explaind_core::domain::command::Done;
 use explaind_core::domain::feedback::UserRole;
-use explaind_core::explain::words::Language;
 use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::layout::{self, Place};
+use super::{Reader, done};
 use crate::clock;
 use crate::web::access::{Actor, Engineer, Viewer};
 use crate::web::feedback::LONGEST_COMMENT;
 use crate::web::language::Reads;
 use crate::web::problem::Problem;
-use crate::web::rollout::{self, Running, Verb};
-use crate::web::{Shared, Web, time};
-
-pub(super) use words::Words;
+use crate::web::rollout::{self, Verb};
+use crate::web::words::{Words, fill};
+use crate::web::{Shared, time};
 
 /// What was done just now: one of the names that there are words for, so that no link can put words on the page.
 #[derive(Deserialize)]
@@ -39,8 +37,8 @@ pub(super) async fn show(
     Reads(language): Reads,
     Query(shown): Query<Shown>,
 ) -> Markup {
-    let running = Running::now(&web);
-    layout::page(&web, &actor, language, Place::Models, &render(&running, &actor, language, &shown.done))
+    let reader = Reader::new(&web, &actor, language);
+    layout::page(&web, &actor, reader.words, Place::Models, &render(&reader, &shown.done))
 }
 
 /// What the forms send. `model` is not there where the whole gateway is meant.
@@ -90,54 +88,51 @@ async fn carry_out(
     }))
 }
 
-fn render(running: &Running, actor: &Actor, language: Language, done: &str) -> Markup {
-    let words = Words::of(language);
-    let done = words.done.iter().find(|(name, _)| *name == done).map(|(_, sentence)| sentence);
+fn render(reader: &Reader, just_done: &str) -> Markup {
+    let (words, said, running) = (reader.words, &reader.words.models, &reader.running);
     html! {
-        div #models tabindex="-1" lang=(language.code()) {
-            @if let Some(done) = done {
-                p .done role="status" { (done) }
-            }
-            h1 { (words.title) }
+        div #models tabindex="-1" {
+            (done(words, just_done))
+            h1 { (said.title) }
             p .summary {
-                (words.as_of) " " (super::words::when(clock::now().utc)) ". " (words.reload)
+                (said.as_of) " " (super::words::when(clock::now().utc, words)) ". " (said.reload)
             }
-            (whole(running, actor, words))
+            (whole(reader))
             @if running.models().is_empty() {
-                p { (words.none) }
+                p { (said.none) }
             }
             @for (number, model) in running.models().iter().enumerate() {
-                (one::card(number, model, running.stopped().is_some(), actor, words))
+                (one::card(number, model, reader))
             }
         }
     }
 }
 
 /// The whole gateway: whether it is stopped, and the switch for that.
-fn whole(running: &Running, actor: &Actor, words: &Words) -> Markup {
-    let stop = running.stopped();
+fn whole(reader: &Reader) -> Markup {
+    let (said, stop) = (&reader.words.models, reader.running.stopped());
     html! {
         section .model.halted[stop.is_some()] aria-labelledby="whole" {
             header .head {
-                h2 #whole { (words.whole) }
-                @if stop.is_some() { p .state { (words.state("stopped")) } }
+                h2 #whole { (said.whole) }
+                @if stop.is_some() { p .state { (said.state("stopped")) } }
             }
-            p .means { (if stop.is_some() { words.whole_stops } else { words.whole_runs }) }
-            @if let Some(stop) = stop { (stopped(stop, words)) }
-            @if actor.role >= UserRole::Engineer {
+            p .means { (if stop.is_some() { said.whole_stops } else { said.whole_runs }) }
+            @if let Some(stop) = stop { (stopped(stop, reader.words)) }
+            @if reader.is(UserRole::Engineer) {
                 div .asks {
                     @match stop {
                         None => {
                             (confirm(&Step {
-                                verb: Verb::Stop, model: None, id: "whole-stop", label: words.stop_all,
-                                explains: words.what_stops_all, button: words.all_now,
-                            }, actor, words))
+                                verb: Verb::Stop, model: None, id: "whole-stop", label: said.stop_all,
+                                explains: said.what_stops_all, button: said.all_now,
+                            }, reader))
                         }
                         Some(stop) if !by_registry(stop) => {
                             (confirm(&Step {
-                                verb: Verb::Release, model: None, id: "whole-release", label: words.release_all,
-                                explains: words.what_is_released, button: words.all_again,
-                            }, actor, words))
+                                verb: Verb::Release, model: None, id: "whole-release", label: said.release_all,
+                                explains: said.what_is_released, button: said.all_again,
+                            }, reader))
                         }
                         Some(_) => {}
                     }
@@ -151,12 +146,16 @@ fn whole(running: &Running, actor: &Actor, words: &Words) -> Markup {
 fn stopped(stop: &Value, words: &Words) -> Markup {
     html! {
         p .by {
-            strong { ((words.stopped_by)(&text(stop, "by").unwrap_or_default())) }
-            @if let Some(at) = text(stop, "at") { ", " (when(&at)) }
+            strong { (stopped_by(stop, words)) }
+            @if let Some(at) = text(stop, "at") { ", " (when(&at, words)) }
             @if let Some(reason) = text(stop, "reason") { ". " q { (reason) } }
         }
-        @if by_registry(stop) { p .by { (words.there) } }
+        @if by_registry(stop) { p .by { (words.models.there) } }
     }
+}
+
+fn stopped_by(stop: &Value, words: &Words) -> String {
+    fill(words.models.stopped_by, &[("who", &text(stop, "by").unwrap_or_default())])
 }
 
 fn by_registry(stop: &Value) -> bool {
@@ -174,20 +173,19 @@ struct Step<'a> {
 }
 
 /// A button that opens what is to be confirmed.
-fn confirm(step: &Step, actor: &Actor, words: &Words) -> Markup {
+fn confirm(step: &Step, reader: &Reader) -> Markup {
+    let words = reader.words;
     let action = format!("/{}/{}", if step.model.is_some() { "models" } else { "gateway" }, step.verb.as_str());
     html! {
         details .ask {
             summary { (step.label) }
             form method="post" action=(action) {
-                @if let Some(session) = &actor.session {
-                    input type="hidden" name="csrf" value=(session.csrf);
-                }
+                (reader.secret())
                 @if let Some(model) = step.model {
                     input type="hidden" name="model" value=(model);
                 }
                 p { (step.explains) }
-                label for=(step.id) { (words.reason) " " span { (words.optional) } }
+                label for=(step.id) { (words.models.reason) " " span { (words.card.optional) } }
                 input #(step.id) type="text" name="reason" maxlength=(LONGEST_COMMENT) autocomplete="off";
                 button .primary type="submit" { (step.button) }
             }
@@ -196,9 +194,9 @@ fn confirm(step: &Step, actor: &Actor, words: &Words) -> Markup {
 }
 
 /// A time of the status, which scripts put into the viewer's own time zone.
-fn when(at: &str) -> Markup {
+fn when(at: &str, words: &Words) -> Markup {
     match time::parse(at) {
-        Some(at) => super::words::when(at),
+        Some(at) => super::words::when(at, words),
         None => html! { (at) },
     }
 }
@@ -214,22 +212,22 @@ fn text(value: &Value, key: &str) -> Option<String> {
 }
 
 /// Above the alerts, while something is stopped: what does not alarm is not for that reason well.
-pub(super) fn banner(web: &Web, language: Language) -> Markup {
-    let (running, words) = (Running::now(web), Words::of(language));
+pub(super) fn banner(reader: &Reader) -> Markup {
+    let (words, said, running) = (reader.words, &reader.words.models, &reader.running);
     let stops: Vec<(String, &Value)> = match running.stopped() {
-        Some(stop) => vec![(format!("{}: {}", words.whole, words.whole_stops), stop)],
-        None => running.stopped_models().map(|(name, stop)| ((words.model_is)(name), stop)).collect(),
+        Some(stop) => vec![(format!("{}: {}", said.whole, said.whole_stops), stop)],
+        None => running.stopped_models().map(|(name, stop)| (fill(said.model_is, &[("name", name)]), stop)).collect(),
     };
     html! {
         @if !stops.is_empty() {
-            div .lost role="alert" lang=(language.code()) {
+            div .lost role="alert" {
                 @for (sentence, stop) in stops {
                     p {
-                        (sentence) " " ((words.stopped_by)(&text(stop, "by").unwrap_or_default()))
+                        (sentence) " " (stopped_by(stop, words))
                         @if let Some(reason) = text(stop, "reason") { ": " q { (reason) } } @else { "." }
                     }
                 }
-                p { a href="/models" { (words.models) } }
+                p { a href="/models" { (said.title) } }
             }
         }
     }
