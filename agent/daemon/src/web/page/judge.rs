@@ -136,3 +136,28 @@ fn says_the_same(before: &Feedback, asked: &Asked) -> bool {
         && before.cause == tidy(&asked.cause)
         && (asked.comment.is_none() || before.comment == tidy(&asked.comment))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_is_the_same_when_all_it_says_is_and_it_has_a_key() {
+        let mark = |about: &str, pairs: &[(&str, &str)]| {
+            key(about, &pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        };
+        let first = mark("1", &[("csrf", "x"), ("key", "1"), ("verdict", "confirm")]);
+        assert!(first.is_some());
+        assert_eq!(first, mark("1", &[("csrf", "y"), ("key", "1"), ("verdict", "confirm")]));
+        for other in [
+            mark("2", &[("key", "1"), ("verdict", "confirm")]),
+            mark("1", &[("key", "2"), ("verdict", "confirm")]),
+            mark("1", &[("key", "1"), ("verdict", "reject")]),
+            mark("1", &[("key", "1verdict"), ("", "confirm")]),
+            mark("1", &[("key", ""), ("verdict", "confirm")]),
+            mark("1", &[("verdict", "confirm")]),
+        ] {
+            assert_ne!(first, other);
+        }
+    }
+}

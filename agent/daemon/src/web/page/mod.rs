@@ -32,6 +32,7 @@ use super::answers::Answers;
 use super::language::{CHOSEN, Reads};
 use super::problem::Problem;
 use super::rollout::Running;
+use super::wire::Wire;
 use super::words::Words;
 use super::{Shared, Web, acknowledge};
 use board::Board;
