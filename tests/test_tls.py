@@ -29,7 +29,7 @@ needs_an_address = pytest.mark.skipif(OURS is None, reason="this machine has no 
 def gateway(tmp_path, running) -> Callable[..., Secure]:
     """Starts a gateway: `gateway()` has made its certificate itself."""
 
-    def start(text: str | None = None, **options: str) -> Secure:
+    def start(text: str | None = None, **options) -> Secure:
         made = Secure(tmp_path / "gateway", text or secure.config(tmp_path / "gateway"), **options)
         running.append(made)
         return made.start()
@@ -128,6 +128,20 @@ def test_one_is_made_at_the_first_start_and_can_be_compared_and_trusted(gateway,
         assert client.get("/healthz", headers={"Host": "192.0.2.99"}).status_code == 421
 
 
+@needs_an_address
+def test_where_it_listens_everywhere_it_is_for_each_address(gateway):
+    """Each address of the machine is in the certificate, and is a Host that is answered; people are told the name."""
+    made = gateway(host=OURS, everywhere=True)
+    assert names_of(made.shown()) >= {"localhost", "127.0.0.1", "::1", OURS, socket.gethostname().lower()}
+    assert made.page()["url"] == f"https://{socket.gethostname().lower()}:{made.port}/"
+    trusting = ssl.create_default_context(cafile=str(made.state / "tls/page.crt"))
+    for host in (OURS, "127.0.0.1"):
+        assert httpx.get(f"https://{host}:{made.port}/healthz", verify=trusting, trust_env=False).status_code == 200
+    crossed = {"Host": f"{OURS}:{made.port}"}
+    answer = httpx.get(f"https://127.0.0.1:{made.port}/healthz", verify=trusting, headers=crossed, trust_env=False)
+    assert answer.status_code == 421, "only the address that was dialled"
+
+
 def test_it_stays_over_restarts_and_is_made_anew_for_another_name(gateway, tmp_path):
     """The engineer has compared it once. When the names change it is said, and the one before is kept."""
     made = gateway()
@@ -217,18 +231,15 @@ def test_versions_and_protocols(gateway):
             assert connection.selected_alpn_protocol() == "http/1.1"
     command = ["openssl", "s_client", "-tls1_1", "-cipher", "ALL:@SECLEVEL=0", "-connect", f"127.0.0.1:{made.port}"]
     old = subprocess.run(command, input="", capture_output=True, text=True, timeout=30)
-    assert old.returncode != 0 and "protocol version" in old.stderr + old.stdout, old.stderr
+    assert old.returncode != 0 and "alert" in old.stderr and "Cipher is (NONE)" in old.stdout, old.stderr
 
 
 @pytest.mark.alone
 def test_a_renewed_one_is_taken_up_and_a_broken_one_is_not(gateway, site, tmp_path):
-    """Without a restart; connections that are open stay. What does not fit is told in log, status and an alert."""
+    """Without a restart. What does not fit is told in log, status and an alert."""
     certificate, key = site.issue("live")
     made = gateway(secure.config(tmp_path / "gateway", own(certificate, key)))
     first = fingerprint(made.shown())
-    trusting = ssl.create_default_context(cafile=str(site.file))
-    before = made.handshake(trusting, "localhost")
-
     next_certificate, next_key = site.issue("next")
     shutil.copy(next_certificate, certificate)
     told = until(lambda: made.page()["tls"]["error"], "the status to say what is wrong", 90)
@@ -248,9 +259,6 @@ def test_a_renewed_one_is_taken_up_and_a_broken_one_is_not(gateway, site, tmp_pa
     page = made.page()["tls"]
     assert (page["sha256"], page["error"]) == (expected, None)
     assert made.log().count("was renewed") == 1
-    before.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    answer = before.recv(4096)
-    assert answer == b"" or answer.startswith(b"HTTP/1.1 200"), "it may have been idle for too long"
 
 
 def test_what_is_wrong_with_the_files_is_said_in_one_sentence(site, tmp_path):
@@ -295,7 +303,7 @@ def test_what_is_wrong_with_the_files_is_said_in_one_sentence(site, tmp_path):
             assert "web.tls." in sentence, sentence
             for word in words:
                 assert word in sentence, f"{word} in: {sentence}"
-            assert "BEGIN PRIVATE" not in sentence
+            assert key.read_text().splitlines()[1] not in sentence
         assert not (state / "state/buffer").exists()
 
 
@@ -310,7 +318,7 @@ def test_one_that_has_ended_is_refused_by_check_and_served_all_the_same(gateway,
     assert f"the certificate {files[0]} ended on" in made.log()
     with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
         made.handshake(ssl.create_default_context(cafile=str(site.file)), "localhost")
-    assert made.predictions(1) is not None and fingerprint(made.shown()) == made.page()["tls"]["sha256"]
+    assert made.sources()["recorded"]["up"] and fingerprint(made.shown()) == made.page()["tls"]["sha256"]
 
 
 def test_a_key_that_systemd_hands_over(gateway, site, tmp_path):
@@ -323,7 +331,8 @@ def test_a_key_that_systemd_hands_over(gateway, site, tmp_path):
     made = gateway(secure.config(tmp_path / "gateway", table), CREDENTIALS_DIRECTORY=str(credentials))
     with made.handshake(ssl.create_default_context(cafile=str(site.file)), "localhost"):
         pass
-    without = made.configured("check")
+    overrides = {name: value for name, value in made.overrides.items() if name != "CREDENTIALS_DIRECTORY"}
+    without = explaind("check", "--config", made.config, **overrides)
     assert without.code == 78 and "page-key" in one_sentence(without.err)
 
 

@@ -42,11 +42,11 @@ def own_address() -> str | None:
 
 
 class Secure(Daemon):
-    """A gateway that is reached by TLS at this address."""
+    """A gateway that is reached by TLS at this address, and listens there or everywhere."""
 
-    def __init__(self, folder: Path, text: str, host: str = "127.0.0.1", **env: str):
+    def __init__(self, folder: Path, text: str, host: str = "127.0.0.1", *, everywhere: bool = False, **env: str):
         port = ports.free()
-        super().__init__(folder, text, EXPLAIND__WEB__LISTEN=f"{host}:{port}", **env)
+        super().__init__(folder, text, EXPLAIND__WEB__LISTEN=f"{'0.0.0.0' if everywhere else host}:{port}", **env)
         self.host = host
         self.port = port
         self.url = f"https://{host}:{port}"

@@ -87,8 +87,8 @@ pub(super) fn short(text: &str) -> String {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn the_first_of_a_kind_is_logged_and_the_others_are_counted() {
+    #[test]
+    fn the_first_of_a_kind_is_logged_and_the_others_are_counted() {
         let refusals = Refusals::default();
         let now = Instant::now();
         assert!(refusals.is_first("path", now));

@@ -175,7 +175,7 @@ where
             refusals.note("nonsense", from, || format!("this is no request: {error}"));
         }
         Err(error) if error.is_timeout() && place.heard().is() => {
-            refusals.note("slow", from, || format!("the head of a request took more than {} s", HEAD.as_secs()));
+            refusals.note("slow-head", from, || format!("the head of a request took more than {} s", HEAD.as_secs()));
         }
         _ => {}
     }
