@@ -142,6 +142,7 @@ def test_each_role_gets_as_far_as_the_description_says(gateway, described):
     tokens = {role: api.token(gateway, role, f"some-{role}") for role in ROLES}
     gone = api.token(gateway, "engineer", "gone")
     assert gateway.configured("users", "remove", "gone").code == 0
+    http = httpx.Client(base_url=gateway.url, timeout=15, trust_env=False)
     for operation, one in described.operations.items():
         said = one.definition.raw
         least = said.get("x-explaind-role")
@@ -150,7 +151,7 @@ def test_each_role_gets_as_far_as_the_description_says(gateway, described):
         def ask(token: str | None) -> int:
             headers = {"Authorization": f"Bearer {token}"} if token else {}
             options = {"content": "x", "headers": {**headers, "Content-Type": "text/plain"}} if one.method == "post" else {"headers": headers}
-            with httpx.stream(one.method, gateway.url + path, timeout=15, trust_env=False, **options) as answer:
+            with http.stream(one.method, path, **options) as answer:
                 return answer.status_code
 
         assert (ask(None) == 401) == (least is not None), operation
@@ -247,6 +248,7 @@ def test_news_resume_over_a_dropped_line_and_a_restart(gateway, described):
             got = 0
             for event in api.events(stream.iter_lines()):
                 assert event["event"] != "reset", event
+                described.is_described(event)
                 if event["id"]:
                     last = event["id"]
                     ids.append(last)
@@ -277,10 +279,13 @@ def test_news_resume_over_a_dropped_line_and_a_restart(gateway, described):
 
 def test_alerts_that_are_over_are_listed_and_read(gateway, described):
     """Page by page without a gap while new ones come in; and by what they are."""
-    until(lambda: len(described.call("list_alerts").json()) >= 6, "six alerts", 60)
-    for alert in described.call("list_alerts", query={"state": "open"}).json():
-        described.call("acknowledge", path_parameters={"id": alert["id"]}, body={"comment": "seen"})
-    until(lambda: len(described.call("list_alerts", query={"state": "closed"}).json()) >= 3, "three that are over", 60)
+
+    def over() -> bool:
+        for alert in described.call("list_alerts", query={"state": "open"}).json():
+            described.call("acknowledge", path_parameters={"id": alert["id"]}, body={"comment": "seen"})
+        return len(described.call("list_alerts", query={"state": "closed"}).json()) >= 6
+
+    until(over, "six that are over", 60)
     seen: list[int] = []
     query: dict = {"limit": 2}
     while True:
@@ -290,10 +295,57 @@ def test_alerts_that_are_over_are_listed_and_read(gateway, described):
             break
         query["before"] = int(page.headers["explaind-next"][0])
     assert seen == sorted(set(seen), reverse=True) and len(seen) >= 6
-    over = described.call("list_alerts", query={"state": "normal", "priority": "high", "asset": "press-7"}).json()
-    assert over and all(alert["state"] == "normal" for alert in over)
-    read = described.call("alert", path_parameters={"id": over[0]["id"]}).json()
-    assert (read["id"], read["acknowledged_by"], read["cleared_at"] is not None) == (over[0]["id"], "a-engineer", True)
+    found = described.call("list_alerts", query={"state": "normal", "priority": "high", "asset": "press-7"}).json()
+    assert found and all(alert["state"] == "normal" for alert in found)
+    read = described.call("alert", path_parameters={"id": found[0]["id"]}).json()
+    assert (read["id"], read["acknowledged_by"], read["cleared_at"] is not None) == (found[0]["id"], "a-engineer", True)
     later = described.call("list_alerts", query={"from": read["raised_at"], "limit": 1000}).json()
     before = described.call("list_alerts", query={"to": read["raised_at"], "limit": 1000}).json()
     assert read["id"] in [alert["id"] for alert in later] and read["id"] not in [alert["id"] for alert in before]
+
+
+def test_a_forged_origin_and_a_session_that_is_over_are_refused(gateway, described):
+    """Each with its reason, none of them with anything else; and the log says so."""
+    alert = first_alert(described)["id"]
+    person = Person(gateway.url)
+    person.sign_in("technician", "demo")
+    body = {"alert_id": alert, "verdict": "confirm"}
+    forged = {"X-CSRF-Token": person.csrf, "Origin": "http://evil.example"}
+    with httpx.Client(base_url=gateway.url, cookies=dict(person.http.cookies), timeout=15, trust_env=False) as browser:
+        assert browser.get("/api/v1/status").status_code == 200
+        refused = browser.post("/api/v1/feedback", json=body, headers=forged)
+        assert refused.status_code == 403 and "another site" in refused.json()["detail"]
+        without = browser.post("/api/v1/feedback", json=body)
+        assert without.status_code == 403 and "secret" in without.json()["detail"]
+        assert person.http.post("/sign-out", data={"csrf": person.csrf}, headers={"Origin": gateway.url}).is_success
+        over = browser.get("/api/v1/status")
+        assert over.status_code == 401 and over.headers["WWW-Authenticate"]
+    assert described.call("list_feedback").json() == []
+    assert "request refused" in gateway.log()
+
+
+def test_heads_that_trickle_in_are_given_up_and_others_are_served(gateway, described):
+    """Fifty at once."""
+    where = urlsplit(gateway.url)
+    lines = [socket.create_connection((where.hostname, where.port), timeout=15) for _ in range(50)]
+    for line in lines:
+        line.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
+        line.settimeout(0.01)
+    try:
+        begun = time.monotonic()
+        open_still = list(lines)
+        while open_still and time.monotonic() - begun < 30:
+            for line in list(open_still):
+                try:
+                    line.sendall(b"a")
+                    if line.recv(1) == b"":
+                        open_still.remove(line)
+                except TimeoutError:
+                    continue
+                except OSError:
+                    open_still.remove(line)
+            assert described.call("readiness").status_code == 200
+        assert not open_still
+    finally:
+        for line in lines:
+            line.close()

@@ -13,16 +13,18 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
+    negative_data_rejection,
     response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
 )
 
-# What makes an answer one that nobody was told of.
+# What makes an answer one that nobody was told of, or one that should have been a refusal.
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
     content_type_conformance,
+    negative_data_rejection,
     response_headers_conformance,
     response_schema_conformance,
 ]
@@ -71,6 +73,11 @@ class Described:
         schema = said.get("content", {}).get("application/json", {}).get("schema")
         if schema and "$ref" in json.dumps(schema):
             jsonschema_rs.validator_for({**_strict(schema), "components": self._strict}).validate(answer.json())
+
+    def is_described(self, event: dict) -> None:
+        """An event of the stream of news says what is described, and no more."""
+        schemas = self.operations["events"].definition.raw["responses"]["200"]["x-explaind-events"]
+        jsonschema_rs.validator_for({**schemas[event["event"]], "components": self._strict}).validate(event["data"])
 
     def fuzz(self, operation: str, mode: GenerationMode, examples: int, **fixed: Any) -> None:
         """Requests made up by the description, some right, some wrong, the same ones in every run."""

@@ -5,6 +5,7 @@
 //! records what was missed, each thing once, in as far as that is not more than a look at everything would be: then the
 //! event `reset` says so.
 
+mod data;
 mod missed;
 mod news;
 mod place;
@@ -20,7 +21,8 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use explaind_core::domain::record::Record;
 use futures::stream::{self, Stream};
-use serde_json::json;
+use schemars::SchemaGenerator;
+use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::{Instant, sleep_until};
@@ -28,8 +30,9 @@ use tokio::time::{Instant, sleep_until};
 use super::Shared;
 use super::access::{Actor, Viewer};
 use super::problem::Problem;
-use super::time::iso;
+use super::time::Iso;
 use crate::clock;
+use data::{Data, Heartbeat, Hello, Reset};
 use missed::Missed;
 use news::{Gathered, News};
 use place::Place;
@@ -42,12 +45,14 @@ const GATHER: Duration = Duration::from_millis(250);
 const PREDICTIONS: Duration = Duration::from_secs(1);
 /// How often something is said when there is nothing to say; also how often the sign-in is looked at.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Explanations that are waited for. With more, the listener is told to read anew.
+const MOST_OPEN: usize = 4096;
 /// How long a browser waits before it comes back by itself.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// What the API's description says of the stream.
 pub(crate) const WHAT: &str = "Events `hello` (first), `alert`, `feedback`, `explanation`, `prediction` (of each asset at \
-    most one a second), `gateway`, `heartbeat` (every 15 s) and `reset`, each with JSON as its data. With the id of the last \
+    most one a second), `gateway`, `heartbeat` (every 15 s) and `reset`, each with JSON as its data (`x-explaind-events`). With the id of the last \
     event heard in `Last-Event-ID`, what came since follows, nothing twice; `reset` says that this is too much or not kept \
     any more, and everything is to be read anew.";
 
@@ -98,11 +103,21 @@ pub(crate) async fn stream(
     if matches!(known, Some(Err(()))) {
         listener.place.lost = true;
     }
-    let hello = json!({ "at": iso(clock::now().utc), "resumes": known.is_some() });
-    let event = Event::default().event("hello").retry(RETRY).data(hello.to_string());
+    let hello = Data::Hello(Hello { at: Iso(clock::now().utc), resumes: known.is_some() });
+    let event = event(&hello).retry(RETRY);
     // What is unknown here must not come back as if it were known.
     listener.ready.push_back(if listener.place.lost { event } else { event.id(listener.place.to_string()) });
     Ok(Sse::new(listener.into_stream()).into_response())
+}
+
+/// An event without an id.
+fn event(data: &Data) -> Event {
+    Event::default().event(data.name()).data(data.text())
+}
+
+/// What the events say, for the API's description.
+pub(crate) fn schemas(generator: &mut SchemaGenerator) -> Value {
+    data::schemas(generator)
 }
 
 struct Listener {
@@ -162,7 +177,10 @@ impl Listener {
             Err(RecvError::Lagged(_)) => self.fall_behind(),
             Err(RecvError::Closed) => return None,
         }
-        if self.gathered.is_too_much() {
+        if self.place.open.len() > MOST_OPEN {
+            self.place.lost = true;
+        }
+        if self.gathered.is_too_much() || self.place.open.len() > MOST_OPEN {
             self.fall_behind();
         }
         let now = Instant::now();
@@ -194,10 +212,9 @@ impl Listener {
 
     /// Each event says what was told with it and before.
     fn tell(&mut self, news: Vec<News>) {
-        for News { name, data, step } in news {
+        for News { data, step } in news {
             self.place.step(step);
-            let event = Event::default().event(name).id(self.place.to_string()).data(data.to_string());
-            self.ready.push_back(event);
+            self.ready.push_back(event(&data).id(self.place.to_string()));
         }
     }
 
@@ -221,9 +238,8 @@ impl Listener {
         if let Ok(now) = self.web.off_thread(|web| Ok(missed::now(&web.buffer))).await {
             self.place = now;
         }
-        let data = json!({ "reason": why });
-        let event = Event::default().event("reset").id(self.place.to_string()).data(data.to_string());
-        self.ready.push_back(event);
+        let reset = Data::Reset(Reset { reason: why });
+        self.ready.push_back(event(&reset).id(self.place.to_string()));
     }
 
     /// Says that the line is up, unless the sign-in is over.
@@ -233,7 +249,7 @@ impl Listener {
             self.web.access.session(&session.key, now, false)?;
         }
         self.heartbeat_at = Instant::now() + HEARTBEAT;
-        let event = Event::default().event("heartbeat").data(json!({ "at": iso(now.utc) }).to_string());
+        let event = event(&Data::Heartbeat(Heartbeat { at: Iso(now.utc) }));
         // Nobody has heard yet what is still to be read.
         self.ready.push_back(if self.behind { event } else { event.id(self.place.to_string()) });
         Some(())

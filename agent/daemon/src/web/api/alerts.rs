@@ -204,6 +204,8 @@ pub(crate) async fn acknowledge(
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Because {
+    /// For those who will miss the alert.
+    #[schemars(required)]
     reason: Option<String>,
 }
 
@@ -211,8 +213,11 @@ pub(crate) struct Because {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Aside {
+    /// How long, as a number and a unit: `30m`, `8h`, `7d` at most.
     #[serde(rename = "for")]
     length: String,
+    /// For those who will miss the alert.
+    #[schemars(required)]
     reason: Option<String>,
 }
 

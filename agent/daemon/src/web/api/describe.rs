@@ -14,7 +14,7 @@ use super::body::{Body, OptionalBody};
 use super::{Page, Told};
 use crate::web::Shared;
 use crate::web::access::{Collector, Engineer, Technician, Viewer};
-use crate::web::events::Last;
+use crate::web::events::{self, Last};
 use crate::web::language::Reads;
 use crate::web::problem::{Document, Problem};
 
@@ -96,6 +96,14 @@ impl<'a> Draft<'a> {
     fn answer_of<T: JsonSchema>(&mut self, status: u16, what: &str, headers: Value) {
         let schema = self.answers_of.subschema_for::<T>();
         self.answer(status, what, &[JSON], &json!(schema), headers);
+    }
+
+    /// What the events of the stream say, beside the answer, since OpenAPI 3.1 has no words for that.
+    pub(super) fn events(&mut self, status: u16) {
+        let schemas = events::schemas(self.answers_of);
+        if let Some(answer) = self.answers.get_mut(&status) {
+            answer["x-explaind-events"] = schemas;
+        }
     }
 
     /// A parameter of the path, which is always required.

@@ -14,7 +14,7 @@ mod operations;
 mod path;
 mod predictions;
 mod shapes;
-mod words;
+pub(super) mod words;
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;

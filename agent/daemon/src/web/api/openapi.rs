@@ -212,5 +212,7 @@ mod tests {
         assert_eq!(name["requestBody"]["required"], false);
         assert!(name["responses"]["409"].is_null() && name["responses"]["404"].is_object());
         assert_eq!(document["paths"]["/healthz"]["get"]["security"], json!([]));
+        let events = &document["paths"]["/api/v1/events"]["get"]["responses"]["200"]["x-explaind-events"];
+        assert_eq!(events["alert"], json!({ "$ref": "#/components/schemas/AlertNews" }));
     }
 }

@@ -90,6 +90,7 @@ fn about_the_gateway() -> Vec<Operation> {
         get("/api/v1/status", "status", "The gateway, its sources, models, buffer, sync and assets", super::status),
         get("/api/v1/events", "events", "Live news, as server-sent events", events::stream).and(|draft| {
             draft.answer(200, events::WHAT, &["text/event-stream"], &json!({ "type": "string" }), Value::Null);
+            draft.events(200);
         }),
     ]
 }

@@ -20,7 +20,7 @@ macro_rules! words {
     ($($(#[$docs:meta])* $name:ident = $words:expr;)*) => {
         $(
             $(#[$docs])*
-            pub(super) enum $name {}
+            pub(crate) enum $name {}
 
             impl JsonSchema for $name {
                 fn inline_schema() -> bool {

@@ -5,21 +5,19 @@ use std::sync::Arc;
 
 use explaind_core::domain::prediction::Role;
 use explaind_core::domain::record::{Body, Record};
-use serde_json::{Value, json};
 
+use super::data::{AlertNews, Data, ExplanationNews, FeedbackNews, GatewayNews, PredictionNews};
 use super::place::{Place, Step};
-use crate::web::time::iso;
+use crate::web::time::Iso;
 
 /// Changes gathered; with more, all is read from the records again.
 const MOST_GATHERED: usize = 1024;
 
 /// One event.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) struct News {
-    /// Its name.
-    pub(super) name: &'static str,
     /// What it says.
-    pub(super) data: Value,
+    pub(super) data: Data,
     /// What is told with it.
     pub(super) step: Step,
 }
@@ -59,29 +57,38 @@ impl Gathered {
         let number = record.sequence;
         match &record.body {
             Body::Alert(change) if number > place.alerts => {
-                // Of an alarm at rest something changes that lies over it: that is news of its own.
-                let data = json!({
-                    "id": change.alert_id, "asset": change.asset, "state": change.to.as_str(),
-                    "suppression": change.cover.shown().as_str(), "priority": change.priority.as_str(),
-                    "sequence": number,
-                });
-                self.changes.push_back(News { name: "alert", data, step: Step::Alert(number) });
+                let data = AlertNews {
+                    id: change.alert_id,
+                    asset: Arc::clone(&change.asset),
+                    state: change.to.as_str(),
+                    suppression: change.cover.shown().as_str(),
+                    priority: change.priority.as_str(),
+                    sequence: number,
+                };
+                self.changes.push_back(News { data: Data::Alert(data), step: Step::Alert(number) });
             }
             Body::Feedback(feedback) if number > place.feedback => {
-                let data = json!({
-                    "id": record.id, "alert_id": feedback.alert_id, "prediction_id": feedback.prediction_id,
-                    "asset": feedback.asset, "sequence": number,
-                });
-                self.changes.push_back(News { name: "feedback", data, step: Step::Feedback(number) });
+                let data = FeedbackNews {
+                    id: record.id,
+                    alert_id: feedback.alert_id,
+                    prediction_id: feedback.prediction_id,
+                    asset: feedback.asset.clone(),
+                    sequence: number,
+                };
+                self.changes.push_back(News { data: Data::Feedback(data), step: Step::Feedback(number) });
             }
             Body::Extra(extra) if number > place.extras => {
-                let data = json!({ "prediction_id": extra.prediction_id, "kind": extra.kind.as_str() });
-                self.changes.push_back(News { name: "explanation", data, step: Step::Extra(number) });
+                let data = ExplanationNews {
+                    prediction_id: extra.prediction_id,
+                    kind: Some(extra.kind.as_str()),
+                    ..ExplanationNews::default()
+                };
+                self.changes.push_back(News { data: Data::Explanation(data), step: Step::Extra(number) });
             }
             // What the page says above the alerts has changed.
             Body::Health(health) if number > place.health && health.subject == "buffer" => {
-                let data = json!({ "subject": health.subject, "state": health.state });
-                self.changes.push_back(News { name: "gateway", data, step: Step::Health(number) });
+                let data = GatewayNews { subject: health.subject.clone(), state: health.state.clone() };
+                self.changes.push_back(News { data: Data::Gateway(data), step: Step::Health(number) });
             }
             // A challenger's predictions are nobody's news.
             Body::Prediction(prediction) if prediction.role != Role::Shadow => self.add_prediction(record, place),
@@ -102,16 +109,21 @@ impl Gathered {
                 place.open.insert(number);
             }
             if let Some(settlement) = record.settlement.as_ref().filter(|_| place.open.contains(&number)) {
-                let data = json!({
-                    "prediction_id": record.id, "alert_id": alert, "asset": prediction.asset,
-                    "status": settlement.status(),
-                });
-                self.explained.insert(number, News { name: "explanation", data, step: Step::Explained(number) });
+                let data = ExplanationNews {
+                    prediction_id: record.id,
+                    alert_id: Some(alert),
+                    asset: Some(Arc::clone(&prediction.asset)),
+                    status: Some(settlement.status()),
+                    kind: None,
+                };
+                let news = News { data: Data::Explanation(data), step: Step::Explained(number) };
+                self.explained.insert(number, news);
             }
         }
         if is_new {
-            let data = json!({ "id": record.id, "asset": prediction.asset, "at": iso(record.at.utc) });
-            let news = News { name: "prediction", data, step: Step::Prediction(number) };
+            let (id, asset) = (record.id, Arc::clone(&prediction.asset));
+            let data = PredictionNews { id, asset, at: Iso(record.at.utc), sequence: number };
+            let news = News { data: Data::Prediction(data), step: Step::Prediction(number) };
             let known = self.predictions.entry(Arc::clone(&prediction.asset)).or_insert_with(|| news.clone());
             // A prediction comes once more with its explanation, and that may be after a later one.
             if matches!(known.step, Step::Prediction(before) if before < number) {
