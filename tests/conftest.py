@@ -65,6 +65,41 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLflow]:
         server.close()
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """One Chromium for all tests of a file; every visit has its own cookies."""
+    from support.browser import chromium
+
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def visits(browser, tmp_path: Path) -> Iterator[Callable]:
+    """Opens windows: `visits(url, viewport)`. Afterwards all of them must have kept to the gateway."""
+    from playwright.sync_api import Error
+
+    from support.browser import DESK, Visit
+
+    opened: list[Visit] = []
+
+    def visit(url: str, viewport: dict[str, int] = DESK, **options) -> Visit:
+        opened.append(Visit(browser, url, viewport, **options))
+        return opened[-1]
+
+    yield visit
+    for number, one in enumerate(opened):
+        try:
+            picture = tmp_path / f"page-{number}.png"
+            one.page.screenshot(path=picture)
+            print(f"the window at the end: {picture}")
+        except Error as error:
+            print(f"no picture of the window: {error}")
+        one.close()
+    for one in opened:
+        assert not one.elsewhere(), f"the page asked other hosts: {one.elsewhere()}"
+
+
 @pytest.fixture(scope="session")
 def version() -> str:
     """What the binary calls itself."""

@@ -59,6 +59,11 @@ pub(crate) struct Alert {
 }
 
 impl Alert {
+    /// Its place among all alerts, by when they were first raised.
+    pub(crate) fn number(&self) -> u64 {
+        self.first_sequence
+    }
+
     /// Somebody says that they have seen it, once it is closed. It changes nothing, and is a record all the same.
     pub(crate) fn seen_after_all(&self, author: String, comment: Option<String>) -> AlertTransition {
         AlertTransition {
@@ -207,7 +212,7 @@ impl Book {
     }
 
     /// An alert below what lies over its alarm now.
-    fn below(&self, alert: &Alert) -> Alert {
+    pub(super) fn below(&self, alert: &Alert) -> Alert {
         let mut alert = alert.clone();
         if let Some(covered) = self.covers.get(&(Arc::clone(&alert.asset), Arc::clone(&alert.model))) {
             alert.cover = covered.cover;

@@ -86,6 +86,7 @@ mod front;
 mod generation;
 mod guard;
 mod headroom;
+mod history;
 mod inspect;
 mod journal;
 mod keys;

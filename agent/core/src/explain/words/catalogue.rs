@@ -142,7 +142,7 @@ pub(super) struct Catalogue {
 }
 
 /// Fills a phrase's gaps. What is filled in is not looked at again, so a name with braces stays as it is.
-pub(super) fn fill(phrase: &str, gaps: &[(&str, &str)]) -> String {
+pub fn fill(phrase: &str, gaps: &[(&str, &str)]) -> String {
     let mut filled = String::with_capacity(phrase.len() + 32);
     let mut rest = phrase;
     while let Some((before, after)) = rest.split_once('{') {

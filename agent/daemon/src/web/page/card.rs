@@ -9,7 +9,7 @@ use maud::{Markup, PreEscaped, html};
 use uuid::Uuid;
 
 use super::alarm_words::Words;
-use super::{aside, bars, tables, words};
+use super::{aside, bars, story as whole, tables, words};
 use crate::web::access::Actor;
 use crate::web::feedback::LONGEST_COMMENT;
 use crate::web::story::Story;
@@ -95,6 +95,7 @@ fn body(story: &Story, actor: &Actor) -> Markup {
                 p .reason { (words::sentence(&alert.reason)) (again(story)) }
                 (aside::guidance(story))
                 (said(story))
+                (whole::link(alert.id, story.language))
                 @if actor.role >= UserRole::Technician {
                     (form(story, actor))
                     @if alert.state.is_open() { (aside::asides(story, actor)) }

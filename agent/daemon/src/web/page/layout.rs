@@ -5,6 +5,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::assets::VERSION;
 use super::models::Words;
+use super::views;
 use crate::web::Web;
 use crate::web::access::Actor;
 
@@ -20,6 +21,7 @@ fn document(title: &str, body: &Markup) -> Markup {
                 link rel="icon" href={ "/assets/icon.svg?v=" (*VERSION) } type="image/svg+xml";
                 link rel="stylesheet" href={ "/assets/app.css?v=" (*VERSION) };
                 script src={ "/assets/app.js?v=" (*VERSION) } defer {}
+                script src={ "/assets/views.js?v=" (*VERSION) } defer {}
             }
             (body)
         }
@@ -31,32 +33,70 @@ fn document(title: &str, body: &Markup) -> Markup {
 pub(crate) enum Place {
     /// The alerts, of which so many wait for somebody.
     Alerts(usize),
+    /// The machines.
+    Machines,
+    /// Past alerts.
+    History,
+    /// The gateway.
+    Gateway,
     /// The models.
     Models,
+    /// One alert.
+    Story,
+}
+
+impl Place {
+    /// Where the ways in the head lead, and which of them is this one. An alert's story belongs to the alerts.
+    fn ways(self, language: Language) -> [(&'static str, &'static str, bool); 5] {
+        let (models, words) = (Words::of(language), views::Words::of(language));
+        let alerts = matches!(self, Self::Alerts(_) | Self::Story);
+        [
+            ("/", models.alerts, alerts),
+            ("/machines", words.machines, self == Self::Machines),
+            ("/history", words.history, self == Self::History),
+            ("/gateway", words.gateway, self == Self::Gateway),
+            ("/models", models.models, self == Self::Models),
+        ]
+    }
+
+    /// The element that holds its content, and the words that lead past the head to it.
+    fn content(self, language: Language) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Alerts(_) | Self::Story => ("#board", "Skip to the alerts", "en"),
+            Self::Models => ("#models", Words::of(language).skip, language.code()),
+            Self::Machines | Self::History | Self::Gateway => {
+                ("#view", views::Words::of(language).skip, language.code())
+            }
+        }
+    }
 }
 
 /// A page for somebody who is signed in.
 pub(crate) fn page(web: &Web, actor: &Actor, language: Language, place: Place, content: &Markup) -> Markup {
-    let words = Words::of(language);
+    let ways = place.ways(language);
     let title = format!("{} · explaind", web.gateway);
     let title = match place {
         Place::Alerts(0) => title,
         Place::Alerts(waiting) => format!("({waiting}) {title}"),
-        Place::Models => format!("{} · {title}", words.models),
+        _ => {
+            let here = ways.iter().find(|(_, _, here)| *here).map_or("", |(_, name, _)| name);
+            format!("{here} · {title}")
+        }
     };
-    let (at, is_models) = (Some("page"), place == Place::Models);
+    let at = Some("page");
+    let (content_id, skip, skip_language) = place.content(language);
     document(
         &title,
         &html! {
             body {
-                @if is_models { a .skip href="#models" lang=(language.code()) { (words.skip) } }
-                @else { a .skip href="#board" { "Skip to the alerts" } }
+                a .skip href=(content_id) lang=(skip_language) { (skip) }
                 header .top {
                     p .brand { (mark()) span { "explaind" } }
                     p .gateway { (web.gateway) }
                     nav .ways lang=(language.code()) {
-                        a href="/" aria-current=[at.filter(|_| !is_models)] { (words.alerts) }
-                        a href="/models" aria-current=[at.filter(|_| is_models)] { (words.models) }
+                        @for (way, name, here) in ways {
+                            a href=(way) aria-current=[at.filter(|_| here)] { (name) }
+                        }
                     }
                     p #line .line hidden { span .lamp aria-hidden="true" {} span .text {} }
                     div .who {
@@ -74,7 +114,7 @@ pub(crate) fn page(web: &Web, actor: &Actor, language: Language, place: Place, c
                 }
                 p #lost .lost role="alert" hidden {}
                 p #news .unseen role="status" {}
-                @if !is_models { noscript { p .note { "Without scripts this page does not renew itself: reload it to see what is new." } } }
+                @if content_id == "#board" { noscript { p .note { "Without scripts this page does not renew itself: reload it to see what is new." } } }
                 main { (content) }
             }
         },

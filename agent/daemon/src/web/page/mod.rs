@@ -6,10 +6,15 @@ mod assets;
 mod bars;
 mod board;
 mod card;
+mod gateway;
+mod history;
 mod layout;
+mod machines;
 mod models;
 mod sign;
+mod story;
 mod tables;
+mod views;
 mod words;
 
 use axum::Router;
@@ -40,6 +45,13 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/alerts/{id}/unshelve", post(aside::unshelve))
         .route("/alerts/{id}/out-of-service", post(aside::out_of_service))
         .route("/alerts/{id}/in-service", post(aside::in_service))
+        .route("/alerts/{id}", get(story::show))
+        .route("/alerts/{id}/live", get(story::live))
+        .route("/machines", get(machines::show))
+        .route("/machines/live", get(machines::live))
+        .route("/history", get(history::show))
+        .route("/gateway", get(gateway::show))
+        .route("/gateway/live", get(gateway::live))
         .route("/models", get(models::show))
         .route("/models/{verb}", post(models::change))
         .route("/gateway/{verb}", post(models::change_all))

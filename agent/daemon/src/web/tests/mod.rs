@@ -10,4 +10,6 @@ mod extras;
 mod feedback;
 mod models;
 mod rig;
+mod standing;
 mod stream;
+mod views;
