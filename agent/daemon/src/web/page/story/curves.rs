@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use explaind_core::domain::time::Timestamp;
-use explaind_core::explain::words::Language;
+use explaind_core::explain::words::{Language, minus};
 use maud::{Markup, html};
 
 use super::Words;
@@ -33,7 +33,7 @@ pub(super) fn section(web: &Web, story: &Story, words: &Words) -> Result<Markup,
     }
     let explanation = story.explanation().map(|(_, explanation)| explanation);
     let around = match &story.evidence {
-        Some(evidence) => around(web, evidence, explanation)?,
+        Some(evidence) => around(web, evidence, explanation, story.language)?,
         None => None,
     };
     Ok(match around {
@@ -231,12 +231,19 @@ fn caption(around: &Around, number: usize, signal: &Signal, language: Language, 
     };
     let value = around.moments.get(around.raised).and_then(|moment| *moment.values.as_ref()?.get(number)?);
     let extent = around.extent(number);
+    let written = signal.written.as_ref();
+    // As the card writes them: the same number must not stand there twice and differ.
+    let raised = value.map(|value| written.map_or_else(|| with_unit(value), |written| minus(&written.value)));
+    let usual = signal.usual.map(|(low, high)| {
+        let ends = written.and_then(|written| written.usual.as_ref());
+        ends.map_or_else(|| (figure(language, low), figure(language, high)), |(low, high)| (minus(low), minus(high)))
+    });
     html! {
         strong { (signal.name) } " "
-        @if let Some(value) = value { span .value { (fill(words.at_raise, &[("value", &with_unit(value))])) } }
+        @if let Some(raised) = raised { span .value { (fill(words.at_raise, &[("value", &raised)])) } }
         @else { (words.no_value) }
-        @if let Some((low, high)) = signal.usual {
-            ", " (fill(words.usual, &[("low", &figure(language, low)), ("high", &figure(language, high))])) ". "
+        @if let Some((low, high)) = usual {
+            ", " (fill(words.usual, &[("low", &low), ("high", &high)])) ". "
             span .since {
                 @match around.outside_since(number) {
                     Some(Some(since)) => { (words.outside_since) " " (when(since)) "." }

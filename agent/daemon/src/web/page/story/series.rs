@@ -6,7 +6,7 @@ use explaind_core::domain::explanation::{Attribution, Explanation};
 use explaind_core::domain::prediction::{Outcome, Prediction, Role};
 use explaind_core::domain::record::{Record, Stream};
 use explaind_core::domain::time::Timestamp;
-use explaind_core::explain::words::named;
+use explaind_core::explain::words::{Language, Measured, measured, named};
 
 use crate::buffer::BufferError;
 use crate::web::Web;
@@ -34,6 +34,8 @@ pub(super) struct Signal {
     pub(super) unit: String,
     /// The middle 80 % of the background, where that is known.
     pub(super) usual: Option<(f64, f64)>,
+    /// Its value when the alert was raised, and what is usual, as the card writes them.
+    pub(super) written: Option<Measured>,
 }
 
 /// One prediction, made or withheld.
@@ -60,9 +62,10 @@ pub(super) fn around(
     web: &Web,
     evidence: &Record,
     explanation: Option<&Explanation>,
+    language: Language,
 ) -> Result<Option<Around>, BufferError> {
     let Some(prediction) = story::prediction(evidence) else { return Ok(None) };
-    let (signals, left_out) = signals(prediction, explanation);
+    let (signals, left_out) = signals(language, prediction, explanation);
     let mut moments = before(web, evidence, &prediction.asset, &signals)?;
     moments.reverse();
     let raised = moments.len();
@@ -72,13 +75,13 @@ pub(super) fn around(
 }
 
 /// The signals that mattered most, by their shares; without an explanation the first ones. Categories are no curves.
-fn signals(prediction: &Prediction, explanation: Option<&Explanation>) -> (Vec<Signal>, usize) {
+fn signals(language: Language, prediction: &Prediction, explanation: Option<&Explanation>) -> (Vec<Signal>, usize) {
     let all: Vec<Signal> = match explanation {
         Some(explanation) => {
             let drawn = |attribution: &&Attribution| attribution.category.is_none();
             let mut order: Vec<&Attribution> = explanation.attributions.iter().filter(drawn).collect();
             order.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()));
-            order.into_iter().map(of_attribution).collect()
+            order.into_iter().map(|attribution| of_attribution(language, attribution)).collect()
         }
         None => {
             let mut known: Vec<Signal> = Vec::new();
@@ -86,7 +89,7 @@ fn signals(prediction: &Prediction, explanation: Option<&Explanation>) -> (Vec<S
                 let feature = without_step(&input.feature);
                 if known.iter().all(|signal| *signal.feature != *feature) {
                     let (name, unit) = named(feature, "");
-                    known.push(Signal { feature: feature.into(), name, unit, usual: None });
+                    known.push(Signal { feature: feature.into(), name, unit, usual: None, written: None });
                 }
             }
             known
@@ -96,11 +99,12 @@ fn signals(prediction: &Prediction, explanation: Option<&Explanation>) -> (Vec<S
     (all.into_iter().take(SIGNALS).collect(), left_out)
 }
 
-fn of_attribution(attribution: &Attribution) -> Signal {
+fn of_attribution(language: Language, attribution: &Attribution) -> Signal {
     let (name, unit) = named(&attribution.feature, &attribution.unit);
     let (low, high) = attribution.usual;
     let usual = Some((low, high)).filter(|_| low.is_finite() && high.is_finite());
-    Signal { feature: Arc::clone(&attribution.feature), name, unit, usual }
+    let written = Some(measured(language, attribution));
+    Signal { feature: Arc::clone(&attribution.feature), name, unit, usual, written }
 }
 
 /// A feature's name without the step of a window.
@@ -268,6 +272,7 @@ pub(super) mod tests {
             name: "Torque".into(),
             unit: "Nm".into(),
             usual: Some((30.0, 50.0)),
+            written: None,
         };
         Around { signals: vec![signal], left_out: 0, moments: moments.iter().map(moment).collect(), raised }
     }
