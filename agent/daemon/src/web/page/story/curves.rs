@@ -343,7 +343,7 @@ mod tests {
         assert!(!english.contains("style=") && !english.contains("NaN"));
         let german = shown(&around, Language::German);
         assert!(
-            german.contains("üblich 30 bis 50") && german.contains("keine Vorhersage") && !german.contains("usual")
+            german.contains("üblich 30 bis 50") && german.contains("keine Vorhersage") && !german.contains("usually")
         );
     }
 
