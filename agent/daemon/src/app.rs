@@ -32,6 +32,7 @@ use crate::condition::Board;
 use crate::config::{ConfigError, Settings};
 use crate::driver::{Driver, Explanations, Gathered, LastPredictions, Progress};
 use crate::explainer::{self, Prepared, Queue};
+use crate::live::Live;
 use crate::mailbox::mailbox;
 use crate::pace::{Host, Paces};
 use crate::question::Questions;
@@ -195,7 +196,7 @@ async fn live(
     let (desk, at_desk) = mailbox();
     let vitals = Vitals::default();
     let progress = Progress::default();
-    let last = last_predictions(&buffer);
+    let (last, seen) = (last_predictions(&buffer), Live::default());
 
     let queue = Queue::new(buffer.clone());
     let given = opened.all();
@@ -214,6 +215,7 @@ async fn live(
         metrics: metrics.clone(),
         progress: progress.clone(),
         last: last.clone(),
+        live: seen.clone(),
         rates: rates.clone(),
         conditions: conditions.clone(),
         // A buffer that takes nothing at present is no reason not to start: it is tried again with the next records.
@@ -255,7 +257,8 @@ async fn live(
     let told = (mail.clone(), rollout.clone(), sources.clone());
     let (publishing, publish_status) = results::spawn(&settings, &buffer, &metrics, told, &stop_rest).unzip();
     let statuses = (sync_status, publish_status);
-    let status = status::Report::new(&settings, rollout.clone(), sources, buffer.clone(), (last, rates), statuses);
+    let status =
+        status::Report::new(&settings, rollout.clone(), sources, buffer.clone(), (last, seen, rates), statuses);
     let asked = queue.clone();
     let ways =
         page::Ways { mailbox: mail, rollout: desk, questions: Questions::new(move |question| asked.ask(question)) };
@@ -374,7 +377,7 @@ fn last_predictions(buffer: &Buffer) -> LastPredictions {
     let newest = buffer.latest(Stream::Predictions, None, LOOKED_AT).unwrap_or_default();
     for record in newest.iter().rev() {
         if let Body::Prediction(prediction) = &record.body {
-            last.note(prediction, record.at.utc);
+            last.note(record.id, prediction, record.at.utc);
         }
     }
     last

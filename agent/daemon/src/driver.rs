@@ -23,6 +23,7 @@ use crate::buffer::{Buffer, BufferError};
 use crate::change::{Change, Order};
 use crate::clock;
 use crate::condition::Board;
+use crate::live::Live;
 use crate::mailbox::Letter;
 use crate::rates::AlarmRates;
 use crate::telemetry::Metrics;
@@ -63,6 +64,8 @@ pub(crate) struct LastPredictions(Arc<Mutex<HashMap<Arc<str>, LastPrediction>>>)
 /// The last prediction of an asset.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LastPrediction {
+    /// The record.
+    pub(crate) id: Uuid,
     /// When it was made.
     pub(crate) at: Timestamp,
     /// Why there is none, where it was withheld.
@@ -73,7 +76,7 @@ pub(crate) struct LastPrediction {
 
 impl LastPredictions {
     /// Takes in a stored prediction. A challenger's is none that anybody goes by.
-    pub(crate) fn note(&self, prediction: &Prediction, at: Timestamp) {
+    pub(crate) fn note(&self, id: Uuid, prediction: &Prediction, at: Timestamp) {
         if prediction.role == Role::Shadow {
             return;
         }
@@ -82,7 +85,7 @@ impl LastPredictions {
             Outcome::Withheld(reason) => Some(reason.to_string()),
         };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(Arc::clone(&prediction.asset), LastPrediction { at, withheld, role: prediction.role });
+        known.insert(Arc::clone(&prediction.asset), LastPrediction { id, at, withheld, role: prediction.role });
     }
 
     /// The last prediction of one asset, if there was one in this run.
@@ -119,6 +122,8 @@ pub(crate) struct Driver<E> {
     pub(crate) progress: Progress,
     /// For the status.
     pub(crate) last: LastPredictions,
+    /// What the machines' inputs stand at.
+    pub(crate) live: Live,
     /// How many alarms there are.
     pub(crate) rates: AlarmRates,
     /// How the gateway itself is.
@@ -198,9 +203,12 @@ impl<E: Explanations> Driver<E> {
         self.store_all();
     }
 
-    /// Makes alerts of what is wrong with the gateway itself.
+    /// Makes alerts of what is wrong with the gateway itself, and shows what the machines' inputs stand at.
     fn look(&mut self) {
         let now = clock::now();
+        if self.live.is_due(now) {
+            self.live.show(now, self.pipeline.live(now));
+        }
         self.rates.show(&self.metrics, now);
         let follows = self.pipeline.gateway(&self.conditions.read(), now, &mut || clock::mint(now));
         if !follows.records.is_empty() {
@@ -381,7 +389,7 @@ impl<E: Explanations> Driver<E> {
             match &record.body {
                 Body::Prediction(prediction) => {
                     self.metrics.prediction(prediction);
-                    self.last.note(prediction, record.at.utc);
+                    self.last.note(record.id, prediction, record.at.utc);
                 }
                 Body::Alert(change) => self.rates.note(change, record.at, now),
                 _ => {}
@@ -426,7 +434,7 @@ mod tests {
         let last = LastPredictions::default();
         let note = |record: NewRecord, role| {
             let Body::Prediction(made) = record.body else { panic!("{:?}", record.body) };
-            last.note(&Prediction { role, ..made.clone() }, record.at.utc);
+            last.note(record.id, &Prediction { role, ..made.clone() }, record.at.utc);
             last.of(&made.asset)
         };
         let by_rule = note(prediction(1, 65.0), Role::Fallback);

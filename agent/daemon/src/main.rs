@@ -13,6 +13,7 @@ mod config;
 mod driver;
 mod explainer;
 mod folder;
+mod live;
 mod lookout;
 mod mailbox;
 mod pace;

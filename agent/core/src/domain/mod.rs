@@ -7,6 +7,7 @@ pub mod explanation;
 pub mod extra;
 pub mod feedback;
 pub mod figures;
+pub mod live;
 pub mod prediction;
 pub mod reason;
 pub mod record;

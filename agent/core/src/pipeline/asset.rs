@@ -16,6 +16,7 @@ use super::plan::{AssetPlan, Stops};
 use super::rule::Rule;
 use super::validate::{DEFAULT_MAX_AGE, Readings, Row};
 use crate::domain::alert::AlertTransition;
+use crate::domain::live::LiveAsset;
 use crate::domain::prediction::{Digest, Outcome, Prediction, Role, Withheld};
 use crate::domain::sample::SignalId;
 use crate::domain::time::Now;
@@ -150,6 +151,16 @@ impl Asset {
             Some(condition) => {
                 readings.number(&condition.signal, DEFAULT_MAX_AGE, now).map(|value| condition.threshold.holds(value))
             }
+        }
+    }
+
+    /// What its inputs stand at: those of the model in charge, or all of them where there is none.
+    pub(super) fn live(&self, readings: &Readings, now: Now) -> LiveAsset {
+        let bindings = self.champion.as_ref().map_or(self.inputs.as_slice(), Engine::bindings);
+        LiveAsset {
+            id: Arc::clone(&self.plan.id),
+            running: self.is_running(readings, now),
+            inputs: bindings.iter().map(|(feature, signal)| readings.live(feature, signal, now)).collect(),
         }
     }
 

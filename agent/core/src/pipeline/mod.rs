@@ -32,6 +32,7 @@ use self::validate::Readings;
 use crate::domain::alert::{AlertTransition, Cover, GATEWAY, Priority, Unfit};
 use crate::domain::command::Act;
 use crate::domain::condition::Condition;
+use crate::domain::live::LiveAsset;
 use crate::domain::prediction::{ModelKey, Prediction, Role};
 use crate::domain::reason::Reason;
 use crate::domain::record::{Body, NewRecord};
@@ -220,6 +221,11 @@ impl Pipeline {
             }
         }
         follows
+    }
+
+    /// What every machine's inputs stand at, for people to look at.
+    pub fn live(&self, now: Now) -> Vec<LiveAsset> {
+        self.assets.iter().map(|asset| asset.live(&self.readings, now)).collect()
     }
 
     /// Takes in that a source stands by what it delivered since `connected`.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::live::LiveInput;
 use crate::domain::prediction::{Input, Withheld};
 use crate::domain::sample::{Quality, Sample, SignalId, Value};
 use crate::domain::time::{Now, Timestamp};
@@ -95,6 +96,23 @@ impl Readings {
         match reading.value {
             Value::Number(value) if usable && value.is_finite() => Some(value),
             _ => None,
+        }
+    }
+
+    /// What one input stands at, and why it would be refused now, if it would.
+    pub(super) fn live(&self, feature: &Feature, signal: &SignalId, now: Now) -> LiveInput {
+        let reading = self.signals.get(signal).and_then(Option::as_ref);
+        let number = reading.and_then(|reading| number(&reading.value, feature));
+        let refused = check(feature, reading, number, now).err();
+        LiveInput {
+            feature: Arc::clone(&feature.name),
+            unit: Arc::clone(&feature.unit),
+            signal: signal.clone(),
+            value: reading.filter(|reading| reading.quality != Quality::Bad).map(|reading| reading.value.clone()),
+            quality: reading.map(|reading| reading.quality),
+            status: reading.map_or(0, |reading| reading.status),
+            age: reading.map(|reading| now.since(reading.vouched)),
+            refused: refused.filter(|why| !(feature.missing && is_missing(why))),
         }
     }
 

@@ -7,6 +7,7 @@ use explaind_core::domain::record::{Record, Stream};
 use uuid::Uuid;
 
 use super::error::BufferError;
+use super::room::Room;
 use super::store::Entry;
 use super::write::Write;
 use super::{Buffer, Core, Pending, Stat, StreamStat, journal, keys, wear};
@@ -152,6 +153,12 @@ impl Buffer {
 }
 
 impl Buffer {
+    /// Bytes that are free on the disk that the records are on, and bytes of all of it, as far as that can be seen.
+    pub(crate) fn disk(&self) -> Option<(u64, u64)> {
+        let folder = &self.0.opening.path;
+        Room::free(folder).zip(Room::size(folder))
+    }
+
     /// What of a stream may be handed out: from its first number that was not evicted, through the last whose record is
     /// final. Below the first only predictions that alerts name are kept.
     pub(crate) fn within(&self, stream: Stream) -> (u64, u64) {

@@ -107,6 +107,11 @@ impl Room {
         statvfs(folder).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
+    /// Bytes that there are on the disk of a folder, as far as that can be seen.
+    pub(super) fn size(folder: &Path) -> Option<u64> {
+        statvfs(folder).ok().map(|disk| disk.f_blocks.saturating_mul(disk.f_frsize))
+    }
+
     /// Bytes that all records may take.
     pub(super) fn bound(&self, config: &Config) -> u64 {
         let there = self.held.map(|(bound, _)| bound).or(self.there);

@@ -31,6 +31,12 @@ pub fn measured(language: Language, attribution: &Attribution) -> Measured {
     Measured { name, value: with_unit(shown.value, unit), usual: Some((shown.low, shown.high)) }
 }
 
+/// A feature's name as a picture writes it, and its unit: the manifest's, or else the one that the name has in brackets.
+pub fn named(feature: &str, unit: &str) -> (String, String) {
+    let (name, unit) = name_and_unit(feature, unit);
+    (capitalised(name).into_owned(), unit.to_owned())
+}
+
 /// A number that stands alone, with about three significant digits.
 pub fn number(language: Language, number: f64) -> String {
     number::alone(number, language.catalogue().decimal_point)
@@ -56,6 +62,7 @@ mod tests {
         let shown = measured(Language::English, &attribution);
         assert_eq!((shown.name.as_str(), shown.value.as_str()), ("Torque", "65 Nm"));
         assert_eq!(shown.usual, Some(("30".to_owned(), "50".to_owned())));
+        assert_eq!(named("torque [Nm]", ""), ("Torque".to_owned(), "Nm".to_owned()));
         attribution.category = Some("high".into());
         assert_eq!(measured(Language::English, &attribution).value, "high");
         attribution = Attribution { category: None, usual: (f64::NAN, 1.0), ..attribution };

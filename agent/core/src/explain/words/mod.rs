@@ -19,7 +19,7 @@ pub use catalogue::fill;
 pub use gateway::{gateway, this_gateway};
 pub use language::Language;
 pub use limit::limit;
-pub use measured::{Measured, measured, number};
+pub use measured::{Measured, measured, named, number};
 pub use picture::{Picture, is_sure, minus};
 pub use remedy::remedy;
 
@@ -76,6 +76,16 @@ pub fn sentence(
         Some(Settlement::Explained { .. }) => {}
     }
     sentences.join(" ")
+}
+
+/// What a prediction says, without its reasons: `Failure 93 % likely.`, or why there is none.
+pub fn outcome(language: Language, prediction: &Prediction) -> String {
+    let words = language.catalogue();
+    match &prediction.outcome {
+        Outcome::Withheld(why) => withheld(words, why),
+        Outcome::Predicted(output) if prediction.role == Role::Fallback => rule(words, output, prediction),
+        Outcome::Predicted(output) => headline(words, output, None),
+    }
 }
 
 /// 1 where growing outputs are the alarming ones, -1 where shrinking ones are.

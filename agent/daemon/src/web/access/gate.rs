@@ -29,7 +29,7 @@ pub(crate) const COOKIE: &str = "explaind_session";
 pub(crate) const COOKIE_BY_TLS: &str = "__Host-explaind_session";
 /// The header that carries the session's secret where there is no form.
 const CSRF_HEADER: &str = "x-csrf-token";
-/// Requests that a page makes by itself: they do not keep a session from becoming idle.
+/// The end of addresses that a page asks for by itself: they do not keep a session from becoming idle.
 const BY_THEMSELVES: [&str; 2] = ["/live", "/api/v1/events"];
 /// Nobody is signed in yet here, so there is no secret to carry; the origin is checked all the same.
 const SIGN_IN: &str = "/sign-in";
@@ -122,7 +122,7 @@ async fn admit(web: Shared, mut request: Request, next: Next) -> Response {
         (None, peer) => match peer {
             Some(Peer::Socket { uid, name }) => web.access.on_socket(*uid, name).map(Some),
             Some(Peer::Tcp(_)) => session_key(request.headers(), Wire::is_tls(request.extensions())).and_then(|key| {
-                let touch = !BY_THEMSELVES.contains(&request.uri().path());
+                let touch = !BY_THEMSELVES.iter().any(|end| request.uri().path().ends_with(end));
                 web.access.session(&key, clock::now(), touch).map(Some)
             }),
             None => None,

@@ -79,7 +79,7 @@ const explaind = (() => {
     hold(phrase("sessionOver"), " ", link);
   }
 
-  const common = { language, live: Boolean(board), all, byId, phrase, say, hold, dirty, fields, typed, signedOut, look: () => {}, whenFresh: [], showNewer: () => {} };
+  const common = { language, localise, live: Boolean(board), all, byId, phrase, say, hold, dirty, fields, typed, signedOut, look: () => {}, whenFresh: [], showNewer: () => {} };
   if (!board) return common;
 
   // Putting news in place.

@@ -12,12 +12,13 @@ use crate::web::problem::Problem;
 const STYLE: &str = include_str!("../assets/app.css");
 const SCRIPT: &str = include_str!("../assets/app.js");
 const FORMS: &str = include_str!("../assets/forms.js");
+const VIEWS: &str = include_str!("../assets/views.js");
 const ICON: &str = include_str!("../assets/icon.svg");
 
 /// Changes with the files, so that browsers may keep them for ever and still never show an old one.
 pub(crate) static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut hasher = crc32fast::Hasher::new();
-    [STYLE, SCRIPT, FORMS, ICON].iter().for_each(|text| hasher.update(text.as_bytes()));
+    [STYLE, SCRIPT, FORMS, VIEWS, ICON].iter().for_each(|text| hasher.update(text.as_bytes()));
     format!("{:08x}", hasher.finalize())
 });
 
@@ -27,6 +28,7 @@ pub(crate) async fn serve(Path(name): Path<String>) -> Result<Response, Problem>
         "app.css" => ("text/css; charset=utf-8", STYLE),
         "app.js" => ("text/javascript; charset=utf-8", SCRIPT),
         "forms.js" => ("text/javascript; charset=utf-8", FORMS),
+        "views.js" => ("text/javascript; charset=utf-8", VIEWS),
         "icon.svg" => ("image/svg+xml", ICON),
         _ => return Err(Problem::unknown("there is no such file")),
     };

@@ -3,13 +3,15 @@
 use uuid::Uuid;
 
 /// The views, by their paths.
-const VIEWS: [&str; 3] = ["/", "/models", "/missed"];
+const VIEWS: [&str; 6] = ["/", "/machines", "/history", "/missed", "/gateway", "/models"];
 
 /// An address of ours: `/?from=50#a-…`. Whatever is not known as such is left out.
 pub(crate) fn safe(address: &str) -> String {
     let (address, fragment) = address.split_once('#').unwrap_or((address, ""));
     let (path, query) = address.split_once('?').unwrap_or((address, ""));
-    let mut safe = VIEWS.into_iter().find(|view| *view == path).unwrap_or("/").to_owned();
+    let story = path.strip_prefix("/alerts/").and_then(|id| id.parse::<Uuid>().ok()).map(|id| format!("/alerts/{id}"));
+    let view = || VIEWS.into_iter().find(|view| *view == path).unwrap_or("/").to_owned();
+    let mut safe = story.unwrap_or_else(view);
     if let Some(from) = query.strip_prefix("from=").and_then(|from| from.parse::<usize>().ok()) {
         safe += &format!("?from={from}");
     }
@@ -21,8 +23,8 @@ pub(crate) fn safe(address: &str) -> String {
 
 /// The view that a request belongs to: a form on an alert's card belongs to that card.
 pub(crate) fn view_of(address: &str) -> String {
-    match address.strip_prefix("/alerts/").and_then(|rest| rest.split('/').next()) {
-        Some(alert) => safe(&format!("/#a-{alert}")),
+    match address.strip_prefix("/alerts/").and_then(|rest| rest.split_once('/')) {
+        Some((alert, _)) => safe(&format!("/#a-{alert}")),
         None if address.starts_with("/models") || address.starts_with("/gateway/") => "/models".to_owned(),
         None => safe(address),
     }
@@ -46,7 +48,8 @@ mod tests {
     #[test]
     fn only_our_own_views_are_led_back_to() {
         let card = "/#a-0192d3f0-0000-7000-8000-000000000001";
-        for same in ["/", "/models", "/missed", "/?from=50", card] {
+        let story = "/alerts/0192d3f0-0000-7000-8000-000000000001";
+        for same in ["/", "/models", "/missed", "/gateway", "/?from=50", card, story] {
             assert_eq!(safe(same), same);
         }
         for (given, expected) in [

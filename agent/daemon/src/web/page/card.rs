@@ -8,7 +8,7 @@ use explaind_core::explain::words::{Language, Picture, limit, this_gateway};
 use maud::{Markup, PreEscaped, html};
 use uuid::Uuid;
 
-use super::{Reader, aside, bars, opinion, tables, words};
+use super::{Reader, aside, bars, opinion, story as whole, tables, words};
 use crate::web::story::Story;
 use crate::web::verdicts::Said;
 use crate::web::words::{Words, fill, sentence};
@@ -96,6 +96,7 @@ fn body(story: &Story, reader: &Reader) -> Markup {
                 p .reason { (reason(story, words)) (again(story, words)) }
                 (aside::guidance(story, words))
                 (said(story, words))
+                (whole::link(alert.id, words.language))
                 @if technician {
                     (opinion::form(story, own, reader))
                     @if alert.state.is_open() { (aside::asides(story, reader)) }

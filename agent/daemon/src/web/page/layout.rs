@@ -1,9 +1,13 @@
 //! What all pages have around their content.
 
+use std::borrow::Cow;
+
 use explaind_core::domain::feedback::UserRole;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use uuid::Uuid;
 
 use super::assets::VERSION;
+use super::views;
 use crate::web::Web;
 use crate::web::access::{Actor, SignedIn};
 use crate::web::words::Words;
@@ -21,6 +25,7 @@ fn document(words: &Words, title: &str, body: &Markup) -> Markup {
                 link rel="stylesheet" href={ "/assets/app.css?v=" (*VERSION) };
                 script src={ "/assets/app.js?v=" (*VERSION) } defer {}
                 script src={ "/assets/forms.js?v=" (*VERSION) } defer {}
+                script src={ "/assets/views.js?v=" (*VERSION) } defer {}
             }
             (body)
         }
@@ -32,35 +37,85 @@ fn document(words: &Words, title: &str, body: &Markup) -> Markup {
 pub(crate) enum Place {
     /// The alerts, of which so many wait for somebody.
     Alerts(usize),
-    /// The models.
-    Models,
+    /// One alert.
+    Story(Uuid),
+    /// The machines.
+    Machines,
+    /// Past alerts.
+    History,
     /// The form for an event without an alert.
     Missed,
+    /// The gateway.
+    Gateway,
+    /// The models.
+    Models,
 }
 
+/// What the head of every page leads to, in its order; those of people who change something only for them.
+const WAYS: [Place; 6] =
+    [Place::Alerts(0), Place::Machines, Place::History, Place::Missed, Place::Gateway, Place::Models];
+
 impl Place {
-    fn path(self) -> &'static str {
+    fn path(self) -> Cow<'static, str> {
         match self {
-            Self::Alerts(_) => "/",
-            Self::Models => "/models",
-            Self::Missed => "/missed",
+            Self::Alerts(_) => "/".into(),
+            Self::Story(id) => format!("/alerts/{id}").into(),
+            Self::Machines => "/machines".into(),
+            Self::History => "/history".into(),
+            Self::Missed => "/missed".into(),
+            Self::Gateway => "/gateway".into(),
+            Self::Models => "/models".into(),
         }
+    }
+
+    /// What it is called in the head.
+    fn name(self, words: &Words) -> &'static str {
+        let views = views::Words::of(words.language);
+        match self {
+            Self::Alerts(_) | Self::Story(_) => words.page.alerts,
+            Self::Machines => views.machines,
+            Self::History => views.history,
+            Self::Missed => words.page.missed,
+            Self::Gateway => views.gateway,
+            Self::Models => words.page.models,
+        }
+    }
+
+    /// Whether it is, or belongs to, what a way in the head leads to.
+    fn is_at(self, way: Self) -> bool {
+        match self {
+            Self::Alerts(_) | Self::Story(_) => matches!(way, Self::Alerts(_)),
+            _ => self == way,
+        }
+    }
+
+    /// What leads past the head, and where.
+    fn skip(self, words: &Words) -> (&'static str, &'static str) {
+        match self {
+            Self::Alerts(_) | Self::Story(_) => (words.page.skip_to_alerts, "#board"),
+            Self::Models => (words.page.skip_to_models, "#models"),
+            Self::Missed => (words.page.skip_to_form, "#missed"),
+            Self::Machines | Self::History | Self::Gateway => (views::Words::of(words.language).skip, "#view"),
+        }
+    }
+
+    fn is_for(self, role: UserRole) -> bool {
+        self != Self::Missed || role >= UserRole::Technician
     }
 }
 
 /// A page for somebody who is signed in.
 pub(crate) fn page(web: &Web, actor: &Actor, words: &Words, place: Place, content: &Markup) -> Markup {
     let title = format!("{} · explaind", web.gateway);
-    let (title, skip, target) = match place {
-        Place::Alerts(0) => (title, words.page.skip_to_alerts, "#board"),
-        Place::Alerts(waiting) => (format!("({waiting}) {title}"), words.page.skip_to_alerts, "#board"),
-        Place::Models => (format!("{} · {title}", words.models.title), words.page.skip_to_models, "#models"),
-        Place::Missed => (format!("{} · {title}", words.judge.title), words.page.skip_to_form, "#missed"),
+    let title = match place {
+        Place::Alerts(0) => title,
+        Place::Alerts(waiting) => format!("({waiting}) {title}"),
+        Place::Models => format!("{} · {title}", words.models.title),
+        Place::Missed => format!("{} · {title}", words.judge.title),
+        _ => format!("{} · {title}", place.name(words)),
     };
-    let way = |to: Place, label: &str| {
-        let here = (to.path() == place.path()).then_some("page");
-        html! { a href=(to.path()) aria-current=[here] { (label) } }
-    };
+    let (skip, target) = place.skip(words);
+    let path = place.path();
     document(
         words,
         &title,
@@ -71,13 +126,13 @@ pub(crate) fn page(web: &Web, actor: &Actor, words: &Words, place: Place, conten
                     p .brand { (mark()) span { "explaind" } }
                     p .gateway { (web.gateway) }
                     nav .ways aria-label=(words.page.ways) {
-                        (way(Place::Alerts(0), words.page.alerts))
-                        @if actor.role >= UserRole::Technician { (way(Place::Missed, words.page.missed)) }
-                        (way(Place::Models, words.page.models))
+                        @for way in WAYS.into_iter().filter(|way| way.is_for(actor.role)) {
+                            a href=(way.path()) aria-current=[place.is_at(way).then_some("page")] { (way.name(words)) }
+                        }
                     }
                     p #line .line hidden { span .lamp aria-hidden="true" {} span .text {} }
                     div .who {
-                        (languages(words, actor.session.as_ref(), place.path()))
+                        (languages(words, actor.session.as_ref(), &path))
                         p {
                             span .person { (actor.name) }
                             @if *actor.name != *actor.role.as_str() || actor.role.as_str() != words.role(actor.role) {
@@ -92,10 +147,10 @@ pub(crate) fn page(web: &Web, actor: &Actor, words: &Words, place: Place, conten
                         }
                     }
                 }
-                (for_script(words, place.path()))
+                (for_script(words, &path))
                 p #lost .lost role="alert" hidden {}
                 p #news .unseen role="status" {}
-                @if let Place::Alerts(_) = place { noscript { p .note { (words.page.no_scripts) } } }
+                @if target == "#board" { noscript { p .note { (words.page.no_scripts) } } }
                 main { (content) }
             }
         },

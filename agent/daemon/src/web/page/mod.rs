@@ -6,14 +6,19 @@ mod back;
 mod bars;
 mod board;
 mod card;
+mod gateway;
+mod history;
 mod judge;
 mod layout;
+mod machines;
 mod missed;
 mod models;
 mod opinion;
 mod refused;
 mod sign;
+mod story;
 mod tables;
+mod views;
 mod words;
 
 use axum::Router;
@@ -52,6 +57,13 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/alerts/{id}/out-of-service", post(aside::out_of_service))
         .route("/alerts/{id}/in-service", post(aside::in_service))
         .route("/missed", get(missed::form).post(missed::report))
+        .route("/alerts/{id}", get(story::show))
+        .route("/alerts/{id}/live", get(story::live))
+        .route("/machines", get(machines::show))
+        .route("/machines/live", get(machines::live))
+        .route("/history", get(history::show))
+        .route("/gateway", get(gateway::show))
+        .route("/gateway/live", get(gateway::live))
         .route("/models", get(models::show))
         .route("/models/{verb}", post(models::change))
         .route("/gateway/{verb}", post(models::change_all))

@@ -15,4 +15,6 @@ mod missed;
 mod models;
 mod opinions;
 mod rig;
+mod standing;
 mod stream;
+mod views;

@@ -113,7 +113,7 @@ impl Rig {
             rollout,
             questions,
             metrics,
-            status: Arc::new(|| serde_json::json!({ "gateway": { "id": "line-3" }, "assets": [{ "id": "press-7" }] })),
+            status: Arc::new(super::standing::status),
             models: Arc::new(move || shown.now()),
             ready: Arc::new(|| Ok(())),
             state_dir: folder.path().to_owned(),
@@ -202,6 +202,38 @@ impl Rig {
         ];
         self.web.buffer.append(records).unwrap();
         (alert, prediction)
+    }
+
+    /// Stores so many alerts of as many machines, in one write, each with its prediction.
+    pub(super) fn raise_many(&self, count: usize) {
+        let now = clock::now();
+        let raised = (0..count).flat_map(|number| {
+            let (prediction, alert, asset) = (clock::mint(now), clock::mint(now), format!("machine-{number}"));
+            let change = AlertTransition {
+                alert_id: Some(alert),
+                asset: asset.as_str().into(),
+                model: "press-failure".into(),
+                prediction_id: Some(prediction),
+                from: AlarmState::Normal,
+                to: AlarmState::Unacknowledged,
+                cover: Cover::default(),
+                priority: Priority::High,
+                author: None,
+                comment: None,
+                reason: "probability 0.93 above 0.5".into(),
+                raised: None,
+                guidance: Guidance::default(),
+            };
+            let prediction =
+                NewRecord { id: prediction, at: now, body: Content::Prediction(a_prediction(&asset, alert)) };
+            [prediction, NewRecord { id: alert, at: now, body: Content::Alert(change) }]
+        });
+        self.web.buffer.append(raised.collect()).unwrap();
+        let unsettled = self.web.buffer.unsettled();
+        let settled = unsettled
+            .iter()
+            .map(|record| (record.id, Settlement::Explained { id: clock::mint(now), explanation: an_explanation() }));
+        self.web.buffer.settle(settled.collect()).unwrap();
     }
 
     /// Stores that an alert's condition is gone.

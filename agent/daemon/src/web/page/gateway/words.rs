@@ -1,0 +1,75 @@
+//! The words of the gateway view.
+
+use super::super::views::phrases;
+
+phrases! {
+    /// What stands on it.
+    gateway_title: "Gateway", "Gateway";
+    runs: "Predictions run", "Vorhersagen laufen";
+    stopped: "Everything is stopped", "Alles ist gestoppt";
+    stopped_by: "by {name}", "von {name}";
+    release: "Who stopped it, and releasing it, is on the page of models.", "Wer gestoppt hat, und das Freigeben, steht auf der Seite der Modelle.";
+    flood: "More alarms come than people can answer.", "Es kommen mehr Alarme, als Menschen beantworten können.";
+    unheard: "It is not known whether the registry stops anything.", "Es ist nicht bekannt, ob die Registry etwas stoppt.";
+    version: "Version", "Version";
+    since: "Runs since", "Läuft seit";
+    config: "Configuration", "Konfiguration";
+    clock: "Clock", "Uhr";
+    clock_right: "synchronised", "synchronisiert";
+    clock_wrong: "not known to be right", "nicht sicher richtig";
+    sources: "Sources", "Quellen";
+    no_sources: "No source is configured.", "Es ist keine Quelle eingerichtet.";
+    source: "Source", "Quelle";
+    state: "State", "Zustand";
+    up: "up", "liefert";
+    down: "down", "liefert nicht";
+    finished: "at its end", "zu Ende";
+    last_sample: "Last sample", "Letzter Wert";
+    no_sample: "none yet", "noch keiner";
+    error: "Error", "Fehler";
+    buffer: "Buffer", "Puffer";
+    buffer_well: "takes records", "nimmt Daten an";
+    buffer_full: "full: new predictions are not stored", "voll: Neue Vorhersagen werden nicht gespeichert";
+    buffer_broken: "takes no predictions at present", "nimmt zurzeit keine Vorhersagen an";
+    filled: "Filled", "Gefüllt";
+    of: "{part} of {whole} ({share})", "{part} von {whole} ({share})";
+    journal: "Journal", "Journal der Alarme und Rückmeldungen";
+    evictions: "Gone lately to make room", "Zuletzt entfernt, um Platz zu machen";
+    no_evictions: "nothing", "nichts";
+    eviction: "{records} of {stream}, {unsent} of them never sent ({reason})", "{records} aus {stream}, davon {unsent} nie gesendet ({reason})";
+    stream: "Stream", "Strom";
+    records: "Records kept", "Gespeichert";
+    waiting: "Not sent yet", "Noch nicht gesendet";
+    lag: "Oldest of them", "Ältestes davon";
+    streams: "Records by stream", "Daten je Strom";
+    predictions: "Predictions", "Vorhersagen";
+    alerts: "Alerts", "Alarme";
+    feedback: "Feedback", "Rückmeldungen";
+    audit: "Audit", "Protokoll";
+    health: "Health", "Befinden des Gateways";
+    explanations: "Explanations", "Erklärungen";
+    sync: "Sync", "Sync";
+    sync_off: "off: no registry is configured", "aus: Es ist keine Registry eingerichtet";
+    online: "online: all but the newest is sent", "verbunden: alles bis auf das Neueste ist gesendet";
+    catching_up: "catching up", "holt auf";
+    offline: "the registry does not answer", "die Registry antwortet nicht";
+    sync_stopped: "stopped: a person has to decide", "angehalten: Ein Mensch muss entscheiden";
+    registry: "Registry", "Registry-Adresse";
+    last_upload: "Last upload", "Zuletzt gesendet";
+    never: "never in this run", "seit dem Start nie";
+    conflicts: "Conflicts", "Konflikte";
+    broker: "MQTT results", "Ergebnisse über MQTT";
+    broker_off: "off: no broker is configured", "aus: Es ist kein Broker eingerichtet";
+    connected: "connected", "verbunden";
+    disconnected: "not connected", "nicht verbunden";
+    published: "{published} published, {waiting} waiting, {dropped} dropped", "{published} veröffentlicht, {waiting} warten, {dropped} verworfen";
+    disk: "Disk", "Datenträger";
+    free: "Free", "Frei";
+    files: "Files of the buffer", "Dateien des Puffers";
+    written: "Written since the start", "Seit dem Start geschrieben";
+    models: "Models", "Modelle";
+    no_models: "No model is configured.", "Es ist kein Modell eingerichtet.";
+    model: "Model", "Modell";
+    registry_version: "{version}, {number} in the registry", "{version}, {number} in der Registry";
+    all_models: "All about the models", "Alles zu den Modellen";
+}
