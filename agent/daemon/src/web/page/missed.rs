@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::judge::{Fields, cause, field};
+use super::judge::{Field, cause, field};
 use super::{Reader, done, layout, words};
 use crate::clock;
 use crate::web::access::{Actor, Technician};
@@ -61,7 +61,7 @@ pub(super) async fn form(
 pub(super) async fn report(
     State(web): State<Shared>,
     Technician(actor): Technician,
-    Form(fields): Form<Fields>,
+    Form(fields): Form<Vec<Field>>,
 ) -> Result<Redirect, Problem> {
     web.off_thread(move |web| {
         let mark = Mark::of(&actor.name, "missed", &fields);
@@ -71,7 +71,7 @@ pub(super) async fn report(
     Ok(Redirect::to("/missed?done=missed"))
 }
 
-fn take(web: &Web, actor: &Actor, fields: &Fields) -> Result<(), Problem> {
+fn take(web: &Web, actor: &Actor, fields: &[Field]) -> Result<(), Problem> {
     let asked = Asked {
         verdict: Some(Verdict::Missed),
         asset: field(fields, "asset"),
@@ -86,7 +86,7 @@ fn take(web: &Web, actor: &Actor, fields: &Fields) -> Result<(), Problem> {
 }
 
 /// A time of the form: what the script made of it, which knows the person's time zone, else the field itself, in UTC.
-fn time(fields: &Fields, name: &str) -> Option<String> {
+fn time(fields: &[Field], name: &str) -> Option<String> {
     field(fields, &format!("{name}_utc")).or_else(|| {
         let local = field(fields, name)?;
         // Browsers leave out the seconds where they are none.
