@@ -178,7 +178,7 @@ fn opinion(said: &Said, shown: Option<Uuid>, words: &Words) -> Markup {
     html! {
         li .revised[said.revised] {
             span .what { (feedback.verdict.map_or(card.noted, |verdict| words.verdict(verdict))) }
-            @if let Some(corrected) = &feedback.corrected { ": " (corrected) }
+            @if let Some(corrected) = &feedback.corrected { ": " (words::numeral(corrected, words)) }
             ", " (fill(card.says, &[("name", &feedback.author)])) ", " (words::when(said.at, words))
             @if feedback.revises.is_some() { " " (card.revision) }
             @if said.revised { " " (card.revised) }

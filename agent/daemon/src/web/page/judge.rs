@@ -15,15 +15,15 @@ use crate::web::rollout::Running;
 use crate::web::verdicts::Said;
 use crate::web::{Shared, Web};
 
-/// The fields of a form, in their order; one that can be ticked more than once stands there more than once.
-pub(super) type Fields = Vec<(String, String)>;
+/// One field of a form and what it says; one that can be ticked more than once is there more than once.
+pub(super) type Field = (String, String);
 
 /// `POST /alerts/{id}/feedback`.
 pub(super) async fn said(
     State(web): State<Shared>,
     Technician(actor): Technician,
     Path(id): Path<Uuid>,
-    Form(fields): Form<Fields>,
+    Form(fields): Form<Vec<Field>>,
 ) -> Result<Redirect, Problem> {
     web.off_thread(move |web| {
         let key = key(&id.to_string(), &fields);
@@ -34,14 +34,14 @@ pub(super) async fn said(
 }
 
 /// What a field says; blanks alone are nothing.
-pub(super) fn field(fields: &Fields, name: &str) -> Option<String> {
+pub(super) fn field(fields: &[Field], name: &str) -> Option<String> {
     let found = fields.iter().find(|(known, value)| known == name && !value.trim().is_empty());
     found.map(|(_, value)| value.clone())
 }
 
 /// What tells one filling-in of a form from the next: a form that was pressed twice, or sent again because its answer was lost,
 /// says the same under the same key. `None` where it carries none: then every time is another.
-pub(super) fn key(about: &str, fields: &Fields) -> Option<String> {
+pub(super) fn key(about: &str, fields: &[Field]) -> Option<String> {
     field(fields, "key")?;
     let mut digest = Sha256::new();
     let said = fields.iter().filter(|(name, _)| name != "csrf").flat_map(|(name, value)| [name.as_str(), value]);
@@ -52,16 +52,16 @@ pub(super) fn key(about: &str, fields: &Fields) -> Option<String> {
     Some(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn ticked(fields: &Fields, name: &str) -> Vec<String> {
+fn ticked(fields: &[Field], name: &str) -> Vec<String> {
     fields.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
 }
 
 /// A cause in somebody's own words counts more than one from the list.
-pub(super) fn cause(fields: &Fields) -> Option<String> {
+pub(super) fn cause(fields: &[Field]) -> Option<String> {
     field(fields, "own_cause").or_else(|| field(fields, "cause"))
 }
 
-fn asked(web: &Web, actor: &Actor, alert: Uuid, fields: &Fields) -> Result<Option<Asked>, Problem> {
+fn asked(web: &Web, actor: &Actor, alert: Uuid, fields: &[Field]) -> Result<Option<Asked>, Problem> {
     // The prediction is the one that the person was looking at, which by now need not be the alert's newest.
     let prediction = field(fields, "prediction_id").map(|text| id(&text)).transpose()?;
     let earlier = own_earlier(web, actor, alert, prediction);
@@ -109,7 +109,7 @@ fn verdict(text: &str) -> Result<Verdict, Problem> {
     found.ok_or_else(|| Problem::unacceptable("the form's verdict is none that can be said of an alert"))
 }
 
-fn corrected(web: &Web, alert: Uuid, fields: &Fields) -> Result<String, Problem> {
+fn corrected(web: &Web, alert: Uuid, fields: &[Field]) -> Result<String, Problem> {
     let model = web.buffer.alert(alert).map(|alert| alert.model).unwrap_or_default();
     let text = field(fields, "corrected").unwrap_or_default();
     Answers::of(&Running::now(web), &model).read(&text)
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn a_form_is_the_same_when_all_it_says_is_and_it_has_a_key() {
         let mark = |about: &str, pairs: &[(&str, &str)]| {
-            key(about, &pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+            key(about, &pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>())
         };
         let first = mark("1", &[("csrf", "x"), ("key", "1"), ("verdict", "confirm")]);
         assert!(first.is_some());

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::judge::{Fields, cause, field, key};
+use super::judge::{Field, cause, field, key};
 use super::{Reader, done, layout, words};
 use crate::clock;
 use crate::web::access::{Actor, Technician};
@@ -60,7 +60,7 @@ pub(super) async fn form(
 pub(super) async fn report(
     State(web): State<Shared>,
     Technician(actor): Technician,
-    Form(fields): Form<Fields>,
+    Form(fields): Form<Vec<Field>>,
 ) -> Result<Redirect, Problem> {
     web.off_thread(move |web| {
         let key = key("missed", &fields);
@@ -70,7 +70,7 @@ pub(super) async fn report(
     Ok(Redirect::to("/missed?done=missed"))
 }
 
-fn asked(fields: &Fields) -> Asked {
+fn asked(fields: &[Field]) -> Asked {
     Asked {
         verdict: Some(Verdict::Missed),
         asset: field(fields, "asset"),
@@ -84,7 +84,7 @@ fn asked(fields: &Fields) -> Asked {
 }
 
 /// A time of the form: what the script made of it, which knows the person's time zone, else the field itself, in UTC.
-fn time(fields: &Fields, name: &str) -> Option<String> {
+fn time(fields: &[Field], name: &str) -> Option<String> {
     field(fields, &format!("{name}_utc")).or_else(|| {
         let local = field(fields, name)?;
         // Browsers leave out the seconds where they are none.

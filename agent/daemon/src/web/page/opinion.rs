@@ -6,7 +6,7 @@ use explaind_core::domain::prediction::Outcome;
 use maud::{Markup, html};
 use uuid::Uuid;
 
-use super::{Reader, aside};
+use super::{Reader, aside, words};
 use crate::web::access::Actor;
 use crate::web::answers::Answers;
 use crate::web::feedback::{LONGEST_COMMENT, LONGEST_WORD};
@@ -154,7 +154,8 @@ fn instead(story: &Story, own: Option<&Said>, reader: &Reader) -> Markup {
                 (judge.value)
                 @if !unit.is_empty() { " " (fill(judge.unit_gap, &[("unit", &unit)])) }
             }
-            input #(label_for) type="text" name="corrected" inputmode="decimal" maxlength="40" value=[said] autocomplete="off";
+            input #(label_for) type="text" name="corrected" inputmode="decimal" maxlength="40"
+                value=[said.map(|said| words::numeral(said, reader.words))] autocomplete="off";
         },
         Answers::Unknown => html! {
             label for=(label_for) { (judge.what_else) }

@@ -17,6 +17,12 @@ pub(crate) fn percent(percent: f64) -> String {
     if percent > 0.0 && percent < 1.0 { "< 1\u{a0}%".to_owned() } else { format!("{percent:.0}\u{a0}%") }
 }
 
+/// What somebody said, with a number written as in the language; records have them with a point.
+pub(crate) fn numeral(text: &str, words: &Words) -> String {
+    let is_number = text.parse::<f64>().is_ok_and(f64::is_finite);
+    if is_number && words.language == Language::German { text.replace('.', ",") } else { text.to_owned() }
+}
+
 /// A time, which scripts put into the viewer's own time zone.
 pub(crate) fn when(at: Timestamp, words: &Words) -> Markup {
     html! { time datetime=(iso(at)) { (plain(at, words)) } }
@@ -43,6 +49,13 @@ mod tests {
             (percent(41.7), percent(0.2), percent(0.0)),
             ("42\u{a0}%".into(), "< 1\u{a0}%".into(), "0\u{a0}%".into())
         );
+    }
+
+    #[test]
+    fn numbers_that_people_said_are_written_as_in_the_language() {
+        let german = Words::of(Language::German);
+        assert_eq!((numeral("12.5", german), numeral("v1.4.x", german)), ("12,5".to_owned(), "v1.4.x".to_owned()));
+        assert_eq!(numeral("12.5", Words::of(Language::English)), "12.5");
     }
 
     #[test]

@@ -128,6 +128,9 @@ async fn the_right_value_of_a_quantity_is_a_number_in_its_unit() {
     assert!(wrong.detail().contains("\"a lot\" is not a number"), "{}", wrong.text);
     assert_eq!(browser.form(&path, &form("12,5")).await.status, StatusCode::SEE_OTHER);
     assert_eq!(all(&rig)[0].corrected.as_deref(), Some("12.5"));
+    let german = format!("{}; explaind_language=de", browser.cookie);
+    let page = rig.send(super::rig::get("/", &[("cookie", &german)])).await.text;
+    assert!(page.contains("Etwas anderes</span>: 12,5, sagt technician") && page.contains("value=\"12,5\""), "{page}");
 }
 
 #[tokio::test]
