@@ -157,7 +157,7 @@ def test_the_gateway_shows_its_sources_buffer_sync_disk_and_clock(gateway, visit
     expect(page.get_by_role("region", name="Disk")).to_contain_text(re.compile(r"Free\s*\d.* of \d"))
     expect(page.get_by_role("region", name="Models")).to_contain_text("press-failure")
     gateway.post("gateway/stop", {"reason": "being rebuilt"})
-    expect(page.locator("#view")).to_contain_text("Everything is stopped by")
+    expect(page.locator("#view")).to_contain_text("Everything is stopped by", timeout=20_000)
     expect(page.locator("#view")).to_contain_text("being rebuilt")
 
 

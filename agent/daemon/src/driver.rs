@@ -4,17 +4,17 @@
 //! costs an SD card as much as dozens of records: so predictions that raise or clear nothing are gathered for a second, and
 //! go together. An alert goes at once, with all that was gathered before it. Nothing that is not stored is told to anyone.
 
+mod last;
 mod people;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use explaind_core::domain::prediction::{Outcome, Prediction, Role};
 use explaind_core::domain::record::{Body, NewRecord};
 use explaind_core::domain::sample::SourceEvent;
-use explaind_core::domain::time::{Now, Timestamp};
+use explaind_core::domain::time::Now;
 use explaind_core::pipeline::{Follows, Made, Pipeline};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -28,6 +28,8 @@ use crate::mailbox::Letter;
 use crate::rates::AlarmRates;
 use crate::telemetry::Metrics;
 use crate::vitals::Vitals;
+
+pub(crate) use last::LastPredictions;
 
 /// Events taken in between two flushes: bounds how long a command waits while sources are busy.
 const EVENTS_AT_ONCE: usize = 256;
@@ -54,43 +56,6 @@ impl Progress {
     /// How many turns there were.
     pub(crate) fn turns(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// When each asset was last predicted, or why that was withheld: for the status.
-#[derive(Clone, Default)]
-pub(crate) struct LastPredictions(Arc<Mutex<HashMap<Arc<str>, LastPrediction>>>);
-
-/// The last prediction of an asset.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct LastPrediction {
-    /// The record.
-    pub(crate) id: Uuid,
-    /// When it was made.
-    pub(crate) at: Timestamp,
-    /// Why there is none, where it was withheld.
-    pub(crate) withheld: Option<String>,
-    /// Whether a model or a rule was in charge.
-    pub(crate) role: Role,
-}
-
-impl LastPredictions {
-    /// Takes in a stored prediction. A challenger's is none that anybody goes by.
-    pub(crate) fn note(&self, id: Uuid, prediction: &Prediction, at: Timestamp) {
-        if prediction.role == Role::Shadow {
-            return;
-        }
-        let withheld = match &prediction.outcome {
-            Outcome::Predicted(_) => None,
-            Outcome::Withheld(reason) => Some(reason.to_string()),
-        };
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(Arc::clone(&prediction.asset), LastPrediction { id, at, withheld, role: prediction.role });
-    }
-
-    /// The last prediction of one asset, if there was one in this run.
-    pub(crate) fn of(&self, asset: &str) -> Option<LastPrediction> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(asset).cloned()
     }
 }
 
@@ -427,20 +392,6 @@ mod tests {
 
     fn follows(records: Vec<NewRecord>) -> Follows {
         Follows { records, ..Follows::default() }
-    }
-
-    #[test]
-    fn a_challengers_prediction_is_not_the_last_of_its_asset() {
-        let last = LastPredictions::default();
-        let note = |record: NewRecord, role| {
-            let Body::Prediction(made) = record.body else { panic!("{:?}", record.body) };
-            last.note(record.id, &Prediction { role, ..made.clone() }, record.at.utc);
-            last.of(&made.asset)
-        };
-        let by_rule = note(prediction(1, 65.0), Role::Fallback);
-        assert_eq!(by_rule.as_ref().map(|last| (last.role, &last.withheld)), Some((Role::Fallback, &None)));
-        assert_eq!(note(withheld(2), Role::Shadow), by_rule);
-        assert_ne!(note(withheld(3), Role::Champion), by_rule);
     }
 
     #[test]

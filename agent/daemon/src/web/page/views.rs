@@ -174,7 +174,7 @@ pub(super) fn meter(part: f64) -> Markup {
     html! {
         svg .meter viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true" focusable="false" {
             rect .scale x="0" y="0" width="100" height="8" {}
-            rect .part x="0" y="0" width=(super::bars::fixed(width)) height="8" {}
+            rect .filled x="0" y="0" width=(super::bars::fixed(width)) height="8" {}
         }
     }
 }

@@ -45,7 +45,7 @@ fn row(input: &Value, language: Language, words: &Words) -> Markup {
                         (figure(language, number.as_f64().unwrap_or(f64::NAN)))
                         @if !unit.is_empty() { "\u{a0}" (unit) }
                     }
-                    Value::String(word) => { (word) }
+                    Value::String(word) => { span .word { (word) } }
                     _ => { (words.no_value) }
                 }
             }
@@ -105,7 +105,7 @@ mod tests {
             "8\u{a0}min",
             "(<span lang=\"en\">bad_quality</span>)",
             "(<span lang=\"en\">missing</span>)",
-            "<td class=\"number\">M</td>",
+            "<td class=\"number\"><span class=\"word\">M</span></td>",
         ] {
             assert!(english.contains(expected), "{expected} is not in {english}");
         }

@@ -94,6 +94,9 @@ impl Frame {
 /// A signal's values from the bottom of its picture to the top.
 #[derive(Clone, Copy)]
 struct Scale {
+    /// The lowest and the highest of what is shown.
+    low: f64,
+    high: f64,
     least: f64,
     most: f64,
 }
@@ -106,7 +109,7 @@ impl Scale {
         }
         // A tenth of the span on either side keeps curves off the edges; what never moves still gets a place.
         let margin = if high > low { (high - low) * 0.1 } else { (high.abs() * 0.1).max(1.0) };
-        Some(Self { least: low - margin, most: high + margin })
+        Some(Self { low, high, least: low - margin, most: high + margin })
     }
 
     fn y(self, value: f64) -> f64 {
@@ -131,8 +134,8 @@ fn curve(
             @if let Some(scale) = scale {
                 div .plot {
                     p .scale aria-hidden="true" {
-                        span { (figure(language, scale.most)) }
-                        span { (figure(language, scale.least)) }
+                        span { (figure(language, scale.high)) }
+                        span { (figure(language, scale.low)) }
                     }
                     (picture(around, number, signal, frame, scale, withheld))
                 }
