@@ -71,6 +71,7 @@
 mod ahead;
 mod alerts;
 mod audit;
+mod balance;
 mod base;
 mod batch;
 mod batches;
