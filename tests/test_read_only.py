@@ -70,7 +70,7 @@ def test_a_disk_that_turns_read_only_stops_predictions_and_is_taken_back_without
     until(lambda: gateway.metrics()["explaind_buffer_degraded"] == 1, "it to be noticed", 60)
     assert gateway.get("status")["buffer"]["degraded"]
     # From the journal, once it is found that the store can no longer be read: it may be so on some runs.
-    until(lambda: "before" in {one["comment"] for one in gateway.get("feedback")}, "what people said to be shown on", 60)
+    until(lambda: "before" in {one["comment"] for one in gateway.get("feedback")}, "what people said to be shown on", 3)
 
     disk.put_right()
     mended(gateway, newest, store, pid)

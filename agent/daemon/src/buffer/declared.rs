@@ -1,8 +1,8 @@
 //! Numbers above a stream's floor whose records were evicted: on record, so that no start takes them for a loss.
 //!
 //! Explanations and health go in runs, and a run is declared as such: none of its numbers has a record. Predictions are
-//! thinned, so of them only the count per segment of 16,384 numbers is declared: what is missing there beyond it is a
-//! loss, and is found by counting. What lies below the floor needs no word.
+//! thinned, so of them only the count per segment of 16,384 numbers is declared, of one with the floor in it from there on:
+//! what is missing there beyond it is a loss, and is found by counting. What lies below the floor needs no word.
 
 use std::collections::BTreeMap;
 
@@ -151,15 +151,23 @@ impl Write<'_> {
     /// Declares that predictions were evicted: so many more are without records in the segments of these numbers.
     pub(super) fn declare_each(&mut self, sequences: &[u64]) -> Result<(), BufferError> {
         for same in sequences.chunk_by(|one, other| segment(*one) == segment(*other)) {
-            let Some(first) = same.first().map(|sequence| segment(*sequence)) else { continue };
-            let mut span = self.span(Stream::Predictions, first)?.unwrap_or(Span { last: segment_end(first), gone: 0 });
-            span.gone += same.len() as u64;
+            let Some(first) = same.first().copied() else { continue };
+            let (first, mut span) = self.counted(first)?;
+            span.gone = span.gone.saturating_add(same.len() as u64);
             self.set_span(Stream::Predictions, first, Some(span))?;
         }
         Ok(())
     }
 
-    /// Adds to what has no record in a segment: what is lost there, so that it is found once, or was evicted and not counted.
+    /// Declares how many numbers of a segment are without records, where that was counted anew.
+    pub(super) fn declare_exactly(&mut self, stream: Stream, first: u64, gone: u64) -> Result<(), BufferError> {
+        if self.span(stream, first)?.map_or(0, |span| span.gone) == gone {
+            return Ok(());
+        }
+        self.set_span(stream, first, (gone > 0).then_some(Span { last: segment_end(first), gone }))
+    }
+
+    /// Adds to what has no record in a segment: what is lost there, so that it is found once.
     pub(super) fn declare_more(&mut self, stream: Stream, first: u64, more: u64) -> Result<(), BufferError> {
         let mut span = self.span(stream, first)?.unwrap_or(Span { last: segment_end(first), gone: 0 });
         span.gone = span.gone.saturating_add(more);
@@ -186,9 +194,30 @@ impl Write<'_> {
             let passed = gaps.iter().map(|gap| numbers((gap.0.max(below.0), gap.1.min(below.1)))).sum::<u64>();
             let gone = numbers(below).saturating_sub(records(self.base, stream, below)?).saturating_sub(passed);
             let rest = span.gone.saturating_sub(gone);
-            self.set_span(stream, first, (rest > 0).then_some(Span { last: span.last, gone: rest }))?;
+            // Under the floor, so that an older writing of it is known by its number.
+            self.set_span(stream, floor, (rest > 0).then_some(Span { last: span.last, gone: rest }))?;
         }
         Ok(())
+    }
+
+    /// Where the predictions without records are counted that are in a number's segment, and how many they are.
+    fn counted(&self, number: u64) -> Result<(u64, Span), BufferError> {
+        let stream = Stream::Predictions;
+        let segment = segment(number);
+        let changed =
+            self.declared[stream].range(segment..=number).rev().find_map(|(first, span)| Some(*first).zip(*span));
+        if let Some(found) = changed {
+            return Ok(found);
+        }
+        let (low, high) = (keys::declared(stream, segment), keys::declared(stream, number));
+        let stored = self.base.store.descending(&low, &high, 1)?;
+        if let Some(first) = stored.first().and_then(|(key, _)| keys::sequence(key))
+            && let Some(span) = self.span(stream, first)?
+        {
+            return Ok((first, span));
+        }
+        let fresh = segment.max(self.cursors[stream].floor.min(number));
+        Ok((fresh, Span { last: segment_end(number), gone: 0 }))
     }
 
     fn span(&self, stream: Stream, first: u64) -> Result<Option<Span>, BufferError> {

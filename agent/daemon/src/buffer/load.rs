@@ -10,6 +10,7 @@ use explaind_core::domain::time::{Now, Timestamp};
 use uuid::Uuid;
 
 use super::alerts::Book;
+use super::balance;
 use super::base::Base;
 use super::batch::Batch;
 use super::cursor::{Cursor, PerStream};
@@ -129,10 +130,10 @@ pub(super) fn load(
         let noted = notes.iter().filter_map(|note| note.gap_of(stream)).collect();
         verify::verify(&base, stream, &cursors[stream], &state.declared[stream], noted)
     })?;
-    if Salvaged::untold(&base.store)?.is_some() {
+    let behind = notes.iter().any(|note| note.newest_of(Stream::Predictions).is_some());
+    if behind || Salvaged::untold(&base.store)?.is_some() {
         let told = Told::read(|first, last, limit| base.store.ascending(first, last, limit))?;
-        let stream = Stream::Predictions;
-        told.excuse(&mut findings[stream], &state.declared[stream], cursors[stream].floor);
+        balance::balance(&base, &state, &told, &mut findings[Stream::Predictions], notes)?;
     }
     if let Some(lost) = &lost {
         notes.push(Note::Replaced { lost: lost.store_id() });
@@ -353,7 +354,7 @@ fn go_on(state: &mut State, stream: Stream, given: u64, new_store: bool, journal
         // There were records that are not known (any more). Those of the last moments may not be known here either, so
         // numbers go on above all that were promised.
         let resumed = known.max(promised);
-        notes.push(Note::Behind { stream, first: cursor.next, known, last: resumed });
+        notes.push(Note::Behind { stream, first: cursor.next, known, last: resumed, evicted: 0 });
         cursor.next = resumed.saturating_add(1);
     }
     if new_store
@@ -367,7 +368,7 @@ fn go_on(state: &mut State, stream: Stream, given: u64, new_store: bool, journal
         // Nobody has those that were not sent.
         let sent: Vec<Range> = ahead.iter().copied().filter(|(first, _)| *first > uploaded).collect();
         for (first, last) in verify::uncovered((uploaded.saturating_add(1), cursor.last()), &sent) {
-            notes.push(Note::Behind { stream, first, known: given.min(last), last });
+            notes.push(Note::Behind { stream, first, known: given.min(last), last, evicted: 0 });
         }
     }
     cursor.uploaded = cursor.uploaded.max(uploaded);

@@ -72,6 +72,7 @@
 mod ahead;
 mod alerts;
 mod audit;
+mod balance;
 mod base;
 mod batch;
 mod batches;

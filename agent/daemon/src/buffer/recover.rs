@@ -38,6 +38,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(4);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// A store that worked for so long did not fail for the same reason as the last time.
 const CALM: Duration = Duration::from_secs(600);
+/// How often is looked meanwhile whether the store can be read.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// How long to wait before the next try: a disk that fails again at once is asked less and less often.
 pub(super) struct Tending {
@@ -143,10 +145,10 @@ impl Core {
     }
 
     /// Where the store can no longer be read either (sled writes to a page now and then when it reads it), alerts, feedback and
-    /// audit are seen as far as the journal has them. Says whether that was done.
-    pub(super) fn show_journal(&self) -> bool {
+    /// audit are seen as far as the journal has them. Says whether that could be done, where it was to be done.
+    pub(super) fn show_journal(&self) -> Option<bool> {
         if !self.base.store.is_unreadable() || !self.base.store.is_diverted() {
-            return false;
+            return None;
         }
         let mut state = self.state();
         // They are counted already.
@@ -156,7 +158,7 @@ impl Core {
         if let Err(error) = &shown {
             tracing::warn!(%error, "what the journal has is out of sight");
         }
-        shown.is_ok()
+        Some(shown.is_ok())
     }
 
     /// Settles predictions whose flush failed and which are there all the same, and those whose explanation was lost: nobody
@@ -194,7 +196,19 @@ fn tend(core: &Weak<Core>) {
         }) else {
             return;
         };
-        std::thread::sleep(wait);
+        // People do not wait for the disk to see what they said; what failed is tried again with the next look at it.
+        let (waited, mut tried) = (Instant::now(), shown);
+        loop {
+            let Some(core) = core.upgrade() else { return };
+            if !tried && let Some(done) = core.show_journal() {
+                (shown, tried) = (done, true);
+            }
+            drop(core);
+            match wait.checked_sub(waited.elapsed()) {
+                Some(left) if !left.is_zero() => std::thread::sleep(left.min(LOOK)),
+                _ => break,
+            }
+        }
         let Some(core) = core.upgrade() else { return };
         // Damaged bytes are read on the way: should that panic, the next try may do better.
         match guard(|| core.recover(clock::now())) {
@@ -207,7 +221,6 @@ fn tend(core: &Weak<Core>) {
             }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the store cannot be opened yet");
-                shown = shown || core.show_journal();
             }
             Err(panic) => tracing::error!(panic, "the store could not be opened"),
         }

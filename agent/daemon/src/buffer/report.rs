@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::base::Base;
 use super::cursor::PerStream;
+use super::declared::numbers;
 use super::error::BufferError;
 use super::journal::Journal;
 use super::keys;
@@ -27,8 +28,8 @@ pub(super) enum Note {
     /// This store is new, and takes over from one that is gone.
     Replaced { lost: Uuid },
     /// Numbers from `first` to `known` were given out, and the store has no such records (any more); to be safe, its
-    /// numbers go on above `last`.
-    Behind { stream: Stream, first: u64, known: u64, last: u64 },
+    /// numbers go on above `last`. So many of them were evicted before.
+    Behind { stream: Stream, first: u64, known: u64, last: u64, evicted: u64 },
     /// The journal has a stream's records of a store that is gone; numbers from `first` to `last` may have been given out
     /// there, and are passed over.
     PassedOver { stream: Stream, first: u64, last: u64 },
@@ -49,6 +50,28 @@ impl Note {
             }
             _ => None,
         }
+    }
+
+    /// The range of a stream's newest numbers of which nothing was left.
+    pub(super) fn newest_of(&self, of: Stream) -> Option<Range> {
+        match self {
+            Self::Behind { stream, first, last, .. } if *stream == of => Some((*first, *last)),
+            _ => None,
+        }
+    }
+
+    /// Notes that so many of a stream's numbers in a range were evicted, as far as it says that they are lost; gives how many
+    /// are left over.
+    pub(super) fn evicted_of(&mut self, of: Stream, (from, to): Range, most: u64) -> u64 {
+        let Self::Behind { stream, first, last, evicted, .. } = self else { return most };
+        if *stream != of {
+            return most;
+        }
+        let lost =
+            numbers(((*first).max(from), (*last).min(to))).min(numbers((*first, *last)).saturating_sub(*evicted));
+        let taken = most.min(lost);
+        *evicted = evicted.saturating_add(taken);
+        most - taken
     }
 
     /// Whether it says that records are gone.
@@ -94,10 +117,13 @@ pub(super) fn record(
         for short in &found.short {
             write.lost_among_evicted(now, stream, short)?;
         }
-        for (segment, count) in &found.excused {
-            write.declare_more(stream, *segment, *count)?;
+        for (segment, count) in &found.declared {
+            write.declare_exactly(stream, *segment, *count)?;
         }
-        anything |= !(found.short.is_empty() && found.excused.is_empty());
+        for (sequence, sealed) in &found.returned {
+            write.evict(stream, *sequence, sealed)?;
+        }
+        anything |= !(found.short.is_empty() && found.declared.is_empty() && found.returned.is_empty());
         anything |= !(found.bad.is_empty() && found.bad_settlements.is_empty() && found.gaps.is_empty());
     }
     if !anything {
@@ -146,10 +172,10 @@ fn add_note(write: &mut Write<'_>, now: Now, note: &Note) -> Result<(), BufferEr
             write.health(now, "store_replaced", &evidence)
         }
         Note::Moved { from, base } => moved::skip(write, now, *from, *base),
-        Note::Behind { stream, first, known, last } => {
-            let reason =
-                format!("the store has lost its newest records, {} at least", (known + 1).saturating_sub(*first));
-            write.missing(now, *stream, (*first, *last), &reason)
+        Note::Behind { stream, first, known, last, evicted } => {
+            let lost = numbers((*first, *known)).saturating_sub(*evicted);
+            let reason = format!("the store has lost its newest records, {lost} at least");
+            write.missing_some(now, *stream, (*first, *last), *evicted, &reason)
         }
         Note::PassedOver { stream, first, last } => {
             let reason = "the lost store may have given them out; all that it acknowledged is back from the journal";

@@ -81,6 +81,13 @@ impl Sweep {
         self.fruitful = false;
     }
 
+    /// How many passes leave a number.
+    pub(super) fn survives(&self, sequence: u64) -> u8 {
+        (1..=LAST_LEVEL)
+            .take_while(|level| Self { level: *level, ..*self }.keeps(sequence))
+            .fold(0, |passes, _| passes + 1)
+    }
+
     fn keeps(&self, sequence: u64) -> bool {
         if self.level > LAST_LEVEL {
             return false;

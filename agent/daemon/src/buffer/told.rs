@@ -6,13 +6,12 @@
 //! Their sum is a second witness, and whichever knows of more is believed.
 
 use super::codec;
-use super::declared::{Declared, numbers, segment, segment_end};
 use super::error::BufferError;
 use super::keys;
 use super::pulse;
 use super::store::Entry;
 use super::stored::StoredRecord;
-use super::verify::{Findings, Range};
+use super::verify::Range;
 
 use explaind_core::domain::record::Stream;
 
@@ -48,7 +47,7 @@ impl Told {
         }
     }
 
-    fn of(mut evictions: Vec<(Range, u64)>) -> Self {
+    pub(super) fn of(mut evictions: Vec<(Range, u64)>) -> Self {
         evictions.sort_unstable();
         let mut told = Self { evictions, union: Vec::new() };
         told.union = told.groups(0, |range| range).into_iter().map(|(range, _)| range).collect();
@@ -67,35 +66,9 @@ impl Told {
         groups.map(|((first, last), gone)| ((first.max(floor), last), gone)).collect()
     }
 
-    /// Takes out of what is missing as much as was evicted beyond what is declared, and notes it as such.
-    pub(super) fn excuse(&self, findings: &mut Findings, declared: &Declared, floor: u64) {
-        for ((first, last), gone) in self.groups(floor, |(first, last)| (segment(first), segment_end(last))) {
-            let known = declared.within(first, last).fold(0_u64, |sum, (_, span)| sum.saturating_add(span.gone));
-            let mut rest = gone.saturating_sub(known);
-            for short in findings.short.iter_mut().filter(|short| (first..=last).contains(&short.segment)) {
-                let excused = short.lost.min(rest);
-                (short.lost, rest) = (short.lost - excused, rest - excused);
-                findings.excused.push((short.segment, excused));
-            }
-            findings.gaps.retain(|gap| {
-                // Those of a segment each, so that they can be counted there.
-                let is_one = segment(gap.0) == segment(gap.1) && (first..=last).contains(&gap.0);
-                let excused = numbers(*gap);
-                if !is_one || excused > rest {
-                    return true;
-                }
-                rest -= excused;
-                findings.excused.push((segment(gap.0), excused));
-                false
-            });
-        }
-        findings.short.retain(|short| short.lost > 0);
-        findings.excused.retain(|(_, count)| *count > 0);
-    }
-
     /// What was evicted from a floor on, by ranges that overlap when they are made as wide as `widened` does. Of those that
     /// begin below the floor all that may lie there is taken off.
-    fn groups(&self, floor: u64, widened: impl Fn(Range) -> Range) -> Vec<(Range, u64)> {
+    pub(super) fn groups(&self, floor: u64, widened: impl Fn(Range) -> Range) -> Vec<(Range, u64)> {
         let mut groups: Vec<(Range, u64, u64)> = Vec::new();
         for (range, records) in self.evictions.iter().filter(|((_, last), _)| *last >= floor) {
             let (first, last) = widened(*range);
@@ -113,39 +86,15 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use super::super::declared::Span;
-    use super::super::verify::Short;
     use super::*;
 
     #[test]
-    fn what_was_evicted_beyond_what_is_declared_is_not_lost() {
+    fn ranges_that_overlap_are_told_together() {
         let told =
             Told::of(vec![((9_000, 20_000), 500), ((2_000, 9_500), 300), ((40_000, 41_000), 7), ((100, 1_000), 90)]);
         assert!(told.covers(2_000) && told.covers(20_000) && told.covers(100));
         assert!(!told.covers(99) && !told.covers(1_500) && !told.covers(20_001));
-        let mut declared = Declared::default();
-        declared.adopt(BTreeMap::from([(0, Some(Span { last: 16_383, gone: 250 }))]));
-        let short = |segment, lost| Short { segment, range: (segment + 2, segment + 900), lost };
-        let found = || Findings {
-            short: vec![short(0, 350), short(16_384, 240), short(49_152, 5)],
-            gaps: vec![(40_003, 40_006), (40_100, 40_110), (60_000, 60_000)],
-            ..Findings::default()
-        };
-        let mut findings = found();
-        // Of 800 evictions 250 are declared; the one of 90 lies below the floor.
-        told.excuse(&mut findings, &declared, 1_500);
-        assert_eq!(findings.short, [short(16_384, 40), short(49_152, 5)]);
-        assert_eq!(findings.gaps, [(40_100, 40_110), (60_000, 60_000)]);
-        assert_eq!(findings.excused, [(0, 350), (16_384, 200), (32_768, 4)]);
-        let mut findings = found();
-        // 100 of them may lie below this one.
-        told.excuse(&mut findings, &declared, 2_100);
-        assert_eq!(findings.excused, [(0, 350), (16_384, 100), (32_768, 4)]);
-        let mut findings = found();
-        told.excuse(&mut findings, &declared, 50_000);
-        assert_eq!(findings, found());
+        // 100 of them may lie below the floor.
         assert_eq!(told.above(2_100), [((2_100, 20_000), 700), ((40_000, 41_000), 7)]);
     }
 }

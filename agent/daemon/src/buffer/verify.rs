@@ -27,7 +27,7 @@ const LOOKED_FOR: Duration = Duration::from_secs(3);
 
 /// Gaps of predictions in one segment: where there are more, they are told together, as so many that are lost there. They
 /// lie among evicted ones then, of which it was lost that they are.
-const GAPS: usize = 16;
+pub(super) const GAPS: usize = 16;
 
 /// A range of numbers, both ends included.
 pub(super) type Range = (u64, u64);
@@ -44,8 +44,10 @@ pub(super) struct Findings {
     pub(super) gaps: Vec<Range>,
     /// Segments of which more is missing than was evicted.
     pub(super) short: Vec<Short>,
-    /// Segments, and how many more were evicted there than is declared.
-    pub(super) excused: Vec<(u64, u64)>,
+    /// Segments, and how many of their numbers are without a record, where that was counted anew.
+    pub(super) declared: BTreeMap<u64, u64>,
+    /// Records that were evicted and came back.
+    pub(super) returned: Vec<(u64, IVec)>,
 }
 
 impl Findings {
@@ -165,7 +167,7 @@ pub(super) fn is_dense(base: &Base, stream: Stream, range: Range) -> Result<bool
 }
 
 /// Numbers of a range that have no record, ascending, and the last number that was looked at: as far as the time allows.
-fn missing(
+pub(super) fn missing(
     base: &Base,
     stream: Stream,
     (first, last): Range,

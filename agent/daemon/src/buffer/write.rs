@@ -14,7 +14,7 @@ use super::base::{Base, index_entry};
 use super::batch::Batch;
 use super::codec;
 use super::cursor::{Cursor, PerStream};
-use super::declared::Changes;
+use super::declared::{Changes, numbers};
 use super::error::BufferError;
 use super::frames::NewFrames;
 use super::journal::{self, Entry, Item};
@@ -289,8 +289,22 @@ impl<'a> Write<'a> {
         (first, last): (u64, u64),
         reason: &str,
     ) -> Result<(), BufferError> {
+        self.missing_some(at, stream, (first, last), 0, reason)
+    }
+
+    /// The same of a range of which so many records were evicted before.
+    pub(super) fn missing_some(
+        &mut self,
+        at: Now,
+        stream: Stream,
+        (first, last): (u64, u64),
+        evicted: u64,
+        reason: &str,
+    ) -> Result<(), BufferError> {
         self.gap(stream, first, last)?;
-        self.range(at, "gap", stream, (first, last), &[], reason)
+        let records = numbers((first, last)).saturating_sub(evicted).to_string();
+        let figures: &[_] = if evicted > 0 { &[("records", records)] } else { &[] };
+        self.range(at, "gap", stream, (first, last), figures, reason)
     }
 
     /// Notes records that are missing among others that were evicted, and adds a record about them.

@@ -320,10 +320,9 @@ fn what_people_said_is_seen_in_the_journal_when_the_store_can_not_be_read() {
     };
     let before = counted(&buffer);
     fail(&buffer);
-    assert!(!buffer.0.show_journal(), "what is in the store is seen there");
+    assert_eq!(buffer.0.show_journal(), None, "what is in the store is seen there");
     drop(buffer.0.base.store.close());
-    assert_eq!(buffer.read(Stream::Feedback, 0, 9).unwrap(), []);
-    assert!(buffer.0.show_journal());
+    assert_eq!(buffer.0.show_journal(), Some(true));
     for record in &said {
         assert_eq!(buffer.get(record.id).unwrap().as_ref(), Some(&**record));
     }
