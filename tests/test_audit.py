@@ -1,5 +1,6 @@
 """Who did what: people under pseudonyms upstream, refusals on record, and an audit that cannot be rewritten unnoticed."""
 
+import copy
 import io
 import json
 import re
@@ -50,6 +51,7 @@ def at_work(gateway) -> dict:
     first = technician.post("feedback", body).json()["id"]
     second = engineer.post("feedback", {**body, "verdict": "reject", "revises": first}).json()["id"]
     assert engineer.post("models/press-failure/stop", {"reason": "sensor replaced"}).is_success
+    until(lambda: gateway.predictions(1)[0]["outcome"] == "withheld", "a prediction that is withheld")
     assert engineer.post("models/press-failure/release", {}).is_success
     assert gateway.configured("users", "remove", PEOPLE[1]).code == 0
     return {"alert": alert, "feedback": [first, second]}
@@ -94,6 +96,7 @@ def test_people_leave_the_gateway_under_pseudonyms(daemon, bundle, tmp_path):
     add(gateway, "theophil2")
     token = gateway.configured("users", "add", "central", "--role", "collector", "--token").out.strip()
     until(lambda: has(sent(gateway.registry, "audit"), action="add_token"), "the audit to arrive", 60)
+    until(lambda: sent(gateway.registry, "predictions")["withheld_reason"].notna().any(), "what was withheld", 60)
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/vnd.apache.parquet"}
     pulled = {}
     for stream in STREAMS:
@@ -118,6 +121,8 @@ def test_people_leave_the_gateway_under_pseudonyms(daemon, bundle, tmp_path):
     assert has(audit, action="add_user", object=f"user {engineer}") and has(audit, action="sign_in", actor=engineer)
     stopped = health[health["state"] == "stopped"].iloc[0]
     assert records.as_dict(stopped["evidence"]) == {"by": engineer, "reason": "sensor replaced"}
+    withheld = sent(gateway.registry, "predictions")["withheld_reason"].dropna()
+    assert set(withheld) == {f"stopped: by {engineer}: sensor replaced"}
     chain.follow(audit)
     sound = gateway.configured("buffer", "verify", "--json")
     assert sound.code == 0, sound.out + sound.err
@@ -128,12 +133,14 @@ def test_people_leave_the_gateway_under_pseudonyms(daemon, bundle, tmp_path):
 
 def test_what_is_carried_has_pseudonyms_too(daemon, bundle, tmp_path):
     """`buffer export`, from a daemon that runs and from one that does not."""
-    gateway = daemon(scene.replay(tmp_path, bundle()).replace('[registry]\ntype = "directory"\npath = "registry"\n', ""), EXPLAIND__REGISTRY__TYPE="none")
+    gateway = daemon(without_registry(scene.replay(tmp_path, bundle()), GATEWAY), EXPLAIND__REGISTRY__TYPE="none")
     at_work(gateway)
-    for folder in ("running", "stopped"):
-        done = gateway.configured("buffer", "export", "--out", tmp_path / folder, "--json")
-        assert done.code == 0, done.err
-        gateway.stop()
+    running = gateway.configured("buffer", "export", "--out", tmp_path / "running", "--json")
+    signed_in(gateway, PEOPLE[0])
+    assert gateway.stop() == 0
+    stopped = gateway.configured("buffer", "export", "--out", tmp_path / "stopped", "--json")
+    for done in (running, stopped):
+        assert done.code == 0 and done.json["records"] > 0, done.err
     files = [file for folder in ("running", "stopped") for file in (tmp_path / folder).rglob("*.parquet")]
     assert {file.parts[-3] for file in files} >= {"feedback", "audit", "alerts"} and not named_in(files)
 
@@ -251,7 +258,7 @@ def test_another_configuration_is_audited(daemon, bundle, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["directory", "mlflow"])
-def test_a_rewritten_audit_is_found_out(daemon, bundle, tmp_path, request, kind):
+def test_a_rewritten_audit_is_found_out(daemon, bundle, tmp_path, request, running, kind):
     """A chain that is sound in itself, under the same numbers in the same store: what was sent tells it from the real one."""
     name = f"forged-{kind}"
     text = without_registry(scene.replay(tmp_path, bundle()), name)
@@ -277,6 +284,7 @@ def test_a_rewritten_audit_is_found_out(daemon, bundle, tmp_path, request, kind)
     shutil.copytree(clean, gateway.state)
     unreached = {"EXPLAIND__REGISTRY__TYPE": "directory", "EXPLAIND__REGISTRY__PATH": str(tmp_path / "not" / "mounted")}
     away = daemon_elsewhere(gateway, unreached)
+    running.append(away)
     away.start()
     add(away, PEOPLE[1], "engineer")
     for _ in range(numbers):
@@ -299,6 +307,7 @@ def test_a_rewritten_audit_is_found_out(daemon, bundle, tmp_path, request, kind)
         live = away.configured("buffer", "verify", "--registry-dir", gateway.registry, "--json")
     else:
         live = away.configured("buffer", "verify", "--registry", server.url, "--json")
+    assert away.stop() == 0
     assert live.code == 65 and live.json["anchor"]["state"] == "different", "from the running daemon as well"
 
 
@@ -309,8 +318,6 @@ def last(gateway, stream: str) -> int:
 
 def daemon_elsewhere(gateway, overrides: dict[str, str]):
     """The same gateway with another registry; the original keeps its own settings, for its verbs."""
-    import copy
-
     other = copy.copy(gateway)
     other.overrides = {**gateway.overrides, **overrides}
     other.overrides.pop("EXPLAIND__REGISTRY__URL", None)
@@ -337,7 +344,8 @@ def test_the_end_cut_off_and_another_store(daemon, bundle, tmp_path):
     assert cut.code == 65
     assert any("the end of the audit is cut off" in finding["problem"] for finding in cut.json["findings"]), cut.out
     empty = gateway.configured("buffer", "verify", "--registry-dir", tmp_path / "none", "--json")
-    assert (empty.code, empty.json["anchor"]["state"]) == (0, "nothing_sent"), empty.out + empty.err
+    assert (empty.code, empty.json["anchor"]["state"]) == (0, "unreached"), empty.out + empty.err
+    assert not (tmp_path / "none").exists(), "it only looks"
 
     other = daemon(text, "other")
     person = Person(other.url)

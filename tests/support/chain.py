@@ -15,8 +15,8 @@ def follow(audit: pd.DataFrame) -> None:
     for row in audit.itertuples():
         assert row.previous_hash == before, f"record {row.sequence} names another one"
         hashed = hashlib.sha256(bytes.fromhex(row.previous_hash) + uuid.UUID(row.record_id).bytes)
-        # Microseconds, whatever pandas keeps times in.
-        for number in (row.sequence, row.recorded_at.as_unit("us").value):
+        # pandas gives nanoseconds, whatever it keeps times in.
+        for number in (row.sequence, row.recorded_at.value // 1000):
             hashed.update(int(number).to_bytes(8, "little", signed=True))
         for text in (row.hashed_actor, row.action, row.hashed_object, row.outcome):
             content = text.encode()

@@ -82,8 +82,8 @@ pub struct Audit {
 pub struct StandIn {
     /// For the actor.
     pub actor: String,
-    /// For the object.
-    pub object: String,
+    /// For the object, where that names a person.
+    pub object: Option<String>,
 }
 
 impl Audit {
@@ -108,7 +108,7 @@ impl Audit {
     /// Actor and object as the hash has them.
     pub fn hashed(&self) -> (&str, &str) {
         match &self.stand_in {
-            Some(stand_in) => (&stand_in.actor, &stand_in.object),
+            Some(stand_in) => (&stand_in.actor, stand_in.object.as_deref().unwrap_or(&self.object)),
             None => (&self.actor, &self.object),
         }
     }

@@ -41,8 +41,9 @@ pub(crate) fn chain_hash(previous: &[u8; 32], id: Uuid, sequence: u64, at: Times
 
 /// What stands for the people in an audit record; `None` when there are none in it.
 pub(super) fn stand_in(pseudonyms: &Pseudonyms, audit: &Audit) -> Option<StandIn> {
-    let stand_in = StandIn { actor: pseudonyms.of(&audit.actor), object: pseudonyms.in_object(&audit.object) };
-    (stand_in.actor != audit.actor || stand_in.object != audit.object).then_some(stand_in)
+    let object = Some(pseudonyms.in_object(&audit.object)).filter(|object| *object != audit.object);
+    let stand_in = StandIn { actor: pseudonyms.of(&audit.actor), object };
+    (stand_in.actor != audit.actor || stand_in.object.is_some()).then_some(stand_in)
 }
 
 /// How the pseudonyms of a record go with its names.
@@ -59,7 +60,7 @@ pub(super) enum Names<'a> {
 /// Compares the names in an audit record with the pseudonyms that its hash is over.
 pub(super) fn names<'a>(pseudonyms: &Pseudonyms, audit: &'a Audit) -> Names<'a> {
     let Some(there) = &audit.stand_in else { return Names::Agree };
-    let keys = [key_in(&there.actor), Audit::user_in(&there.object).and_then(key_in)];
+    let keys = [key_in(&there.actor), there.object.as_deref().and_then(Audit::user_in).and_then(key_in)];
     if let Some(other) = keys.into_iter().flatten().find(|id| *id != pseudonyms.id()) {
         return Names::OtherKey(other);
     }

@@ -82,9 +82,6 @@ impl SentChain {
     pub(crate) fn read(registry: &Registry, gateway: &str) -> Result<Self, SyncError> {
         runtime()?.block_on(async {
             let mut found = Self::default();
-            if !registry.knows(gateway).await? {
-                return Ok(found);
-            }
             found.store = registry.store(gateway).await?.map(|mark| mark.store_id);
             let mut last = None;
             for file in registry.filed(gateway, Stream::Audit).await? {

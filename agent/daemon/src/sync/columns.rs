@@ -75,9 +75,10 @@ impl<'a> Columns<'a> {
             Outcome::Predicted(_) => Some("predicted"),
             Outcome::Withheld(_) => Some("withheld"),
         });
+        let names = self.names;
         self.text("withheld_reason", |r| match &prediction(r)?.outcome {
             Outcome::Predicted(_) => None,
-            Outcome::Withheld(reason) => Some(reason.to_string()),
+            Outcome::Withheld(reason) => Some(names.withheld(reason)),
         });
         self.time("source_time", |r| prediction(r)?.source_time);
         self.numbers("inputs", |r| {

@@ -1,6 +1,7 @@
 //! How people are named in what leaves the gateway: batches, pulls, exports.
 
-use explaind_core::domain::record::{Audit, Body, Health, Record, StandIn};
+use explaind_core::domain::prediction::Withheld;
+use explaind_core::domain::record::{Audit, Body, Health, Record};
 use serde::Deserialize;
 
 use crate::buffer::Buffer;
@@ -42,7 +43,10 @@ impl Names {
         match (&self.0, &audit.stand_in) {
             (None, _) => (audit.actor.clone(), audit.object.clone()),
             // As when it was made, also where the key was lost since.
-            (Some(_), Some(StandIn { actor, object })) => (actor.clone(), object.clone()),
+            (Some(_), Some(_)) => {
+                let (actor, object) = audit.hashed();
+                (actor.to_owned(), object.to_owned())
+            }
             (Some(pseudonyms), None) => (pseudonyms.of(&audit.actor), pseudonyms.in_object(&audit.object)),
         }
     }
@@ -53,6 +57,14 @@ impl Names {
         let (actor, object) = audit.hashed();
         let told = self.audit(audit);
         (audit.stand_in.is_some() || told == (actor.to_owned(), object.to_owned())).then_some((actor, object))
+    }
+
+    /// For the reason why a prediction was withheld: of a stop it says first who made it.
+    pub(super) fn withheld(&self, withheld: &Withheld) -> String {
+        let Withheld::Stopped { reason } = withheld else { return withheld.to_string() };
+        let Some(who) = reason.strip_prefix(BY) else { return withheld.to_string() };
+        let (who, rest) = who.find(": ").map_or((who, ""), |end| who.split_at(end));
+        Withheld::Stopped { reason: format!("{BY}{}{rest}", self.author(who)) }.to_string()
     }
 
     /// For a value of a health record's evidence.
@@ -71,6 +83,8 @@ impl Names {
     }
 }
 
+/// What comes before the name of whoever stopped a model.
+const BY: &str = "by ";
 /// What comes after the name of whoever took a model back.
 const WENT_BACK: &str = " went back";
 
@@ -84,6 +98,8 @@ pub(super) fn audit(record: &Record) -> Option<&Audit> {
 
 #[cfg(test)]
 mod tests {
+    use explaind_core::domain::record::StandIn;
+
     use super::*;
 
     fn health(state: &str, evidence: (&str, &str)) -> Health {
@@ -115,11 +131,26 @@ mod tests {
     }
 
     #[test]
+    fn who_stopped_a_model_is_told_by_pseudonym() {
+        let key = Pseudonyms::passing().unwrap();
+        let (hidden, plain) = (Names(Some(key.clone())), Names::plain());
+        let anna = key.of("anna");
+        for (who, rest, told) in
+            [("anna", ": too hot: by far", &*anna), ("anna", "", &*anna), ("registry", ": recall", "registry")]
+        {
+            let stopped = Withheld::Stopped { reason: format!("by {who}{rest}") };
+            assert_eq!(hidden.withheld(&stopped), format!("stopped: by {told}{rest}"));
+            assert_eq!(plain.withheld(&stopped), stopped.to_string());
+        }
+        assert_eq!(hidden.withheld(&Withheld::NoModel), Withheld::NoModel.to_string());
+    }
+
+    #[test]
     fn what_a_hash_is_over_is_told_unless_it_is_a_name() {
         let key = Pseudonyms::passing().unwrap();
         let (hidden, plain) = (Names(Some(key.clone())), Names::plain());
         let earlier = Audit::new("anna", "sign_in", "web", "done");
-        let stand_in = StandIn { actor: key.of("anna"), object: "web".to_owned() };
+        let stand_in = StandIn { actor: key.of("anna"), object: None };
         let now = Audit { stand_in: Some(stand_in.clone()), ..earlier.clone() };
         let both = Some((stand_in.actor.as_str(), "web"));
         assert_eq!((hidden.hashed(&now), plain.hashed(&now)), (both, both));

@@ -111,7 +111,7 @@ async fn how_shares_spread_over_time_and_parts_of_a_score_arrive_as_columns() {
     let date = status::date(clock::now().utc);
     let rows = rows(folder.path().join(format!("registry/line-3/predictions/date={date}/1-3.parquet")));
     let versions = rows.column_by_name("schema_version").unwrap().as_primitive::<Int32Type>();
-    assert_eq!(versions.values(), &[4, 4, 4]);
+    assert_eq!(versions.values(), &[5, 5, 5]);
 
     let (intervals, errors) =
         (rows.column_by_name("intervals").unwrap().as_map(), rows.column_by_name("errors").unwrap());

@@ -69,7 +69,7 @@ enum StoredBody {
     /// A change of an alarm that takes more to say.
     Alarm(Box<StoredAlarm>),
     /// An audit record with what stands for its people: for the actor, for the object.
-    Audited(Box<StoredAudit>, String, String),
+    Audited(Box<StoredAudit>, String, Option<String>),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

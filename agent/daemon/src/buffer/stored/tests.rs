@@ -97,7 +97,7 @@ fn advised() -> NewRecord {
 fn under_pseudonym() -> NewRecord {
     let mut record = audit(1, "ada");
     if let Body::Audit(audit) = &mut record.body {
-        audit.stand_in = Some(StandIn { actor: "p-1".to_owned(), object: "page".to_owned() });
+        audit.stand_in = Some(StandIn { actor: "p-1".to_owned(), object: Some("p-2".to_owned()) });
     }
     record
 }

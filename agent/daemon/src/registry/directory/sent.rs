@@ -11,7 +11,11 @@ impl Directory {
     /// The batches below a stream's folder.
     pub(in crate::registry) async fn filed(&self, folder: &str) -> Result<Vec<Filed>, RegistryError> {
         let (name, folder) = (folder.to_owned(), self.inside(folder)?);
-        self.blocking(move |_| {
+        self.blocking(move |root| {
+            // A share that is not mounted is no registry without batches.
+            if !root.is_dir() {
+                return Err(failed("open", root)(io::ErrorKind::NotFound.into()));
+            }
             let mut all = Vec::new();
             for day in names(&folder)? {
                 for file in names(&folder.join(&day))? {

@@ -8,7 +8,7 @@ use crate::registry::sent::{Filed, LARGEST, too_large};
 impl Mlflow {
     /// The batches below a stream's folder.
     pub(in crate::registry) async fn filed(&self, gateway: &str, folder: &str) -> Result<Vec<Filed>, RegistryError> {
-        let run = self.run_of(gateway).await?;
+        let Some((run, _)) = self.find(gateway).await? else { return Ok(Vec::new()) };
         let mut all = Vec::new();
         for day in self.list(&run, folder).await? {
             let below = format!("{folder}/{}", day.name);

@@ -78,7 +78,9 @@ async fn nobody_below_an_engineer_changes_a_model() {
     let root = Peer::Socket { uid: 0, name: "root".into() };
     let answer = rig.send_as(root, request(Method::POST, "/api/v1/gateway/stop", "", &[])).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
-    assert_eq!(audits(&rig), [audit("root", "stop", "gateway", "done")]);
+    let (refused, done): (Vec<_>, Vec<_>) = audits(&rig).into_iter().partition(|line| line.1 == "request");
+    assert_eq!(done, [audit("root", "stop", "gateway", "done")]);
+    assert!(refused.iter().all(|line| line.3.starts_with("refused: ")) && refused.len() >= 8, "{refused:?}");
 }
 
 #[tokio::test]
