@@ -18,8 +18,9 @@ from support.wait import until
 MIB = 1024 * 1024
 # What 1,200 idle connections from one address may cost. That address has at most 96 places, and one in use has two buffers of
 # 8 KiB (up to 32 KiB for half a head) and the state of its TLS, which makes about 3 MiB for all; what has said nothing has no
-# buffer at all. The rest is what the allocator keeps of 1,200 connections that came and went. Measured with an unoptimised
-# build: 0.7 MiB (nothing said), 3.2 (a request each), 9.9 (TLS and a request), 10.3 (half a head of 4 KB).
+# buffer at all. The rest is what the allocator keeps of 1,200 connections that came and went. Measured twice with an
+# unoptimised build: 0.7 and 6.4 MiB (nothing said), 3.2 and 8.0 (a request each), 9.9 and 11.3 (TLS and a request), 10.3 and
+# 10.6 (half a head of 4 KB).
 IDLE_MIB = 20
 
 
