@@ -14,7 +14,6 @@ mod events;
 mod feedback;
 mod guard;
 mod language;
-mod once;
 mod page;
 mod patience;
 mod problem;
@@ -23,6 +22,7 @@ mod server;
 mod settings;
 mod story;
 mod time;
+mod twice;
 mod verdicts;
 
 #[cfg(test)]
