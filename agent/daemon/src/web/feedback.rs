@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::access::Actor;
 use super::problem::Problem;
 use super::verdicts::Said;
-use super::{Web, audit, once, story, time};
+use super::{Web, audit, story, time, twice};
 use crate::buffer::Alert;
 use crate::clock;
 
@@ -85,11 +85,11 @@ pub(crate) fn give(web: &Web, actor: &Actor, asked: Asked) -> Result<Said, Probl
 /// record's id.
 pub(crate) fn give_once(web: &Web, actor: &Actor, asked: Asked, key: Option<&str>) -> Result<Said, Problem> {
     let Some(key) = key else { return give(web, actor, asked) };
-    let mark = once::mark(&actor.name, key);
+    let mark = twice::mark(&actor.name, key);
     let _turn = web.verdicts.turn();
     match web.verdicts.marked(mark) {
         None => store(web, actor, asked, Some(mark)),
-        Some(said) if once::is_same(&asked, &said.feedback)? => Ok(said),
+        Some(said) if twice::is_same(&asked, &said.feedback)? => Ok(said),
         Some(said) => Err(Problem::unacceptable(format!(
             "something else was said under this Idempotency-Key, as feedback {}; take another key",
             said.id
@@ -105,7 +105,7 @@ pub(crate) fn give_form(
     asked: impl FnOnce() -> Result<Option<Asked>, Problem>,
 ) -> Result<(), Problem> {
     let _turn = web.verdicts.turn();
-    let mark = key.map(|key| once::mark(&actor.name, key));
+    let mark = key.map(|key| twice::mark(&actor.name, key));
     if mark.is_some_and(|mark| web.verdicts.marked(mark).is_some()) {
         return Ok(());
     }
@@ -123,7 +123,7 @@ fn store(web: &Web, actor: &Actor, asked: Asked, mark: Option<u64>) -> Result<Sa
         .or(feedback.alert_id)
         .map_or_else(|| format!("asset {}", feedback.asset), |id| id.to_string());
     let at = clock::now();
-    let id = once::marked(clock::mint(at), mark);
+    let id = twice::marked(clock::mint(at), mark);
     let record = NewRecord { id, at, body: Body::Feedback(feedback) };
     let stored = web.buffer.append(vec![record, audit::record(&actor.name, "feedback", &about, "done")])?;
     let said = stored.iter().find_map(|record: &Arc<Record>| Said::from_record(record));

@@ -20,9 +20,10 @@ use crate::web::problem::{Document, Problem};
 
 /// The type of most answers.
 pub(super) const JSON: &str = "application/json";
-/// Errors that any request may be answered with, also where nobody needs to be signed in: a token that nobody has, a proxy or
-/// a page of another site, a foreign host name, and a gateway that is too busy.
-const ANYWHERE: [u16; 4] = [401, 403, 421, 503];
+/// Errors that any request may be answered with, also where nobody needs to be signed in: one that makes no sense, comes too
+/// slowly or is too long, a token that nobody has, a proxy or a page of another site, a foreign host name, and a gateway
+/// that is too busy.
+const ANYWHERE: [u16; 9] = [400, 401, 403, 408, 411, 413, 414, 421, 503];
 /// The type of errors.
 const PROBLEM: &str = "application/problem+json";
 

@@ -20,6 +20,31 @@ pub(crate) struct Status {
     sync: Sync,
     publish: Publish,
     assets: Vec<Asset>,
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    page: Option<Page>,
+}
+
+/// Where the page is served.
+#[derive(JsonSchema)]
+struct Page {
+    listen: String,
+    url: String,
+    /// The page's certificate; `null` without TLS.
+    tls: Option<Tls>,
+}
+
+/// A certificate.
+#[derive(JsonSchema)]
+struct Tls {
+    certificate: String,
+    made_here: bool,
+    /// Its fingerprint.
+    sha256: String,
+    not_before: Iso,
+    not_after: Iso,
+    names: Vec<String>,
+    ends_soon: bool,
+    error: Option<String>,
 }
 
 /// The gateway itself.
@@ -65,6 +90,9 @@ pub(crate) struct Model {
     registry_version: Option<u64>,
     /// `active`, `trial`, `stopped` or `no_model`.
     state: String,
+    /// What it answers; `null` while none is known.
+    #[schemars(skip_serializing_if = "Option::is_none")]
+    output: Option<ModelOutput>,
     digest: Option<String>,
     background_digest: Option<String>,
     bundle_digest: Option<String>,
@@ -79,6 +107,14 @@ pub(crate) struct Model {
     stop_error: Option<String>,
     following: Option<Following>,
     error: Option<String>,
+}
+
+/// What a model answers.
+#[derive(JsonSchema)]
+struct ModelOutput {
+    kind: String,
+    labels: Vec<String>,
+    unit: String,
 }
 
 /// A bundle that is on the gateway.

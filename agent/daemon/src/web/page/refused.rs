@@ -11,6 +11,7 @@ use crate::web::Web;
 use crate::web::access::session_key;
 use crate::web::guard::wants_page;
 use crate::web::problem::Problem;
+use crate::web::wire::Wire;
 use crate::web::words::{Words, told};
 
 /// Somebody who asked for something on the page, and may have to be told that it cannot be.
@@ -37,7 +38,7 @@ impl Asker {
             person: uri.path() == "/" || wants_page(headers),
             language: web.config.language.of(headers),
             back: back::view_of(address),
-            was_signed_in: session_key(headers).is_some(),
+            was_signed_in: session_key(headers, Wire::is_tls(request.extensions())).is_some(),
         })
     }
 

@@ -216,12 +216,12 @@ impl Machine<'_> {
             }
         }
         (!covered.is_empty()).then(|| {
-            html! { ul { @for alert in covered { li { (cover(alert, words)) } } } }
+            html! { ul { @for alert in covered { li { (cover(alert, language, words)) } } } }
         })
     }
 }
 
-fn cover(alert: &Alert, words: &Words) -> Markup {
+fn cover(alert: &Alert, language: Language, words: &Words) -> Markup {
     html! {
         (alert.model) ": "
         @match alert.suppression {

@@ -11,7 +11,7 @@ use super::Words;
 use crate::buffer::{Alert, BufferError};
 use crate::web::Web;
 use crate::web::page::views::{fill, when};
-use crate::web::page::words::sentence;
+use crate::web::words::sentence;
 
 /// Records read at a time, and at most: an alert that stood through a storm of others is told as far as that goes.
 const STRIDE: usize = 500;
@@ -81,7 +81,7 @@ fn item(step: &Step, before: Cover, language: Language, words: &Words) -> Markup
         li {
             span .when { (when(language, step.at)) } " "
             @if let Some(state) = state { strong { (state) } }
-            (covers(before, change.cover, state.is_some(), words))
+            (covers(before, change.cover, state.is_some(), language, words))
             @if state.is_none() && before == change.cover { strong { (words.changed) } }
             @if let Some(author) = &change.author { " " (fill(words.by, &[("name", author)])) }
             "."
@@ -114,7 +114,7 @@ fn state(change: &AlertTransition, words: &Words) -> Option<&'static str> {
 }
 
 /// What was laid over the alarm, or taken away from there.
-fn covers(before: Cover, after: Cover, follows: bool, words: &Words) -> Markup {
+fn covers(before: Cover, after: Cover, follows: bool, language: Language, words: &Words) -> Markup {
     let mut told: Vec<(&str, Option<Timestamp>)> = Vec::new();
     if before.shelved_until != after.shelved_until {
         told.push(match after.shelved_until {
