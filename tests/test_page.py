@@ -43,7 +43,7 @@ def test_a_shelved_alert_leaves_the_list_and_comes_back(gateway, visits):
 
 def test_a_card_says_what_would_clear_the_alert_in_the_language_of_its_reader(gateway, visits):
     """It comes by itself, after the reasons; here to a browser that prefers German."""
-    page = visits(gateway.url, extra_http_headers={"Accept-Language": "de-AT,de;q=0.9"}).page
+    page = visits(gateway.url, locale="de-AT").page
     sign_in(page)
     alert = until(lambda: gateway.alerts()[0], "an alert")
     expect(card(page, alert).locator(".remedy")).to_have_text(
