@@ -158,7 +158,7 @@ impl Machine<'_> {
                         @else { (words.no_alerts) }
                     }
                 }
-                @if let Some(covered) = self.covered(words) { div { dt { (words.not_shown) } dd { (covered) } } }
+                @if let Some(covered) = self.covered(language, words) { div { dt { (words.not_shown) } dd { (covered) } } }
                 div {
                     dt { (words.hour) }
                     dd {
@@ -206,7 +206,7 @@ impl Machine<'_> {
     }
 
     /// What keeps its alerts from the list: of each alarm the newest occurrence tells.
-    fn covered(&self, words: &Words) -> Option<Markup> {
+    fn covered(&self, language: Language, words: &Words) -> Option<Markup> {
         let mut known: Vec<&str> = Vec::new();
         let mut covered: Vec<&Alert> = Vec::new();
         for alert in &self.alerts {
