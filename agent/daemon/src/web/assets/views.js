@@ -14,7 +14,7 @@
     for (const field of fields) {
       const zone = form.querySelector(`label[for="${field.id}"] [data-zone]`);
       if (zone) zone.textContent = zone.dataset.zone;
-      const at = new Date(field.dataset.utc ?? "");
+      const at = new Date(field.dataset.at ?? "");
       if (Number.isNaN(at.getTime())) continue;
       const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
       field.value = `${day}T${two(at.getHours())}:${two(at.getMinutes())}`;

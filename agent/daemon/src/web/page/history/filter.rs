@@ -214,7 +214,7 @@ fn moment(name: &str, label: &str, value: &str, words: &Words) -> Markup {
     html! {
         div {
             label for=(id) { (label) " " span data-zone=(words.local) { (words.utc) } }
-            input #(id) type="datetime-local" name=(name) value=(shown) data-utc=[utc.as_deref()];
+            input #(id) type="datetime-local" name=(name) value=(shown) data-at=[utc.as_deref()];
         }
     }
 }
