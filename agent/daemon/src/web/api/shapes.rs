@@ -5,6 +5,7 @@
 #![expect(dead_code, reason = "they are read as schemas only")]
 
 use schemars::JsonSchema;
+use uuid::Uuid;
 
 use super::words::Roles;
 use crate::buffer::Stat;
@@ -224,6 +225,11 @@ struct Asset {
     id: String,
     model: Option<String>,
     predicts: String,
+    /// Whether it runs; `null` while the signal that tells is missing or old, or none is bound.
+    running: Option<bool>,
+    /// What the model in charge is given, in its order.
+    inputs: Vec<Input>,
+    last_prediction_id: Option<Uuid>,
     last_prediction_at: Option<Iso>,
     #[schemars(with = "Option<Roles>")]
     role: Option<String>,
@@ -236,6 +242,32 @@ struct Asset {
     judged: u64,
     /// Which part of these was false.
     nuisance_share: Option<f64>,
+}
+
+/// What one of a machine's inputs stands at.
+#[derive(JsonSchema)]
+#[schemars(rename = "AssetInput")]
+struct Input {
+    feature: String,
+    signal: String,
+    unit: Option<String>,
+    /// The newest value; `null` when none has come, or its quality is bad.
+    value: Option<Reading>,
+    quality: Option<String>,
+    /// The status code that came with it.
+    status: u32,
+    /// How long ago the source last stood by it.
+    age_seconds: Option<f64>,
+    /// Why the model would not be given it now, if so.
+    refused: Option<String>,
+}
+
+/// A value of a signal.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum Reading {
+    Number(f64),
+    Text(String),
 }
 
 /// What a change of models came to.
