@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::describe::{Draft, JSON};
 use super::operations::{self, Operation};
-use crate::web::access::{COOKIE, Viewer};
+use crate::web::access::{COOKIE, COOKIE_BY_TLS, Viewer};
 
 /// It does not change while the daemon runs.
 static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
@@ -69,7 +69,8 @@ fn document() -> Value {
             "schemas": schemas.take_definitions(true),
             "securitySchemes": {
                 "session": {
-                    "type": "apiKey", "in": "cookie", "name": COOKIE, "description": "What a person gets who signs in.",
+                    "type": "apiKey", "in": "cookie", "name": COOKIE,
+                    "description": format!("What a person gets who signs in. With TLS it is called {COOKIE_BY_TLS}."),
                 },
                 "machine": {
                     "type": "http", "scheme": "bearer", "description": "What `explaind users add --token` prints.",
