@@ -81,8 +81,8 @@ impl SentChain {
     /// When it does not give it. That says nothing of the chain.
     pub(crate) fn read(registry: &Registry, gateway: &str) -> Result<Self, SyncError> {
         runtime()?.block_on(async {
-            let mut found = Self::default();
-            found.store = registry.store(gateway).await?.map(|mark| mark.store_id);
+            let store = registry.store(gateway).await?.map(|mark| mark.store_id);
+            let mut found = Self { store, ..Self::default() };
             let mut last = None;
             for file in registry.filed(gateway, Stream::Audit).await? {
                 let Some(content) = registry.content(&file.path).await? else { continue };

@@ -34,9 +34,12 @@ impl Seen {
     }
 }
 
+/// By who came when, counted; and the count.
+type Known<K> = (HashMap<K, (u64, Arc<Seen>)>, u64);
+
 /// Those who come without a sign-in, each with what was served to it: tokens, and users on the socket.
 pub(crate) struct Readers<K> {
-    known: Mutex<(HashMap<K, (u64, Arc<Seen>)>, u64)>,
+    known: Mutex<Known<K>>,
     most: usize,
 }
 

@@ -91,7 +91,8 @@ async fn an_alerts_story_has_all_that_is_known_of_it_in_both_languages() {
     }
 
     let live = browser.get(&format!("/alerts/{alert}/live?drawn={prediction}")).await.text;
-    assert!(live.starts_with("<div id=\"board\"") && !live.contains("class=\"curves\"") && live.contains("on my way"));
+    assert!(live.starts_with("<div class=\"story\" id=\"board\"") && live.contains("on my way"), "{live}");
+    assert!(!live.contains("class=\"curves\""), "{live}");
     let other = browser.get(&format!("/alerts/{alert}/live?drawn={}", Uuid::nil())).await.text;
     assert!(other.contains("class=\"curves\""), "another prediction is drawn anew");
 }
