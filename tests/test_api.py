@@ -321,7 +321,7 @@ def test_a_forged_origin_and_a_session_that_is_over_are_refused(gateway, describ
         over = browser.get("/api/v1/status")
         assert over.status_code == 401 and over.headers["WWW-Authenticate"]
     assert described.call("list_feedback").json() == []
-    assert "request refused" in gateway.log()
+    assert "refused on the page's port: GET /api/v1/status" in gateway.log()
 
 
 def test_heads_that_trickle_in_are_given_up_and_others_are_served(gateway, described):

@@ -158,7 +158,7 @@ pub(super) fn technical(language: Language, error: &str) -> Markup {
 /// A part that is on or off, well or not: by shape and word, not by colour alone.
 pub(super) fn lamp(well: bool, words: &str) -> Markup {
     html! {
-        span .sign.well[well].ill[!well] {
+        span .flag.well[well].ill[!well] {
             svg .mark viewBox="0 0 12 12" aria-hidden="true" focusable="false" {
                 @if well { circle cx="6" cy="6" r="5" {} }
                 @else { path d="M6 0.5 11.5 11H0.5Z" {} }
