@@ -114,6 +114,12 @@ impl Pseudonyms {
         Audit::user_in(object).map_or_else(|| object.to_owned(), |name| format!("user {}", self.of(name)))
     }
 
+    /// What stands for something that a person does once, under a key that they chose: 64 bits that lead back to neither.
+    pub(crate) fn mark(&self, name: &str, key: &str) -> u64 {
+        let digest = digest(&self.key, "once", &format!("{name}\0{key}"));
+        digest.iter().take(8).fold(0, |mark, byte| mark << 8 | u64::from(*byte))
+    }
+
     fn person(&self, name: &str) -> String {
         format!("{BEGIN}{}-{}", self.id, hex(&digest(&self.key, "name", name), DIGITS_OF_NAME))
     }

@@ -8,6 +8,7 @@ use explaind_core::model::manifest::OutputSpec;
 use explaind_core::pipeline::gateway::Seen;
 use serde_json::{Value, json};
 
+use super::PERSON;
 use super::state::{Installed, Refused, Seat};
 use super::stops::Stop;
 use super::{Followed, Rollout, Shown};
@@ -51,7 +52,9 @@ impl Rollout {
             let sits = [&shown.state.active, &shown.state.challenger].into_iter().flatten();
             let runs = sits.map(|installed| installed.registry_version).any(|number| number == newest.registry_version);
             let stands = !runs && (pointed_at(&model.config.alias) || pointed_at(&model.config.challenger));
-            stands.then(|| format!("{} {}: {}", model.config.name, number(newest), newest.reason))
+            // The alert's reason goes home: who it was is on record, under a pseudonym there.
+            let reason = if newest.check == PERSON { "somebody went back" } else { &*newest.reason };
+            stands.then(|| format!("{} {}: {reason}", model.config.name, number(newest)))
         });
         let missing = all.iter().find(|(model, shown)| shown.champion.is_none() && !model.assets.is_empty());
         let holds = |reason: Option<String>| reason.map_or(Seen::Gone, Seen::Holds);

@@ -247,6 +247,11 @@ impl Listener {
         let now = clock::now();
         if let Some(session) = &self.actor.session {
             self.web.access.session(&session.key, now, false)?;
+        } else if let Some(stamp) = &self.actor.account {
+            let (role, known) = self.web.access.account(&self.actor.name)?;
+            if (role, &known) != (self.actor.role, stamp) {
+                return None;
+            }
         }
         self.heartbeat_at = Instant::now() + HEARTBEAT;
         let event = event(&Data::Heartbeat(Heartbeat { at: Iso(now.utc) }));

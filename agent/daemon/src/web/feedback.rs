@@ -85,7 +85,7 @@ pub(crate) fn give(web: &Web, actor: &Actor, asked: Asked) -> Result<Said, Probl
 /// record's id.
 pub(crate) fn give_once(web: &Web, actor: &Actor, asked: Asked, key: Option<&str>) -> Result<Said, Problem> {
     let Some(key) = key else { return give(web, actor, asked) };
-    let mark = twice::mark(&actor.name, key);
+    let mark = twice::mark(web.buffer.pseudonyms(), &actor.name, key);
     let _turn = web.verdicts.turn();
     match web.verdicts.marked(mark) {
         None => store(web, actor, asked, Some(mark)),
@@ -105,7 +105,7 @@ pub(crate) fn give_form(
     asked: impl FnOnce() -> Result<Option<Asked>, Problem>,
 ) -> Result<(), Problem> {
     let _turn = web.verdicts.turn();
-    let mark = key.map(|key| twice::mark(&actor.name, key));
+    let mark = key.map(|key| twice::mark(web.buffer.pseudonyms(), &actor.name, key));
     if mark.is_some_and(|mark| web.verdicts.marked(mark).is_some()) {
         return Ok(());
     }

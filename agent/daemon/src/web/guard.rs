@@ -125,7 +125,7 @@ fn stranger(config: &super::Config, request: &Request) -> Option<Problem> {
                         make real accounts with `explaind users add` and turn demo_accounts off";
         return Some(Problem::forbidden(sentence));
     }
-    if !request.method().is_safe() && !same_origin(headers) {
+    if !request.method().is_safe() && !same_origin(headers, Wire::is_tls(request.extensions())) {
         return Some(Problem::forbidden(
             "this change was asked for by a page of another site; open the gateway's own page",
         ));
@@ -149,6 +149,7 @@ fn knows_host(host: &str, hosts: &[String], wire: Option<&Wire>) -> bool {
         || ip.is_some_and(|ip| ip.is_loopback() || wire.is_some_and(|wire| wire.local == ip))
         || wire.and_then(|wire| wire.host.as_deref()).is_some_and(|own| own.eq_ignore_ascii_case(name))
         || hosts.iter().any(|known| known.eq_ignore_ascii_case(bare.unwrap_or(name)))
+        || ip.is_some_and(|ip| hosts.iter().any(|known| known.parse() == Ok(ip)))
 }
 
 /// Where a person looks for the page without TLS, they are sent to it. Anything else has said too much already.

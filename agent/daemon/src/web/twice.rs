@@ -2,21 +2,21 @@
 //!
 //! A client that cannot know whether its request arrived sends it again under the same key. Key and author make 62 bits of
 //! the record's id, where others have random ones; so it is found among what was said lately, also after a restart, and
-//! nothing is kept beside the records.
+//! nothing is kept beside the records. The id goes home, so these bits are hashed under the key of the pseudonyms: nobody finds
+//! the author by trying names.
 
 use explaind_core::domain::feedback::Feedback;
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::feedback::{Asked, LONGEST_COMMENT, LONGEST_WORD, Scalar, text};
 use super::problem::Problem;
 use super::time;
 use super::verdicts::MARK;
+use crate::pseudonym::Pseudonyms;
 
 /// What author and key make of an id.
-pub(crate) fn mark(author: &str, key: &str) -> u64 {
-    let digest = Sha256::new().chain_update(author).chain_update([0]).chain_update(key).finalize();
-    digest.iter().take(8).fold(0, |mark, byte| mark << 8 | u64::from(*byte)) & MARK
+pub(crate) fn mark(pseudonyms: &Pseudonyms, author: &str, key: &str) -> u64 {
+    pseudonyms.mark(author, key) & MARK
 }
 
 /// An id with this mark, where there is one.
@@ -49,6 +49,8 @@ mod tests {
 
     #[test]
     fn a_key_is_in_the_id_and_leaves_its_time_and_kind() {
+        let pseudonyms = Pseudonyms::passing().unwrap();
+        let mark = |author, key| mark(&pseudonyms, author, key);
         let id = Uuid::parse_str("019ab7c8-1234-7abc-9def-0123456789ab").unwrap();
         let once = marked(id, Some(mark("anna", "7")));
         assert_eq!((once.get_version_num(), once.get_variant()), (7, uuid::Variant::RFC4122));
@@ -56,6 +58,8 @@ mod tests {
         assert_eq!(once, marked(id, Some(mark("anna", "7"))));
         assert_ne!(once, marked(id, Some(mark("bert", "7"))));
         assert_ne!(mark("a", "bc"), mark("ab", "c"));
+        let other = Pseudonyms::passing().unwrap();
+        assert_ne!(mark("anna", "7"), super::mark(&other, "anna", "7"), "who has not got the key finds nobody");
         assert_eq!(marked(id, None), id);
     }
 }

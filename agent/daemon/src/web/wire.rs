@@ -122,7 +122,7 @@ impl Service<Request<Incoming>> for Served {
             {
                 let why = response.extensions().get::<Problem>().map(|problem| problem.detail.clone());
                 refusals.note(kind, from, || match why {
-                    Some(why) => format!("{asked} ({why})"),
+                    Some(why) => format!("{asked} ({})", short(&why)),
                     None => asked,
                 });
             }

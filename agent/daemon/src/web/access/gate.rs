@@ -193,11 +193,13 @@ pub(crate) fn session_key(headers: &HeaderMap, tls: bool) -> Option<Key> {
 }
 
 /// Whether the browser says that the request comes from our own page, or there is no browser that could say so.
-pub(crate) fn same_origin(headers: &HeaderMap) -> bool {
+pub(crate) fn same_origin(headers: &HeaderMap, tls: bool) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if headers.contains_key(ORIGIN) {
+        // Without TLS of ours there may be a proxy with some.
+        let plain = |origin: &'_ str| (!tls).then(|| origin.strip_prefix("http://")).flatten().map(str::to_owned);
         let authority = text(ORIGIN.as_str())
-            .and_then(|origin| origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")));
+            .and_then(|origin| origin.strip_prefix("https://").map(str::to_owned).or_else(|| plain(origin)));
         return matches!((authority, text(HOST.as_str())), (Some(a), Some(b)) if a.eq_ignore_ascii_case(b));
     }
     text("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"))
@@ -268,15 +270,17 @@ mod tests {
     #[test]
     fn a_foreign_origin_is_told_from_our_own() {
         let ours = [("host", "localhost:8090"), ("origin", "http://localhost:8090")];
-        assert!(same_origin(&headers(&ours)));
+        assert!(same_origin(&headers(&ours), false));
         for origin in
             ["http://evil.example", "http://localhost:8091", "null", "http://localhost:8090.evil.example", "file://"]
         {
-            assert!(!same_origin(&headers(&[("host", "localhost:8090"), ("origin", origin)])), "{origin}");
+            assert!(!same_origin(&headers(&[("host", "localhost:8090"), ("origin", origin)]), false), "{origin}");
         }
-        assert!(same_origin(&headers(&[("host", "localhost:8090")])), "no browser");
-        assert!(!same_origin(&headers(&[("host", "localhost:8090"), ("sec-fetch-site", "cross-site")])));
-        assert!(!same_origin(&headers(&[("host", "localhost:8090"), ("sec-fetch-site", "same-site")])));
+        let by_http = headers(&[("host", "localhost:8090"), ("origin", "http://localhost:8090")]);
+        assert!(same_origin(&by_http, false) && !same_origin(&by_http, true), "with TLS no page of ours comes without");
+        assert!(same_origin(&headers(&[("host", "localhost:8090")]), false), "no browser");
+        assert!(!same_origin(&headers(&[("host", "localhost:8090"), ("sec-fetch-site", "cross-site")]), false));
+        assert!(!same_origin(&headers(&[("host", "localhost:8090"), ("sec-fetch-site", "same-site")]), false));
     }
 
     #[test]

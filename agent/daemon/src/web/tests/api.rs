@@ -106,7 +106,12 @@ async fn feedback_sent_twice_under_a_key_is_stored_once() {
     assert_eq!(rig.records(Stream::Feedback).len(), 3);
     assert_eq!(send(&browser, "\"\"", &body).await.status, StatusCode::BAD_REQUEST);
     assert_eq!(
-        rig.web.verdicts.marked(crate::web::twice::mark("technician", "another")).unwrap().feedback.author,
+        rig.web
+            .verdicts
+            .marked(crate::web::twice::mark(rig.web.buffer.pseudonyms(), "technician", "another"))
+            .unwrap()
+            .feedback
+            .author,
         "technician"
     );
 }
@@ -121,6 +126,6 @@ async fn a_key_is_known_after_a_restart() {
     request.headers_mut().insert(HeaderName::from_static("idempotency-key"), HeaderValue::from_static("once"));
     let said = rig.send(request).await.json();
     let read = crate::web::verdicts::Verdicts::read(&rig.web.buffer).unwrap();
-    let found = read.marked(crate::web::twice::mark("technician", "once")).unwrap();
+    let found = read.marked(crate::web::twice::mark(rig.web.buffer.pseudonyms(), "technician", "once")).unwrap();
     assert_eq!(json!(found.id), said["id"]);
 }

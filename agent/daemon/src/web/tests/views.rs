@@ -77,7 +77,7 @@ async fn an_alerts_story_has_all_that_is_known_of_it_in_both_languages() {
             "takes the place of what was said before",
             "Mattered: Torque",
             "&lt;script&gt;alert(1)",
-            &format!("data-live=\"/alerts/{alert}/live?drawn={prediction}\""),
+            &format!("data-live=\"/alerts/{alert}/live?language=en&amp;drawn={prediction}\""),
         ],
     );
     let german = in_german(&browser, &format!("/alerts/{alert}")).await.text;

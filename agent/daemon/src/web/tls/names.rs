@@ -31,7 +31,8 @@ impl Names {
         let ip = listen.ip().to_canonical();
         let own = (!ip.is_unspecified()).then(|| ip.to_string());
         for name in host.iter().chain(hosts).chain(&own) {
-            let name = name.to_ascii_lowercase();
+            // An address in the one way of writing that a certificate is read back in.
+            let name = name.parse::<IpAddr>().map_or_else(|_| name.to_ascii_lowercase(), |ip| ip.to_string());
             if !required.contains(&name) {
                 required.push(name);
             }

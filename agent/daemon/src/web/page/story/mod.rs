@@ -35,6 +35,8 @@ use words::Words;
 #[derive(Deserialize)]
 pub(super) struct Drawn {
     drawn: Option<Uuid>,
+    /// Of a page that is there already: its parts come in the same language, whatever was chosen since.
+    language: Option<String>,
 }
 
 /// `GET /alerts/{id}`.
@@ -58,8 +60,9 @@ pub(super) async fn live(
     Viewer(actor): Viewer,
     Reads(language): Reads,
     Path(id): Path<String>,
-    Query(Drawn { drawn }): Query<Drawn>,
+    Query(Drawn { drawn, language: shown }): Query<Drawn>,
 ) -> Result<Markup, Problem> {
+    let language = shown.as_deref().and_then(Language::named).unwrap_or(language);
     web.off_thread(move |web| view(web, &actor, language, known(&id)?, drawn)).await
 }
 
@@ -79,13 +82,15 @@ fn view(web: &Web, actor: &Actor, language: Language, id: Uuid, drawn: Option<Uu
     let words = Words::of(language);
     let (alert, drawn) = (&story.alert, drawn.filter(|drawn| story.alert.prediction_id == Some(*drawn)));
     let machine = if *alert.asset == *GATEWAY { this_gateway(language) } else { &alert.asset };
+    let code = language.code();
     let live = match alert.prediction_id {
-        Some(prediction) => format!("/alerts/{id}/live?drawn={prediction}"),
-        None => format!("/alerts/{id}/live"),
+        Some(prediction) => format!("/alerts/{id}/live?language={code}&drawn={prediction}"),
+        None => format!("/alerts/{id}/live?language={code}"),
     };
+    let secret = actor.session.as_ref().map(|session| &*session.csrf);
     let steps = life::steps(web, alert)?;
     Ok(html! {
-        div #board .story tabindex="-1" data-live=(live) data-waiting="0" {
+        div #board .story tabindex="-1" data-live=(live) data-waiting="0" data-csrf=[secret] {
             h1 lang=(language.code()) { (fill(words.title, &[("machine", machine)])) }
             p .pages lang=(language.code()) {
                 a .button href={ "/#a-" (id) } { (words.back) }
