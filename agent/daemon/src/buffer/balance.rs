@@ -8,9 +8,9 @@
 //!
 //! - Where more are missing than were evicted, the difference is lost.
 //! - Where fewer are missing, the others are looked for among the newest numbers, of which nothing was left. What those cannot
-//!   account for either came back out of an older writing, and is evicted once more.
+//!   account for either came back out of an older writing, and is evicted once more: of what the passes of thinning took, never
+//!   anything else.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ use super::verify::{self, Findings, GAPS, Range, Short};
 const STREAM: Stream = Stream::Predictions;
 const PAGE: usize = 1000;
 /// How long numbers are counted at most; what is not counted by then is looked through before it is sent.
-const COUNTED_FOR: Duration = Duration::from_secs(60);
+const COUNTED_FOR: Duration = Duration::from_secs(10);
 
 /// Corrects what was found of predictions, and what is noted of the newest, by what was evicted.
 pub(super) fn balance(
@@ -41,15 +41,20 @@ pub(super) fn balance(
     notes: &mut [Note],
 ) -> Result<(), BufferError> {
     let cursor = &state.cursors[STREAM];
-    let mut known = verify::known_gaps(base, STREAM)?;
+    let noted = verify::known_gaps(base, STREAM)?;
+    let mut known = noted.clone();
     known.extend(notes.iter().filter_map(|note| note.gap_of(STREAM)));
     known.sort_unstable();
     let newest: Vec<Range> = notes.iter().filter_map(|note| note.newest_of(STREAM)).collect();
     // What an eviction wrote may be there in part: then what nobody told of counts as lost.
-    let told_all = state.cursors[Stream::Health].floor <= 1;
+    let health = &state.cursors[Stream::Health];
+    let told_all = health.floor <= 1 && health.uploaded == 0 && health.ahead.end().is_none();
     let deadline = Instant::now().checked_add(COUNTED_FOR);
-    for ((first, last), gone) in groups(told, cursor.floor, &newest) {
-        let range = (first.max(cursor.floor), last.min(cursor.last()));
+    // Of a new store the floor lies above what is lost with the one before.
+    let floor = newest.iter().fold(cursor.floor, |floor, newest| floor.min(newest.0));
+    // The newest first: should there be no time for all, these are what is in use.
+    for ((first, last), gone) in groups(told, floor, &newest).into_iter().rev() {
+        let range = (first.max(floor), last.min(cursor.last()));
         if range.0 > range.1 {
             continue;
         }
@@ -59,23 +64,29 @@ pub(super) fn balance(
             break;
         }
         let declared = &state.declared[STREAM];
-        let missing = by_segment(missing.into_iter().flat_map(|gap| verify::uncovered(gap, &known)), declared);
-        let spans = spans(declared, cursor.floor, (first, last));
-        let evicted =
-            if told_all { gone } else { spans.values().fold(0, |sum: u64, gone| sum.saturating_add(*gone)).max(gone) };
-        let mut sums = Sums::of(&missing, &spans, evicted);
+        let missing = missing.into_iter().flat_map(|gap| verify::uncovered(gap, &known));
+        let missing = by_segment(missing, declared, floor);
+        let spans = spans(declared, floor, (first, last));
+        let counted = spans.values().fold(0, |sum: u64, gone| sum.saturating_add(*gone));
+        // What was told as lost among others is missing as well; what lies in a range that is noted as empty is not.
+        let (lost, in_gaps) = told.losses_within((first, last), &noted);
+        let gone = gone.saturating_add(lost).saturating_sub(in_gaps);
+        let mut sums = Sums::of(&missing, &spans, if told_all { gone } else { counted.max(gone) });
         for note in notes.iter_mut() {
             sums.left = note.evicted_of(STREAM, (first, last), sums.left);
         }
         if sums.left > 0 {
+            let bad: BTreeSet<u64> = findings.bad.iter().map(|(sequence, _)| *sequence).collect();
             for (sequence, sealed) in returned(base, state, told, range, sums.left)? {
-                *sums.declared.entry(key_of(declared, sequence)).or_default() += 1;
+                if bad.contains(&sequence) {
+                    continue;
+                }
+                *sums.declared.entry(key_of(declared, floor, sequence)).or_default() += 1;
                 findings.returned.push((sequence, sealed));
             }
         }
-        let elsewhere = |number: u64| !(first..=last).contains(&number);
-        findings.gaps.retain(|gap| elsewhere(gap.0));
-        findings.short.retain(|short| elsewhere(short.segment));
+        findings.gaps = findings.gaps.iter().flat_map(|gap| verify::uncovered(*gap, &[range])).collect();
+        findings.short.retain(|short| !(first..=last).contains(&short.segment));
         findings.gaps.append(&mut sums.gaps);
         findings.short.append(&mut sums.short);
         findings.declared.append(&mut sums.declared);
@@ -102,17 +113,17 @@ fn groups(told: &Told, floor: u64, newest: &[Range]) -> Vec<(Range, u64)> {
 }
 
 /// Under which number the segment of a number is declared: its first, or the floor where that lies in it.
-fn key_of(declared: &Declared, number: u64) -> u64 {
-    declared.around(number).map_or_else(|| segment(number), |(first, _)| first)
+fn key_of(declared: &Declared, floor: u64, number: u64) -> u64 {
+    declared.around(number).map_or_else(|| segment(number).max(floor.min(number)), |(first, _)| first)
 }
 
 /// Ranges cut where segments end, by segment.
-fn by_segment(ranges: impl Iterator<Item = Range>, declared: &Declared) -> BTreeMap<u64, Vec<Range>> {
+fn by_segment(ranges: impl Iterator<Item = Range>, declared: &Declared, floor: u64) -> BTreeMap<u64, Vec<Range>> {
     let mut parts: BTreeMap<u64, Vec<Range>> = BTreeMap::new();
     for (mut first, last) in ranges {
         while first <= last {
             let end = segment_end(first).min(last);
-            parts.entry(key_of(declared, first)).or_default().push((first, end));
+            parts.entry(key_of(declared, floor, first)).or_default().push((first, end));
             let Some(next) = end.checked_add(1) else { break };
             first = next;
         }
@@ -151,6 +162,9 @@ impl Sums {
             let lost = beyond - excused;
             if lost > 0 && lost == count(gaps) && gaps.len() <= GAPS {
                 sums.gaps.extend(gaps);
+                if spans.contains_key(&segment) {
+                    sums.declared.insert(segment, 0);
+                }
                 continue;
             }
             if let (true, Some((first, _)), Some((_, last))) = (lost > 0, gaps.first(), gaps.last()) {
@@ -169,7 +183,7 @@ fn spans(declared: &Declared, floor: u64, (first, last): Range) -> BTreeMap<u64,
     declared.within(first, last).map(above).collect()
 }
 
-/// Predictions that were evicted, of which it is only known how many: those that any pass takes first.
+/// Predictions that were evicted and are here again: of those that the passes took, as many as are too many.
 fn returned(
     base: &Base,
     state: &State,
@@ -178,34 +192,31 @@ fn returned(
     most: u64,
 ) -> Result<Vec<(u64, IVec)>, BufferError> {
     let (cursor, batch, sweep) = (&state.cursors[STREAM], state.batches[STREAM], &state.sweeps[STREAM]);
-    let mut ranked = Vec::new();
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let mut found = Vec::new();
     let mut from = first;
     loop {
         pulse::step();
         let page = base.store.ascending(&keys::record(STREAM, from), &keys::record(STREAM, last), PAGE)?;
-        for sequence in page.iter().filter_map(|(key, _)| keys::sequence(key)) {
+        let is_last = page.len() < PAGE;
+        for (key, sealed) in page {
+            let Some(sequence) = keys::sequence(&key) else { continue };
             from = sequence.saturating_add(1);
-            let stays = cursor.is_uploaded(sequence)
+            if found.len() >= most {
+                return Ok(found);
+            }
+            let stays = !(sweep.took(sequence) && told.covers(sequence))
+                || cursor.is_uploaded(sequence)
                 || batch.is_some_and(|batch| (batch.first..=batch.last).contains(&sequence))
                 || base.store.get(&keys::pinned(sequence))?.is_some();
             if !stays {
-                let is_open = state.unsettled.contains(&sequence);
-                ranked.push((is_open, Reverse(told.covers(sequence)), sweep.survives(sequence), sequence));
+                found.push((sequence, sealed));
             }
         }
-        if page.len() < PAGE {
-            break;
+        if is_last {
+            return Ok(found);
         }
     }
-    ranked.sort_unstable();
-    ranked.truncate(usize::try_from(most).unwrap_or(usize::MAX));
-    let mut found = Vec::with_capacity(ranked.len());
-    for (.., sequence) in ranked {
-        if let Some(sealed) = base.store.get(&keys::record(STREAM, sequence))? {
-            found.push((sequence, sealed));
-        }
-    }
-    Ok(found)
 }
 
 #[cfg(test)]
@@ -222,7 +233,7 @@ mod tests {
     fn ranges_are_cut_at_segments_and_counted_there() {
         let mut declared = Declared::default();
         declared.adopt(BTreeMap::from([(100, Some(Span { last: 16_383, gone: 16_284 }))]));
-        let parts = by_segment([(500, 500), (16_380, 16_390)].into_iter(), &declared);
+        let parts = by_segment([(500, 500), (16_380, 16_390)].into_iter(), &declared, 0);
         let above_the_floor = vec![(500, 500), (16_380, 16_383)];
         assert_eq!(parts, BTreeMap::from([(100, above_the_floor), (16_384, vec![(16_384, 16_390)])]));
         let told = Told::of(vec![((9_000, 20_000), 500), ((40_000, 41_000), 7)]);
@@ -233,7 +244,7 @@ mod tests {
     #[test]
     fn what_is_missing_beyond_what_was_evicted_is_lost() {
         let gaps = [(1_000, 1_299), (2_000, 2_049), (20_000, 20_003)];
-        let missing = by_segment(gaps.into_iter(), &Declared::default());
+        let missing = by_segment(gaps.into_iter(), &Declared::default(), 0);
         let declared = BTreeMap::from([(0, 250)]);
         let sums = Sums::of(&missing, &declared, 300);
         assert_eq!(sums.short, [Short { segment: 0, range: (1_000, 2_049), lost: 50 }]);
@@ -251,7 +262,7 @@ mod tests {
 
     #[test]
     fn what_was_evicted_beyond_what_is_missing_is_left_over() {
-        let missing = by_segment([(1_000, 1_299)].into_iter(), &Declared::default());
+        let missing = by_segment([(1_000, 1_299)].into_iter(), &Declared::default(), 0);
         let told = Sums::of(&missing, &BTreeMap::from([(0, 250)]), 320);
         assert_eq!((told.left, &told.declared), (20, &BTreeMap::from([(0, 300)])));
         let known = Sums::of(&missing, &BTreeMap::from([(0, 340)]), 340);

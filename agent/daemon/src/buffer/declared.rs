@@ -169,7 +169,7 @@ impl Write<'_> {
 
     /// Adds to what has no record in a segment: what is lost there, so that it is found once.
     pub(super) fn declare_more(&mut self, stream: Stream, first: u64, more: u64) -> Result<(), BufferError> {
-        let mut span = self.span(stream, first)?.unwrap_or(Span { last: segment_end(first), gone: 0 });
+        let (first, mut span) = self.counted(first.max(self.cursors[stream].floor.min(segment_end(first))))?;
         span.gone = span.gone.saturating_add(more);
         self.set_span(stream, first, Some(span))
     }

@@ -81,11 +81,10 @@ impl Sweep {
         self.fruitful = false;
     }
 
-    /// How many passes leave a number.
-    pub(super) fn survives(&self, sequence: u64) -> u8 {
-        (1..=LAST_LEVEL)
-            .take_while(|level| Self { level: *level, ..*self }.keeps(sequence))
-            .fold(0, |passes, _| passes + 1)
+    /// Whether a number is one of those that this pass and the ones before it have taken, unless something spared it.
+    pub(super) fn took(&self, sequence: u64) -> bool {
+        let behind = if sequence <= self.position { self.level } else { self.level.saturating_sub(1) };
+        sequence <= self.end && behind > 0 && !Self { level: behind, ..*self }.keeps(sequence)
     }
 
     fn keeps(&self, sequence: u64) -> bool {

@@ -6,6 +6,7 @@
 //! Their sum is a second witness, and whichever knows of more is believed.
 
 use super::codec;
+use super::declared::numbers;
 use super::error::BufferError;
 use super::keys;
 use super::pulse;
@@ -24,6 +25,8 @@ pub(super) struct Told {
     evictions: Vec<(Range, u64)>,
     /// Their numbers, ascending; none touches another.
     union: Vec<Range>,
+    /// Ranges with so many lost predictions in them, as was told before.
+    losses: Vec<(Range, u64)>,
 }
 
 impl Told {
@@ -31,27 +34,38 @@ impl Told {
     pub(super) fn read(
         ascending: impl Fn(&[u8], &[u8], usize) -> Result<Vec<Entry>, BufferError>,
     ) -> Result<Self, BufferError> {
-        let (mut evictions, mut from) = (Vec::new(), 0);
+        let (mut evictions, mut losses, mut from) = (Vec::new(), Vec::new(), 0);
         loop {
             pulse::step();
             let entries =
                 ascending(&keys::record(Stream::Health, from), &keys::record(Stream::Health, u64::MAX), PAGE)?;
             for (key, sealed) in &entries {
                 from = keys::sequence(key).map_or(u64::MAX, |sequence| sequence.saturating_add(1));
-                let record = codec::open::<StoredRecord>(key, sealed).ok();
-                evictions.extend(record.and_then(|record| record.evicted(Stream::Predictions)));
+                let Ok(record) = codec::open::<StoredRecord>(key, sealed) else { continue };
+                evictions.extend(record.evicted(Stream::Predictions));
+                losses.extend(record.lost_among_others(Stream::Predictions));
             }
             if entries.len() < PAGE {
-                return Ok(Self::of(evictions));
+                return Ok(Self { losses, ..Self::of(evictions) });
             }
         }
     }
 
     pub(super) fn of(mut evictions: Vec<(Range, u64)>) -> Self {
         evictions.sort_unstable();
-        let mut told = Self { evictions, union: Vec::new() };
+        let mut told = Self { evictions, ..Self::default() };
         told.union = told.groups(0, |range| range).into_iter().map(|(range, _)| range).collect();
         told
+    }
+
+    /// Of a range: how many were told as lost among others that were evicted, and how many of the evicted ones lie in ranges
+    /// that were told as lost and are noted as empty (`noted`).
+    pub(super) fn losses_within(&self, (first, last): Range, noted: &[Range]) -> (u64, u64) {
+        let within = self.losses.iter().filter(|(range, _)| (first..=last).contains(&range.0));
+        within.fold((0, 0), |(lost, in_gaps): (u64, u64), (range, records)| match noted.contains(range) {
+            true => (lost, in_gaps.saturating_add(numbers(*range).saturating_sub(*records))),
+            false => (lost.saturating_add(*records), in_gaps),
+        })
     }
 
     /// Whether a number may have been evicted.
@@ -96,5 +110,13 @@ mod tests {
         assert!(!told.covers(99) && !told.covers(1_500) && !told.covers(20_001));
         // 100 of them may lie below the floor.
         assert_eq!(told.above(2_100), [((2_100, 20_000), 700), ((40_000, 41_000), 7)]);
+    }
+
+    #[test]
+    fn what_was_told_as_lost_is_known_again() {
+        let losses = vec![((100, 900), 30), ((5_000, 5_999), 800), ((70_000, 70_100), 5)];
+        let told = Told { losses, ..Told::default() };
+        assert_eq!(told.losses_within((0, 16_383), &[(5_000, 5_999)]), (30, 200));
+        assert_eq!(told.losses_within((0, 16_383), &[]), (830, 0));
     }
 }

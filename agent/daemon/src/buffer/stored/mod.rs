@@ -159,10 +159,19 @@ impl StoredRecord {
 
     /// Where it tells of an eviction from a stream: the range, and how many records of it are gone.
     pub(super) fn evicted(&self, stream: Stream) -> Option<((u64, u64), u64)> {
+        self.told_of("evicted", stream)
+    }
+
+    /// Where it tells that some of a range were lost: the range, and how many.
+    pub(super) fn lost_among_others(&self, stream: Stream) -> Option<((u64, u64), u64)> {
+        self.told_of("gap", stream)
+    }
+
+    fn told_of(&self, state: &str, stream: Stream) -> Option<((u64, u64), u64)> {
         let StoredBody::Health(health) = &self.body else { return None };
         let text = |name: &str| health.evidence.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let number = |name| text(name)?.parse::<u64>().ok();
-        let tells = health.subject == "buffer" && health.state == "evicted" && text("stream")? == stream.as_str();
+        let tells = health.subject == "buffer" && health.state == state && text("stream")? == stream.as_str();
         if !tells {
             return None;
         }
