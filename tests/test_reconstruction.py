@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 from support import records, scene
 from support.browser import DESK, PHONE, TABLET, Visit, chromium
 from support.cli import done
+from support.page import sign_in
 from support.paths import MODELS
 from support.wait import until
 
@@ -125,14 +126,11 @@ def test_the_card_says_when_and_how_much_in_tables(language, viewport, gateway):
     """By their roles, as a screen reader finds them; in the reader's language; without sideways scrolling."""
     prediction = explained(gateway)
     with chromium() as browser:
-        visit = Visit(browser, gateway.url, viewport, extra_http_headers={"Accept-Language": language})
+        visit = Visit(browser, gateway.url, viewport, locale={"de": "de-DE", "en": "en-GB"}[language])
         page = visit.page
-        page.goto("/")
-        page.get_by_label("Name").fill("technician")
-        page.get_by_label("Password").fill("demo")
-        page.get_by_role("button", name="Sign in").click()
+        sign_in(page)
+        expect(page.locator("html")).to_have_attribute("lang", language)
         reasons = page.locator(".reasons")
-        expect(reasons).to_have_attribute("lang", language)
         caption = {"de": "Über die Zeit, nach Messung: 1 ist", "en": "Over time, by measurement: 1 is"}[language]
         times = page.get_by_role("table", name=caption)
         expect(times.get_by_role("columnheader")).to_have_text([str(step + 1) for step in range(STEPS)])

@@ -3,13 +3,14 @@
 import time
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from support import bundles, scene
 from support.browser import PHONE, Visit, chromium
 from support.cli import one_sentence
 from support.client import Person
 from support.daemon import Daemon
+from support.page import sign_in
 from support.records import read
 from support.scene import GATEWAY, replay
 from support.wait import until
@@ -136,14 +137,6 @@ def test_nothing_is_predicted_behind_a_stop_however_busy_it_is(daemon, bundle, t
 
 
 # --- on the page ------------------------------------------------------------------------------------------------------
-
-
-def sign_in(page: Page, user: str) -> None:
-    """As a person does it."""
-    page.goto("/")
-    page.get_by_label("Name").fill(user)
-    page.get_by_label("Password").fill("demo")
-    page.get_by_role("button", name="Sign in").click()
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
