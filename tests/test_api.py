@@ -277,6 +277,18 @@ def test_news_resume_over_a_dropped_line_and_a_restart(gateway, described):
         assert "reset" in [event["event"] for event, _ in zip(api.events(stream.iter_lines()), range(2), strict=False)]
 
 
+def test_a_removed_token_hears_nothing_more(gateway):
+    """A line that is open when its token is taken away ends with the next heartbeat, which comes every 15 s."""
+    secret = api.token(gateway, "viewer", "stolen")
+    with listen(gateway, secret, None) as stream:
+        lines = stream.iter_lines()
+        assert stream.status_code == 200 and next(lines)
+        assert gateway.configured("users", "remove", "stolen").code == 0
+        removed = time.monotonic()
+        for _ in lines:
+            assert time.monotonic() - removed < 25, "it is still told news"
+
+
 def test_alerts_that_are_over_are_listed_and_read(gateway, described):
     """Page by page without a gap while new ones come in; and by what they are."""
 

@@ -1,9 +1,9 @@
-//! What health records tell of evicted predictions, for a store that was read out of a damaged one.
+//! What health records tell of evicted and of lost predictions, for a store that was damaged.
 //!
 //! How many predictions were evicted of a segment of numbers is counted in one entry (`declared`). Where damage has hit the
 //! last writing of that entry, an older one counts fewer, and the rest would pass for lost: central would hear twice of the
 //! same numbers, as evicted and as lost. But each eviction is on record as well, elsewhere in the store and in the journal.
-//! Their sum is a second witness, and whichever knows of more is believed.
+//! Their sum is a second witness; `balance` weighs the two.
 
 use super::codec;
 use super::declared::numbers;

@@ -197,9 +197,10 @@ pub(crate) fn same_origin(headers: &HeaderMap, tls: bool) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if headers.contains_key(ORIGIN) {
         // Without TLS of ours there may be a proxy with some.
-        let plain = |origin: &'_ str| (!tls).then(|| origin.strip_prefix("http://")).flatten().map(str::to_owned);
-        let authority = text(ORIGIN.as_str())
-            .and_then(|origin| origin.strip_prefix("https://").map(str::to_owned).or_else(|| plain(origin)));
+        let authority = text(ORIGIN.as_str()).and_then(|origin| {
+            let plain = || origin.strip_prefix("http://").filter(|_| !tls);
+            origin.strip_prefix("https://").or_else(plain)
+        });
         return matches!((authority, text(HOST.as_str())), (Some(a), Some(b)) if a.eq_ignore_ascii_case(b));
     }
     text("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"))

@@ -98,12 +98,22 @@ mod tests {
 
     #[test]
     fn a_certificate_is_for_the_machine_its_address_and_the_configured_hosts() {
-        let hosts = ["Press-Shop.example".to_owned(), "10.0.0.7".to_owned()];
+        let hosts = ["Press-Shop.example".to_owned(), "10.0.0.7".to_owned(), "2001:DB8:0::7".to_owned()];
         let listen = "192.0.2.2:8443".parse().unwrap();
         let names = Names::from(listen, &hosts, Some("gateway-3".to_owned()), Vec::new());
         assert_eq!(
             names.required,
-            ["localhost", "127.0.0.1", "::1", "gateway-3", "press-shop.example", "10.0.0.7", "192.0.2.2"]
+            [
+                "localhost",
+                "127.0.0.1",
+                "::1",
+                "gateway-3",
+                "press-shop.example",
+                "10.0.0.7",
+                "2001:db8::7",
+                "192.0.2.2"
+            ],
+            "addresses as a certificate is read back"
         );
         let mut known = names.required.clone();
         assert_eq!(names.missing(&known), None);
